@@ -1,0 +1,111 @@
+"""EPICS Channel Access for structured concurrency, under asyncio and trio.
+
+How a value travels, and where that is written:
+
+    `_operations`    caget, caput, connect, cainfo: arguments in, results out
+    `_requests`      one request for many PVs, waited for once
+    `_subscription`  camonitor in its four forms; `_lifetime` who owns the callbacks
+    `_monitor`       what a monitor keeps until it is taken
+    `_context`       the channels of one event loop; `_channel` one of them
+    `_portal`        from libca's threads into the loop: the only asyncio and trio
+    `_dbr` `_values` bytes to augmented values; `_encode` back
+    `_libca`         the prototypes, the trampolines, the tokens: the only calls into C
+"""
+
+from ._context import ChannelInfo, get_channel_infos, purge_channel_caches
+from ._dbr import (
+    DBE_ALARM,
+    DBE_LOG,
+    DBE_PROPERTY,
+    DBE_VALUE,
+    DBR_CHAR,
+    DBR_CHAR_BYTES,
+    DBR_CHAR_STR,
+    DBR_CHAR_UNICODE,
+    DBR_CLASS_NAME,
+    DBR_DOUBLE,
+    DBR_ENUM,
+    DBR_ENUM_STR,
+    DBR_FLOAT,
+    DBR_LONG,
+    DBR_PUT_ACKS,
+    DBR_PUT_ACKT,
+    DBR_SHORT,
+    DBR_STRING,
+    DBR_STSACK_STRING,
+    FORMAT_CTRL,
+    FORMAT_RAW,
+    FORMAT_TIME,
+)
+from ._environment import configure
+from ._errors import (
+    CAAccessDenied,
+    CADisconnected,
+    CAError,
+    CANothing,
+    CARequestError,
+    CATimeout,
+    CAValueError,
+)
+from ._operations import CAInfo, caget, cainfo, caput, connect
+from ._run import run
+from ._subscription import Subscription, Subscriptions, Updates, camonitor, wait_for_value
+from ._values import ca_extra_fields
+
+__version__ = "3.0.0"
+
+__all__ = [
+    # Read, write, monitor
+    "caget",
+    "caput",
+    "camonitor",
+    "connect",
+    "cainfo",
+    "wait_for_value",
+    # What they return
+    "CAInfo",
+    "CANothing",
+    "Subscription",
+    "Subscriptions",
+    "Updates",
+    # What they raise
+    "CAError",
+    "CATimeout",
+    "CADisconnected",
+    "CAAccessDenied",
+    "CARequestError",
+    "CAValueError",
+    # The process
+    "ChannelInfo",
+    "configure",
+    "get_channel_infos",
+    "purge_channel_caches",
+    "run",
+    "__version__",
+    # Events to monitor
+    "DBE_VALUE",
+    "DBE_LOG",
+    "DBE_ALARM",
+    "DBE_PROPERTY",
+    # Data types
+    "DBR_STRING",
+    "DBR_SHORT",
+    "DBR_FLOAT",
+    "DBR_ENUM",
+    "DBR_CHAR",
+    "DBR_LONG",
+    "DBR_DOUBLE",
+    "DBR_CHAR_STR",
+    "DBR_CHAR_UNICODE",
+    "DBR_CHAR_BYTES",
+    "DBR_ENUM_STR",
+    "DBR_PUT_ACKT",
+    "DBR_PUT_ACKS",
+    "DBR_STSACK_STRING",
+    "DBR_CLASS_NAME",
+    # Formats
+    "FORMAT_RAW",
+    "FORMAT_TIME",
+    "FORMAT_CTRL",
+    "ca_extra_fields",
+]

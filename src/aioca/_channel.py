@@ -1,0 +1,209 @@
+"""A channel: one chid, its connection, who waits for it, and what C may still call back for.
+
+State that users see changes only on the event loop's thread. What a thread of libca finds out
+(`connection_changed`, `exception`) is noted and posted, and applied on the loop in that order.
+
+One exception: when a channel comes up again with another native type or count, its monitors are
+cut off there and then, on libca's thread, because libca goes on with the old request: the next
+thing to come could be a value of the wrong type. The loop then subscribes anew.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from . import _libca
+from ._dbr import DbrReader, make_reader
+
+Post = Callable[[Callable[[], object]], None]
+
+# States as ca_state() gives them
+NEVER_CONNECTED, PREVIOUSLY_CONNECTED, CONNECTED, CLOSED = range(4)
+
+
+class Listener(Protocol):
+    """Who waits for a channel to connect, or follows it. Called on the loop's thread."""
+
+    def channel_up(self, channel: Channel) -> None: ...
+    def channel_down(self, channel: Channel) -> None: ...
+    def channel_closed(self, channel: Channel) -> None: ...
+
+
+class Monitor(Protocol):
+    """A subscription of libca's on this channel."""
+
+    def cut_off(self) -> None:
+        """On a libca thread: let nothing of the present subscription arrive any more."""
+
+
+class PutOwner(Protocol):
+    """Whose put-callback is under way on a channel."""
+
+    def put_abandoned(self) -> None:
+        """On the loop: the channel is cleared, so its completion will never be reported."""
+
+
+class Channel:
+    """One channel, of one event loop.
+
+    Attributes:
+        name: the PV.
+        connected: whether it is, as far as the loop has heard.
+        ever_connected: whether it ever was.
+        native_type, native_count: what the server said when it last connected.
+        listeners: who is told of changes (a dict for its order and its fast removal).
+        monitors: the subscriptions, to be cut off when the type changes.
+        put_owner: who has a put-callback under way here, or None. A second one would block the
+            server's thread for this client, so it goes through a spare. Set on the loop before
+            libca is asked, reset by whichever thread hears the end of it.
+        spares: further channels to the same PV, for put-callbacks, that are idle.
+    """
+
+    __slots__ = (
+        "_changes", "_context", "_log", "_post", "_readers", "_seen", "_token", "chid",
+        "connected", "ever_connected", "listeners", "monitors", "name", "native_count",
+        "native_type", "put_owner", "spares",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        context: _libca.ClientContext,
+        name: str,
+        post: Post,
+        log: Callable[[str, int, int, str], None],
+    ) -> None:
+        self.name = name
+        self.connected = False
+        self.ever_connected = False
+        self.native_type = -1
+        self.native_count = 0
+        self.listeners: dict[Listener, None] = {}
+        self.monitors: set[Monitor] = set()
+        self.put_owner: PutOwner | None = None
+        self.spares: list[Channel] = []
+        self._context = context
+        self._post = post
+        self._log = log
+        self._readers: dict[tuple[int | None, int], DbrReader] = {}
+        self._seen: tuple[int, int] | None = None  # native type and count, on libca's threads
+        self._changes: deque[tuple[bool, int, int]] = deque()
+        self._token = _libca.register(self)
+        status, self.chid = context.create_channel(name.encode("utf-8"), self._token)
+        if status != _libca.ECA_NORMAL:
+            _libca.unregister(self._token)
+            raise RuntimeError(f"{name}: {_libca.message(status)}")
+
+    # -- On a thread of libca --------------------------------------------------------------------
+
+    def connection_changed(self, up: bool, native_type: int, native_count: int) -> None:
+        if up:
+            native = native_type, native_count
+            if self._seen is not None and self._seen != native:
+                for monitor in self.monitors.copy():
+                    monitor.cut_off()
+            self._seen = native
+        self._changes.append((up, native_type, native_count))
+        self._post(self._apply_change)
+
+    def exception(self, status: int, op: int, context: str) -> None:
+        self._post(lambda: self._log(self.name, status, op, context))
+
+    def arrive(self, index: int, dbr: int, raw: _libca.Raw) -> None:
+        """Never called: a channel's token is given to no request."""
+
+    # -- On the loop's thread --------------------------------------------------------------------
+
+    def _apply_change(self) -> None:
+        if not self.chid or not self._changes:  # closed meanwhile
+            return
+        up, native_type, native_count = self._changes.popleft()
+        if up:
+            if (native_type, native_count) != (self.native_type, self.native_count):
+                self.native_type, self.native_count = native_type, native_count
+                self._readers.clear()
+            self.connected = self.ever_connected = True
+            for listener in tuple(self.listeners):
+                listener.channel_up(self)
+        else:
+            self.connected = False
+            for listener in tuple(self.listeners):
+                listener.channel_down(self)
+
+    def reader(self, code: int | None, format: int) -> DbrReader:
+        """How to ask for this datatype and format, and to understand the answer."""
+        key = code, format
+        reader = self._readers.get(key)
+        if reader is None:
+            reader = make_reader(self.name, self.native_type, self.native_count, code, format)
+            self._readers[key] = reader
+        return reader
+
+    def request_count(self, count: int) -> int:
+        """A `Count` as libca wants it: 0 for the current length, never over the native count."""
+        if self.native_count == 1:
+            return 1  # a scalar is one element, even of an array that is empty just now
+        return self.native_count if count < 0 else min(count, self.native_count)
+
+    @property
+    def state(self) -> int:
+        if not self.chid:
+            return CLOSED
+        if self.connected:
+            return CONNECTED
+        return PREVIOUSLY_CONNECTED if self.ever_connected else NEVER_CONNECTED
+
+    def spare(self) -> Channel:
+        """Another channel to the same PV: an idle one, or a new one that has yet to connect."""
+        if self.spares:
+            return self.spares.pop()
+        return Channel(self._context, self.name, self._post, self._log)
+
+    def give_back(self, spare: Channel) -> None:
+        """Keep one spare for the next time; a second is closed."""
+        if self.chid and not self.spares and spare.chid and spare.put_owner is None:
+            self.spares.append(spare)
+        else:
+            spare.close()
+
+    def close(self) -> None:
+        """Clear the channel and tell who listens. Idempotent; also where the loop has ended."""
+        chid, self.chid = self.chid, 0
+        if not chid:
+            return
+        self.connected = False
+        _libca.unregister(self._token)
+        for spare in self.spares:
+            spare.close()
+        self.spares.clear()
+        # Before libca forgets the channel: a listener may hold an evid of it.
+        listeners = tuple(self.listeners)
+        self.listeners.clear()
+        for listener in listeners:
+            listener.channel_closed(self)
+        self.monitors.clear()
+        _libca.clear_channel(chid)
+        owner, self.put_owner = self.put_owner, None
+        if owner is not None:
+            owner.put_abandoned()
+
+    def forget(self) -> None:
+        """In a forked child: let go of everything without a call to libca."""
+        self.chid = 0
+        self.connected = False
+        self.listeners.clear()
+        self.monitors.clear()
+
+
+def describe(channel: Channel) -> dict[str, Any]:
+    """What cainfo shows; access rights are asked of libca now, as no callback tells all changes."""
+    connected = channel.connected
+    return {
+        "state": channel.state,
+        "host": _libca.host_name(channel.chid),
+        "read": bool(_libca.read_access(channel.chid)),
+        "write": bool(_libca.write_access(channel.chid)),
+        "count": channel.native_count if connected else 0,
+        "datatype": channel.native_type if connected else 7,
+    }

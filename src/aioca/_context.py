@@ -1,0 +1,269 @@
+"""One context for each run of an event loop: its portal, its channels, what uses them.
+
+Contexts are found by the running loop. A context ends with its loop: everything in it is closed
+then, whether the loop tells us (it normally does), or is found closed when something is posted
+to it, or when the next context is made. At interpreter exit all that are left are closed, since
+libca aborts the process if its threads find Python gone.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import weakref
+from typing import NamedTuple, Protocol
+
+from . import _libca
+from ._channel import Channel
+from ._errors import Failure, error_for, invalid
+from ._portal import Portal, portal_for, running_loop
+
+logger = logging.getLogger("aioca")
+
+
+class ChannelInfo(NamedTuple):
+    """One channel of this process, as `get_channel_infos` returns it.
+
+    Attributes:
+        name (str): the PV.
+        connected (bool): whether it is connected now.
+        subscriber_count (int): how many open subscriptions use it.
+    """
+
+    name: str
+    connected: bool
+    subscriber_count: int
+
+
+class Closable(Protocol):
+    """An operation or a subscription that lives in a context."""
+
+    def context_closed(self) -> None:
+        """Everything is being closed: end."""
+
+
+class Context:
+    """The channels of one run of an event loop.
+
+    Attributes:
+        portal: the way from libca's threads into the loop.
+        operations: the calls that wait for something here.
+        subscriptions: those that are not closed.
+    """
+
+    def __init__(self, loop: object) -> None:
+        self._loop = loop
+        self._client = _libca.client_context()
+        self.portal: Portal = portal_for(loop)
+        self._thread = threading.get_ident()
+        self._channels: dict[str, Channel] = {}
+        self.operations: dict[Closable, None] = {}
+        self.subscriptions: dict[Closable, None] = {}
+        self._flush_due = False
+        self._token = _libca.register(self)
+        _libca.add_listener(self._token, self)
+        self.portal.on_end(self._ended)
+
+    # -- Channels --------------------------------------------------------------------------------
+
+    def channel(self, name: str) -> Channel:
+        """The channel of a PV, made if need be.
+
+        Raises:
+            TypeError: if the name is not a str.
+            CAValueError: if it is no name that could be searched for.
+        """
+        # A plain str as the key: a ca_str would keep its whole DBR alive.
+        channel = self._channels.get(name)
+        if channel is None:
+            name = valid_name(name)
+            channel = Channel(self._client, name, self.portal.post, self.log)
+            self._channels[name] = channel
+        return channel
+
+    def flush(self) -> None:
+        """Have libca send what was requested."""
+        self._client.flush()
+
+    def flush_soon(self) -> None:
+        """One flush for all that is requested in this pass of the loop."""
+        if not self._flush_due:
+            self._flush_due = True
+            self.portal.post(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        self._client.flush()
+
+    def infos(self) -> list[ChannelInfo]:
+        return [
+            ChannelInfo(channel.name, channel.connected, len(channel.monitors))
+            for channel in self._channels.values()
+        ]
+
+    # -- What libca reports on no callback (on a thread of libca) -----------------------------------
+
+    def exception(self, status: int, op: int, context: str) -> None:
+        self.portal.post(lambda: self.log("", status, op, context))
+
+    def arrive(self, index: int, dbr: int, raw: _libca.Raw) -> None:
+        """Never called: a context's token is given to no request."""
+
+    def connection_changed(self, up: bool, native_type: int, native_count: int) -> None:
+        """Never called: a context's token is given to no channel."""
+
+    def log(self, name: str, status: int, op: int, context: str) -> None:
+        """On the loop: one record for a failure that no call reports."""
+        if not name:
+            level = logging.INFO if status == _libca.ECA_DISCONN else logging.WARNING
+            logger.log(level, "Channel Access: %s %s", _libca.message(status), context)
+        elif op == _libca.OP_PUT:
+            failure = Failure(name, status, "writing without wait; the value was not accepted")
+            logger.error("%s", error_for([failure]))
+        else:
+            logger.warning("%s: %s %s", name, _libca.message(status), context)
+
+    # -- The end -----------------------------------------------------------------------------------
+
+    def close_all(self) -> None:
+        """Close every operation, subscription and channel; the context can be used again."""
+        for user in (*self.operations, *self.subscriptions):
+            user.context_closed()
+        channels = tuple(self._channels.values())
+        self._channels.clear()
+        for channel in channels:
+            channel.close()
+
+    def forget(self) -> None:
+        """In a forked child: let go of everything without a call to libca."""
+        self.portal.disown()
+        for channel in self._channels.values():
+            channel.forget()
+        self._channels.clear()
+
+    def purge(self) -> None:
+        """Close all, from any thread: on the loop's own thread if that is another, running one."""
+        if self._thread == threading.get_ident() or self.portal.is_closed():
+            self.close_all()
+        else:
+            self.portal.post(self.close_all)
+
+    def _ended(self) -> None:
+        """The loop's run is over."""
+        _contexts.pop(id(self._loop), None)
+        _libca.remove_listener(self._token)
+        self.close_all()
+        _libca.unregister(self._token)
+        self.operations.clear()
+        self.subscriptions.clear()
+
+
+def valid_name(name: object) -> str:
+    """The name as a plain str.
+
+    Raises:
+        TypeError: if it is not a str.
+        CAValueError: if libca could not search for it.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a PV must be a str, not {name!r}")
+    plain = str.__str__(name)
+    try:
+        size = len(plain.encode("utf-8"))
+    except UnicodeEncodeError as error:
+        raise invalid(plain, _libca.ECA_BADSTR, f"the name cannot be encoded: {error}") from error
+    if size == 0:
+        raise invalid(plain, _libca.ECA_BADSTR, "the name of a PV cannot be empty")
+    if "\0" in plain:
+        raise invalid(plain, _libca.ECA_BADSTR, "the name of a PV cannot contain NUL")
+    if size > _libca.MAX_NAME_BYTES:
+        raise invalid(
+            plain[:40] + "...", _libca.ECA_BADSTR,
+            f"the name has {size} bytes, {_libca.MAX_NAME_BYTES} can be searched for",
+        )  # fmt: skip
+    return plain
+
+
+# -- Finding the context ---------------------------------------------------------------------------
+
+# By the id of the loop or trio token, which the context keeps alive.
+_contexts: dict[int, Context] = {}
+_here = threading.local()
+_exiting = False
+
+
+def current() -> Context:
+    """The context of the event loop that runs in this thread.
+
+    Raises:
+        RuntimeError: if none runs, or the process is ending.
+    """
+    loop = running_loop()
+    reference = getattr(_here, "context", None)
+    context: Context | None = reference() if reference is not None else None
+    if context is not None and context._loop is loop and id(loop) in _contexts:
+        return context
+    context = _contexts.get(id(loop))
+    if context is None:
+        if _exiting:
+            raise RuntimeError("the interpreter is shutting down")
+        _drop_closed()
+        context = Context(loop)
+        _contexts[id(loop)] = context
+    # Weak: a thread local would keep the last loop, and all that is in it, beyond its end.
+    _here.context = weakref.ref(context)
+    return context
+
+
+def all_contexts() -> list[Context]:
+    return list(_contexts.values())
+
+
+def _drop_closed() -> None:
+    """End the contexts whose loop was closed without telling."""
+    for context in all_contexts():
+        if context.portal.is_closed():
+            context.portal.ended()
+
+
+def get_channel_infos() -> list[ChannelInfo]:
+    """Every channel of this process: its PV, whether it is connected, how many use it.
+
+    Returns:
+        list[ChannelInfo]: in order of creation, of all event loops.
+    """
+    _drop_closed()
+    return [info for context in all_contexts() for info in context.infos()]
+
+
+def purge_channel_caches() -> None:
+    """Close every subscription and every channel.
+
+    Can be called with no event loop running. What is waiting for one of the channels ends with
+    `CADisconnected`. What belongs to a loop that runs in another thread is closed by that loop.
+    Nobody has to call this: when the run of an event loop ends, what belongs to it is closed.
+    """
+    for context in all_contexts():
+        context.purge()
+    _drop_closed()
+
+
+def _close_at_exit() -> None:
+    global _exiting
+    _exiting = True
+    for context in all_contexts():
+        context.portal.ended()
+
+
+def _forget_after_fork() -> None:
+    # Nothing of what is inherited answers in the child, and it must not be closed there either.
+    for context in all_contexts():
+        context.forget()
+    _contexts.clear()
+
+
+atexit.register(_close_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)

@@ -1,0 +1,334 @@
+"""DBR types: which one to ask for, and how its bytes become a value.
+
+A reader is made once for each kind of request on a channel (datatype, format) and then turns
+the bytes of every reply or update into an augmented value. It knows the native type and count
+that the channel had when it was made, so it is thrown away when those change.
+
+What comes from a server may be anything: counts, strings and enum sizes out of range must
+give a value or an error, never a read beyond the bytes that were copied.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ._libca import VALUE_OFFSET, VALUE_SIZE, Raw
+from ._values import (
+    Reader,
+    alarm_of,
+    ca_array,
+    ca_bytes,
+    ca_float,
+    ca_int,
+    ca_str,
+    local_datetime,
+    utc_datetime,
+)
+
+DBR_STRING = 0
+DBR_SHORT = 1
+DBR_FLOAT = 2
+DBR_ENUM = 3
+DBR_CHAR = 4
+DBR_LONG = 5
+DBR_DOUBLE = 6
+DBR_PUT_ACKT = 35
+DBR_PUT_ACKS = 36
+DBR_STSACK_STRING = 37
+DBR_CLASS_NAME = 38
+# Not libca's: how to present a DBR_STRING or DBR_CHAR. The numbers are those of aioca 2.x.
+DBR_ENUM_STR = 996
+DBR_CHAR_BYTES = 997
+DBR_CHAR_UNICODE = 998
+DBR_CHAR_STR = 999
+
+FORMAT_RAW = 0
+FORMAT_TIME = 1
+FORMAT_CTRL = 2
+
+DBE_VALUE = 1
+DBE_LOG = 2
+DBE_ALARM = 4
+DBE_PROPERTY = 8
+
+# What `datatype=str` and `datatype=bytes` mean: a string, and of a CHAR array a long string.
+AS_STR = 1001
+AS_BYTES = 1002
+
+MAX_STRING_SIZE = 40
+_EPICS_EPOCH = 631152000  # 1990-01-01 in seconds of the Unix epoch
+_FORMAT_BASE = {FORMAT_RAW: 0, FORMAT_TIME: 14, FORMAT_CTRL: 28}
+DTYPES = (
+    np.dtype("S40"), np.dtype("i2"), np.dtype("f4"), np.dtype("u2"), np.dtype("u1"),
+    np.dtype("i4"), np.dtype("f8"),
+)  # fmt: skip
+_STRUCT_CODES = ("40s", "h", "f", "H", "B", "i", "d")
+_NUMPY_CODES = {
+    "?": DBR_CHAR, "b": DBR_CHAR, "B": DBR_CHAR, "h": DBR_SHORT, "H": DBR_SHORT, "i": DBR_LONG,
+    "I": DBR_LONG, "l": DBR_LONG, "L": DBR_LONG, "q": DBR_LONG, "Q": DBR_LONG, "e": DBR_FLOAT,
+    "f": DBR_FLOAT, "d": DBR_DOUBLE, "S": DBR_STRING, "U": AS_STR,
+}  # fmt: skip
+_READABLE = {
+    *range(DBR_STRING, DBR_DOUBLE + 1), DBR_STSACK_STRING, DBR_CLASS_NAME,
+    DBR_ENUM_STR, DBR_CHAR_BYTES, DBR_CHAR_UNICODE, DBR_CHAR_STR, AS_STR, AS_BYTES,
+}  # fmt: skip
+_WRITABLE = _READABLE - {DBR_STSACK_STRING, DBR_CLASS_NAME} | {DBR_PUT_ACKT, DBR_PUT_ACKS}
+
+
+def datatype_code(datatype: object, writing: bool = False) -> int | None:
+    """A `Datatype` as one number; TypeError or ValueError if it is none."""
+    if datatype is None:
+        return None
+    if isinstance(datatype, int) and not isinstance(datatype, bool):
+        code = int(datatype)
+    elif datatype is str or datatype is bytes:
+        code = AS_STR if datatype is str else AS_BYTES
+    else:
+        try:
+            code = _NUMPY_CODES[np.dtype(datatype).char]  # type: ignore[call-overload]
+        except (TypeError, KeyError):
+            raise TypeError(f"datatype {datatype!r} has no Channel Access equivalent") from None
+    if code not in (_WRITABLE if writing else _READABLE):
+        raise ValueError(f"datatype {datatype!r} cannot be {'written' if writing else 'read'}")
+    return code
+
+
+def is_long_string_name(name: str) -> bool:
+    """Whether the server was asked for a field as a long string (``$``, perhaps filtered)."""
+    return name.endswith("$") or "${" in name or "$[" in name
+
+
+def presentation(name: str, code: int | None, native_type: int, native_count: int) -> int:
+    """The datatype to use on this channel: a DBR type, or a DBR_CHAR_* to present one."""
+    if code is None or code == DBR_ENUM_STR:
+        if native_type == DBR_CHAR and is_long_string_name(name):
+            return DBR_CHAR_STR
+        return DBR_STRING if code is not None and native_type == DBR_ENUM else native_type
+    if code in (AS_STR, AS_BYTES):
+        long = native_type == DBR_CHAR and (native_count != 1 or is_long_string_name(name))
+        if long:
+            return DBR_CHAR_STR if code == AS_STR else DBR_CHAR_BYTES
+    return code
+
+
+class DbrReader(Reader):
+    """How one kind of request on one channel is made and understood.
+
+    Attributes:
+        dbr: the DBR type to ask the server for.
+        decode: turns the bytes of one DBR into an augmented value.
+    """
+
+    __slots__ = ("dbr", "decode")
+
+    dbr: int
+    decode: Callable[[Raw], Any]
+
+
+def make_reader(
+    name: str, native_type: int, native_count: int, code: int | None, format: int
+) -> DbrReader:
+    """The reader for a request; ``code`` as `datatype_code` gives it."""
+    shown = presentation(name, code, native_type, native_count)
+    if shown in (DBR_CHAR_STR, DBR_CHAR_UNICODE, DBR_CHAR_BYTES):
+        base = DBR_CHAR
+    elif shown in (AS_STR, AS_BYTES):
+        base = DBR_STRING
+    else:
+        base = shown
+    if base > DBR_DOUBLE:  # STSACK_STRING, CLASS_NAME: one form only
+        dbr = base
+    elif base == DBR_STRING and format == FORMAT_CTRL:
+        # DBR_CTRL_STRING is only status and severity; TIME is the richest form of a string.
+        dbr = base + _FORMAT_BASE[FORMAT_TIME]
+    else:
+        dbr = base + _FORMAT_BASE[format]
+    constants = {"name": name, "ok": True, "datatype": base, "element_count": native_count}
+    reader = DbrReader(constants, _fields(dbr, base))
+    reader.dbr = dbr
+    offset = VALUE_OFFSET[dbr]
+    if base == DBR_CHAR and shown != DBR_CHAR:
+        reader.decode = _long_string(reader, offset, shown == DBR_CHAR_BYTES)
+    elif base in (DBR_STRING, DBR_STSACK_STRING, DBR_CLASS_NAME):
+        make = _string if native_count == 1 or base != DBR_STRING else _string_array
+        reader.decode = make(reader, offset, shown == AS_BYTES)
+    elif native_count == 1:
+        reader.decode = _number(reader, offset, base)
+    else:
+        reader.decode = _array(reader, offset, base)
+    return reader
+
+
+# -- Values --------------------------------------------------------------------------------------
+
+
+def _number(reader: DbrReader, offset: int, base: int) -> Callable[[Raw], Any]:
+    unpack = struct.Struct(f"={offset}x{_STRUCT_CODES[base]}").unpack_from
+    kind: Any = ca_float if base in (DBR_FLOAT, DBR_DOUBLE) else ca_int
+
+    def decode(raw: Any) -> Any:
+        value = kind(unpack(raw)[0])
+        value._reader = reader
+        value._raw = raw
+        return value
+
+    return decode
+
+
+def _array(reader: DbrReader, offset: int, base: int) -> Callable[[Raw], ca_array]:
+    dtype = DTYPES[base]
+
+    def decode(raw: Any) -> ca_array:
+        if len(raw) > offset:
+            array = np.frombuffer(raw, dtype, -1, offset)
+            if not array.flags.writeable:  # small ones come as bytes, and are cheap to copy
+                array = array.copy()
+        else:
+            array = np.empty(0, dtype)
+        value = array.view(ca_array)
+        value._reader = reader
+        value._raw = raw
+        return value
+
+    return decode
+
+
+def _cut(raw: Any, start: int, size: int) -> bytes:
+    """The string at ``start``: at most ``size`` bytes, up to its NUL if it has one."""
+    return bytes(raw[start : start + size]).split(b"\0", 1)[0]
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
+
+
+def _string(reader: DbrReader, offset: int, as_bytes: bool) -> Callable[[Raw], Any]:
+    def decode(raw: Any) -> Any:
+        data = _cut(raw, offset, MAX_STRING_SIZE)
+        value: Any = ca_bytes(data) if as_bytes else ca_str(_text(data))
+        value._reader = reader
+        value._raw = raw
+        return value
+
+    return decode
+
+
+def _string_array(reader: DbrReader, offset: int, as_bytes: bool) -> Callable[[Raw], ca_array]:
+    def decode(raw: Any) -> ca_array:
+        cells = [
+            _cut(raw, start, MAX_STRING_SIZE)
+            for start in range(offset, len(raw), MAX_STRING_SIZE)
+        ]
+        array: Any
+        if as_bytes:
+            array = np.array(cells, dtype="S" if cells else "S1")
+        else:
+            array = np.array([_text(cell) for cell in cells], dtype="U" if cells else "U1")
+        value: ca_array = array.view(ca_array)
+        value._reader = reader
+        value._raw = bytes(raw[:offset])
+        return value
+
+    return decode
+
+
+def _long_string(reader: DbrReader, offset: int, as_bytes: bool) -> Callable[[Raw], Any]:
+    def decode(raw: Any) -> Any:
+        data = _cut(raw, offset, len(raw))
+        value: Any = ca_bytes(data) if as_bytes else ca_str(_text(data))
+        value._reader = reader
+        value._raw = bytes(raw[:offset])
+        return value
+
+    return decode
+
+
+# -- Attributes ------------------------------------------------------------------------------------
+
+_unpack_alarm = struct.Struct("=hh").unpack_from
+_unpack_stamp = struct.Struct("=4xII").unpack_from
+_ALARM_FIELDS: dict[str, Callable[[Any], Any]] = {
+    "status": lambda raw: _unpack_alarm(raw)[0],
+    "severity": lambda raw: _unpack_alarm(raw)[1],
+    "alarm": lambda raw: alarm_of(*_unpack_alarm(raw)),
+}
+
+
+def _raw_stamp(raw: Any) -> tuple[int, int]:
+    seconds, nanoseconds = _unpack_stamp(raw)
+    return seconds + _EPICS_EPOCH, nanoseconds
+
+
+def _timestamp(raw: Any) -> float:
+    seconds, nanoseconds = _raw_stamp(raw)
+    # A double holds no nanoseconds at this size; rounding makes equal stamps print equal.
+    return round(seconds + nanoseconds * 1e-9, 6)
+
+
+def _timestamp_ns(raw: Any) -> int:
+    seconds, nanoseconds = _raw_stamp(raw)
+    return seconds * 1_000_000_000 + nanoseconds
+
+
+_TIME_FIELDS: dict[str, Callable[[Any], Any]] = {
+    **_ALARM_FIELDS,
+    "raw_stamp": _raw_stamp,
+    "timestamp": _timestamp,
+    "timestamp_ns": _timestamp_ns,
+    "datetime": lambda raw: local_datetime(_timestamp(raw)),
+    "datetime_utc": lambda raw: utc_datetime(_timestamp_ns(raw)),
+}
+_STSACK_FIELDS: dict[str, Callable[[Any], Any]] = {
+    **_ALARM_FIELDS,
+    "ackt": lambda raw: struct.unpack_from("=4xH", raw)[0],
+    "acks": lambda raw: struct.unpack_from("=6xH", raw)[0],
+}
+_LIMITS = (
+    "upper_disp_limit",
+    "lower_disp_limit",
+    "upper_alarm_limit",
+    "upper_warning_limit",
+    "lower_warning_limit",
+    "lower_alarm_limit",
+    "upper_ctrl_limit",
+    "lower_ctrl_limit",
+)
+_UNITS_SIZE, _ENUM_STATES, _ENUM_SIZE = 8, 16, 26
+
+
+def _enums(raw: Any) -> list[str]:
+    (states,) = struct.unpack_from("=4xh", raw)
+    states = min(max(states, 0), _ENUM_STATES)
+    return [_text(_cut(raw, 6 + i * _ENUM_SIZE, _ENUM_SIZE)) for i in range(states)]
+
+
+def _ctrl_fields(base: int) -> dict[str, Callable[[Any], Any]]:
+    if base == DBR_ENUM:
+        return {**_ALARM_FIELDS, "enums": _enums}
+    fields = dict(_ALARM_FIELDS)
+    start = 4
+    if base in (DBR_FLOAT, DBR_DOUBLE):
+        fields["precision"] = lambda raw: struct.unpack_from("=4xh", raw)[0]
+        start = 8
+    fields["units"] = lambda raw: _text(_cut(raw, start, _UNITS_SIZE))
+    for i, limit in enumerate(_LIMITS):
+        at = struct.Struct(f"={start + _UNITS_SIZE + i * VALUE_SIZE[base]}x{_STRUCT_CODES[base]}")
+        fields[limit] = lambda raw, unpack=at.unpack_from: unpack(raw)[0]  # type: ignore[misc]
+    return fields
+
+
+_CTRL_FIELDS = {base: _ctrl_fields(base) for base in range(DBR_SHORT, DBR_DOUBLE + 1)}
+
+
+def _fields(dbr: int, base: int) -> dict[str, Callable[[Any], Any]]:
+    if dbr == DBR_STSACK_STRING:
+        return _STSACK_FIELDS
+    if dbr == DBR_CLASS_NAME or dbr == base:
+        return {}
+    if dbr == base + _FORMAT_BASE[FORMAT_TIME]:
+        return _TIME_FIELDS
+    return _CTRL_FIELDS[base]

@@ -1,0 +1,102 @@
+"""The EPICS_CA_* environment: where libca looks, and how to set it before it does.
+
+libca reads its settings once: most when its context is made, the address list when the first
+channel is. So they are set in `os.environ`, for this process and its children, and not later.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from . import _libca
+
+
+def configure(
+    *,
+    addr_list: str | Iterable[str] | None = None,
+    auto_addr_list: bool | None = None,
+    name_servers: str | Iterable[str] | None = None,
+    server_port: int | None = None,
+    repeater_port: int | None = None,
+    conn_tmo: float | None = None,
+    max_array_bytes: int | None = None,
+    auto_array_bytes: bool | None = None,
+) -> None:
+    """Set where and how Channel Access searches, in place of the ``EPICS_CA_*`` variables.
+
+    What is not given stays as the environment has it. To be called before anything else of this
+    package; the settings are put into ``os.environ``, so that child processes have them too.
+
+    Args:
+        addr_list: hosts (``host`` or ``host:port``) to search: a list, or one string with spaces.
+        auto_addr_list: whether to search by broadcast on all local networks as well.
+        name_servers: hosts to search through TCP, likewise.
+        server_port: default port of servers, 5001 to 65535 (libca ignores lower ones).
+        repeater_port: port of the CA repeater, likewise.
+        conn_tmo: seconds of silence after which a server is asked whether it is there.
+        max_array_bytes: the most that an array may have, where `auto_array_bytes` is false.
+        auto_array_bytes: whether arrays may be of any size.
+
+    Raises:
+        RuntimeError: if Channel Access has been used already: it does not look again.
+        ValueError: if a value is none that libca would take.
+    """
+    if _libca.context_exists():
+        raise RuntimeError(
+            "configure() has to come before the first use of Channel Access in the process:"
+            " libca has read its environment and will not look again"
+        )
+    settings = {
+        "EPICS_CA_ADDR_LIST": _hosts("addr_list", addr_list),
+        "EPICS_CA_AUTO_ADDR_LIST": _yes_no("auto_addr_list", auto_addr_list),
+        "EPICS_CA_NAME_SERVERS": _hosts("name_servers", name_servers),
+        "EPICS_CA_SERVER_PORT": _number("server_port", server_port, 5001, 65535),
+        "EPICS_CA_REPEATER_PORT": _number("repeater_port", repeater_port, 5001, 65535),
+        "EPICS_CA_CONN_TMO": _number("conn_tmo", conn_tmo, 0.1, 1e6),
+        "EPICS_CA_MAX_ARRAY_BYTES": _number("max_array_bytes", max_array_bytes, 16384, 2**31 - 1),
+        "EPICS_CA_AUTO_ARRAY_BYTES": _yes_no("auto_array_bytes", auto_array_bytes),
+    }
+    os.environ.update({name: text for name, text in settings.items() if text is not None})
+
+
+def _hosts(name: str, value: str | Iterable[str] | None) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    hosts = list(value)
+    for host in hosts:
+        if not isinstance(host, str) or not host or len(host.split()) != 1:
+            raise ValueError(f"{name}: {host!r} is not a host")
+    return " ".join(hosts)
+
+
+def _yes_no(name: str, value: bool | None) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, bool):
+        # libca takes "No" for yes: leave no room for guessing
+        raise ValueError(f"{name} must be True or False, not {value!r}")
+    return "YES" if value else "NO"
+
+
+def _number(name: str, value: float | None, low: float, high: float) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise ValueError(f"{name} must be a number from {low:g} to {high:g}, not {value!r}")
+    return f"{value}"
+
+
+def searched() -> str:
+    """Where libca looks for servers, for people who wonder why a PV is not found."""
+    environment = os.environ
+    parts = [f"EPICS_CA_ADDR_LIST={environment.get('EPICS_CA_ADDR_LIST', '')!r}"]
+    if environment.get("EPICS_CA_AUTO_ADDR_LIST", "YES") not in ("NO", "no"):
+        parts.append("and the local networks")
+    servers = environment.get("EPICS_CA_NAME_SERVERS")
+    if servers:
+        parts.append(f"EPICS_CA_NAME_SERVERS={servers!r}")
+    port = environment.get("EPICS_CA_SERVER_PORT")
+    if port:
+        parts.append(f"EPICS_CA_SERVER_PORT={port}")
+    return " ".join(parts)

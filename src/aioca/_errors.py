@@ -1,0 +1,189 @@
+"""What a failed operation is: CANothing, and the exceptions derived from it.
+
+- What ``throw=False`` returns is exactly ``CANothing`` and falsy. What is raised is truthy: a
+  falsy exception is taken for "no exception" by ``concurrent.futures.Future.result()``.
+- One failed PV is one ``Failure``; it becomes a returned or a raised object only at the end
+  of the call, in this module.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from . import _libca
+
+
+class CANothing(Exception):
+    """No value: the outcome of an operation that brought none.
+
+    Returned (and falsy) in the place of a PV that failed when ``throw=False`` was given;
+    returned (and truthy) by a successful :func:`caput` or :func:`connect`; given (and falsy)
+    to a monitor on disconnection. Every exception that this package raises for a PV is
+    derived from it.
+
+    Attributes:
+        name (str): the PV.
+        errorcode (int): the ECA status, ``ECA_NORMAL`` (1) on success.
+        ok (bool): whether ``errorcode`` is ``ECA_NORMAL``.
+    """
+
+    # Defined in a private module, but known to users (and to pickle) by its public name.
+    __module__ = "aioca"
+
+    def __init__(self, name: str, errorcode: int = _libca.ECA_NORMAL, *, detail: str = ""):
+        super().__init__(name, errorcode)
+        self.name = name
+        self.errorcode = errorcode
+        self.ok = errorcode == _libca.ECA_NORMAL
+        self._detail = detail
+
+    def __str__(self) -> str:
+        text = f"{self.name}: {_libca.message(self.errorcode)}"
+        return f"{text} ({self._detail})" if self._detail else text
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, {self.errorcode})"
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self).__name__, self.name, self.errorcode, self.__dict__)
+
+
+class CAError(CANothing):
+    """Base of what is raised: truthy, though ``ok`` is false.
+
+    Attributes:
+        failures (list[CANothing]): one for each PV of the call that failed, in order.
+    """
+
+    __module__ = "aioca"
+
+    def __init__(self, name: str, errorcode: int, *, detail: str = "") -> None:
+        super().__init__(name, errorcode, detail=detail)
+        self.failures: list[CANothing] = [CANothing(name, errorcode, detail=detail)]
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __str__(self) -> str:
+        if len(self.failures) < 2:
+            return super().__str__()
+        return f"{len(self.failures)} PVs failed: " + "; ".join(map(str, self.failures))
+
+
+class CATimeout(CAError, TimeoutError):
+    """The operation did not end by its deadline (``ECA_TIMEOUT``)."""
+
+    __module__ = "aioca"
+
+
+class CADisconnected(CAError):
+    """The channel was lost, or closed by this program, while the operation waited."""
+
+    __module__ = "aioca"
+
+
+class CAAccessDenied(CAError):
+    """The server does not let this client read or write the PV."""
+
+    __module__ = "aioca"
+
+
+class CARequestError(CAError):
+    """Any other ECA status: the request was refused here or by the server."""
+
+    __module__ = "aioca"
+
+
+class CAValueError(CARequestError, ValueError):
+    """The name of the PV, or the value to be written, cannot be sent; nothing was."""
+
+    __module__ = "aioca"
+
+
+class Failure(NamedTuple):
+    """Why one PV of a call failed: an ECA status, and what was being done."""
+
+    name: str
+    status: int
+    detail: str
+    local: bool = False  # found here, before anything was sent for this PV
+
+    def nothing(self) -> CANothing:
+        return CANothing(self.name, self.status, detail=self.detail)
+
+
+def invalid(name: str, status: int, detail: str) -> CAValueError:
+    """The error for something that this side knows it cannot send."""
+    return CAValueError(name, status, detail=detail)
+
+
+def error_for(failures: Sequence[Failure]) -> CAError:
+    """The exception for a call of which these PVs failed; the first decides its class."""
+    first = failures[0]
+    kind = _with_cadef(_kind(first), _cadef_class(first.status))
+    error = kind(first.name, first.status, detail=first.detail)
+    error.failures = [failure.nothing() for failure in failures]
+    return error
+
+
+def _kind(failure: Failure) -> type[CAError]:
+    if failure.local:
+        return CAValueError
+    if failure.status == _libca.ECA_TIMEOUT:
+        return CATimeout
+    if failure.status in (_libca.ECA_DISCONN, _libca.ECA_CHANDESTROY):
+        return CADisconnected
+    if failure.status in (_libca.ECA_NORDACCESS, _libca.ECA_NOWTACCESS):
+        return CAAccessDenied
+    return CARequestError
+
+
+# -- Programs written for aioca 2.x may catch the exceptions of epicscorelibs.ca.cadef ------------
+
+
+def _cadef_class(status: int) -> type[Exception] | None:
+    """The class of cadef that aioca 2.x raised for this status, where cadef is in use."""
+    cadef = sys.modules.get("epicscorelibs.ca.cadef")
+    if cadef is None or status == _libca.ECA_TIMEOUT:
+        return None
+    name = "Disconnected" if status == _libca.ECA_DISCONN else "CAException"
+    return getattr(cadef, name, None)
+
+
+@lru_cache(maxsize=None)
+def _with_cadef(kind: type[CAError], extra: type[Exception] | None) -> type[CAError]:
+    if extra is None:
+        return kind
+    # `except` looks at real base classes only, so there has to be a class with both. Neither
+    # __init__ nor __str__ of the foreign class runs: ours come first.
+    return type(kind.__name__, (kind, extra), {"__module__": "aioca", "status": property(_status)})
+
+
+def _status(self: CANothing) -> int:
+    return self.errorcode
+
+
+_CLASSES: dict[str, type[CANothing]] = {
+    kind.__name__: kind
+    for kind in (
+        CANothing,
+        CAError,
+        CATimeout,
+        CADisconnected,
+        CAAccessDenied,
+        CARequestError,
+        CAValueError,
+    )
+}
+
+
+def _restore(kind: str, name: str, errorcode: int, state: dict[str, Any]) -> CANothing:
+    error = _CLASSES[kind](name, errorcode)
+    error.__dict__.update(state)
+    return error

@@ -1,0 +1,464 @@
+"""libca through ctypes: the prototypes, the trampolines and the table of tokens.
+
+This is the only module that calls into C. It knows nothing of channels, values or event
+loops: it turns a C callback into one method call on whoever owns the token.
+
+What must stay true here:
+
+- C is given integer tokens, never the address of a Python object. A token whose owner has
+  left the table is a lookup that misses, so nothing that C still holds can dangle.
+- A trampoline runs on a thread of libca that holds libca's callback lock. It copies bytes,
+  calls one short method and returns. It takes no lock of ours, runs no user code, waits for
+  nobody and never raises.
+- DBR memory belongs to the circuit and is reused: it is copied inside the callback, exactly
+  as many elements as the callback names, and never looked at afterwards.
+- libca is called through ``CDLL``, which releases the GIL: ``ca_clear_*`` waits for running
+  callbacks, and those need the GIL to end.
+- The trampolines are module globals, so C can never reach one that was collected.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import os
+import threading
+from collections.abc import Callable
+from ctypes import c_char_p, c_int, c_long, c_short, c_size_t, c_uint, c_ulong, c_ushort, c_void_p
+from typing import Protocol
+
+from epicscorelibs.lib import Com_dsoinfo, ca_dsoinfo
+
+# The statuses that this package decides by; every other one only passes through.
+ECA_NORMAL = 1
+ECA_TIMEOUT = 80
+ECA_BADTYPE = 114
+ECA_GETFAIL = 152
+ECA_PUTFAIL = 160
+ECA_BADCOUNT = 176
+ECA_BADSTR = 186
+ECA_DISCONN = 192
+ECA_NORDACCESS = 368
+ECA_NOWTACCESS = 376
+ECA_CHANDESTROY = 440
+
+OP_PUT = 1
+OP_CONN_UP = 6
+
+# libca refuses 1008 bytes; from 992 on it accepts the name, and the search datagram that it
+# no longer fits into then blocks every later search of the context.
+MAX_NAME_BYTES = 991
+
+
+def _load(dsoinfo: object) -> ctypes.CDLL:
+    # By the same file name as epicscorelibs.path.get_lib() gives: two names for one library
+    # would be two copies of it, each with its own idea of the thread's context. Those names
+    # are read from the dsoinfo modules because importing epicscorelibs.path costs 0.2 s and
+    # drags in setuptools.
+    return ctypes.CDLL(dsoinfo.sofilename, mode=ctypes.RTLD_GLOBAL)  # type: ignore[attr-defined]
+
+
+_com = _load(Com_dsoinfo)
+_ca = _load(ca_dsoinfo)
+
+
+# -- What the callbacks are given ------------------------------------------------------------
+
+
+class _EventArgs(ctypes.Structure):
+    _fields_ = [
+        ("usr", c_size_t),
+        ("chid", c_size_t),
+        ("type", c_long),
+        ("count", c_long),
+        ("dbr", c_size_t),
+        ("status", c_int),
+    ]
+
+
+class _ConnectionArgs(ctypes.Structure):
+    _fields_ = [("chid", c_size_t), ("op", c_long)]
+
+
+class _ExceptionArgs(ctypes.Structure):
+    _fields_ = [
+        ("usr", c_size_t),
+        ("chid", c_size_t),
+        ("type", c_long),
+        ("count", c_long),
+        ("addr", c_size_t),
+        ("stat", c_long),
+        ("op", c_long),
+        ("ctx", c_char_p),
+        ("file", c_char_p),
+        ("line", c_uint),
+    ]
+
+
+_EVENT = ctypes.CFUNCTYPE(None, _EventArgs)
+_CONNECTION = ctypes.CFUNCTYPE(None, _ConnectionArgs)
+_EXCEPTION = ctypes.CFUNCTYPE(None, _ExceptionArgs)
+
+
+# -- Prototypes --------------------------------------------------------------------------------
+
+
+def _prototype(name: str, restype: object, *argtypes: object) -> Callable[..., int]:
+    function = getattr(_ca, name)
+    function.restype = restype
+    function.argtypes = argtypes
+    return function  # type: ignore[no-any-return]
+
+
+_message = _prototype("ca_message", c_char_p, c_long)
+_host_name = _prototype("ca_host_name", c_char_p, c_size_t)
+_context_create = _prototype("ca_context_create", c_int, c_int)
+_current_context = _prototype("ca_current_context", c_void_p)
+_attach_context = _prototype("ca_attach_context", c_int, c_void_p)
+_detach_context = _prototype("ca_detach_context", None)
+_is_preemptive = _prototype("ca_preemtive_callback_is_enabled", c_int)
+_add_exception_event = _prototype("ca_add_exception_event", c_int, _EXCEPTION, c_size_t)
+_create_channel = _prototype(
+    "ca_create_channel", c_int, c_char_p, _CONNECTION, c_size_t, c_uint, c_void_p
+)
+_flush_io = _prototype("ca_flush_io", c_int)
+_puser = _prototype("ca_puser", c_size_t, c_size_t)
+_get_callback = _prototype(
+    "ca_array_get_callback", c_int, c_long, c_ulong, c_size_t, _EVENT, c_size_t
+)
+_put_callback = _prototype(
+    "ca_array_put_callback", c_int, c_long, c_ulong, c_size_t, c_char_p, _EVENT, c_size_t
+)
+_put_callback_at = ctypes.CFUNCTYPE(
+    c_int, c_long, c_ulong, c_size_t, c_size_t, _EVENT, c_size_t
+)(("ca_array_put_callback", _ca))
+_put = _prototype("ca_array_put", c_int, c_long, c_ulong, c_size_t, c_char_p)
+_put_at = ctypes.CFUNCTYPE(c_int, c_long, c_ulong, c_size_t, c_size_t)(("ca_array_put", _ca))
+_create_subscription = _prototype(
+    "ca_create_subscription", c_int,
+    c_long, c_ulong, c_size_t, c_long, _EVENT, c_size_t, c_void_p,
+)  # fmt: skip
+
+clear_subscription = _prototype("ca_clear_subscription", c_int, c_size_t)
+clear_channel = _prototype("ca_clear_channel", c_int, c_size_t)
+field_type = _prototype("ca_field_type", c_short, c_size_t)
+element_count = _prototype("ca_element_count", c_ulong, c_size_t)
+channel_state = _prototype("ca_state", c_int, c_size_t)
+read_access = _prototype("ca_read_access", c_uint, c_size_t)
+write_access = _prototype("ca_write_access", c_uint, c_size_t)
+
+# Where the value starts in each DBR type, and how long one element of it is: libca's own.
+_DBR_TYPES = 39
+VALUE_OFFSET = tuple((c_ushort * _DBR_TYPES).in_dll(_ca, "dbr_value_offset"))
+VALUE_SIZE = tuple((c_ushort * _DBR_TYPES).in_dll(_ca, "dbr_value_size"))
+
+
+def message(status: int) -> str:
+    """libca's words for an ECA status."""
+    text: bytes = _message(status)  # type: ignore[assignment]
+    return text.decode("utf-8", "replace")
+
+
+def host_name(chid: int) -> str:
+    """``host:port`` of the server that the channel is or was last connected to."""
+    text: bytes = _host_name(chid)  # type: ignore[assignment]
+    return text.decode("utf-8", "replace")
+
+
+# -- The table of tokens -----------------------------------------------------------------------
+
+
+class Owner(Protocol):
+    """Who a token belongs to. Every method is called on a thread of libca."""
+
+    def arrive(self, index: int, dbr: int, raw: Raw) -> None:
+        """A reply or an update: the DBR bytes, or the ECA status of a failure."""
+
+    def connection_changed(self, up: bool, native_type: int, native_count: int) -> None:
+        """A channel of this owner went up or down."""
+
+    def exception(self, status: int, op: int, context: str) -> None:
+        """libca reports a failure that has no callback of its own."""
+
+
+# Bytes of one DBR, or, when there is none, the ECA status that says why. An array of more
+# than _BIG bytes comes as a bytearray, so that numpy can use it without another copy.
+Raw = bytes | bytearray | int
+
+# One owner may have many requests out (a list of PVs): the low bits of a token say which.
+_INDEX_BITS = 24
+_INDEX_MASK = (1 << _INDEX_BITS) - 1
+_KEY_MASK = (1 << (64 - _INDEX_BITS)) - 1
+MAX_INDEX = _INDEX_MASK
+
+_owners: dict[int, Owner] = {}
+_keys = itertools.count(1)
+
+
+def register(owner: Owner) -> int:
+    """Enter an owner into the table; ``token + index`` is what C may be given."""
+    key = next(_keys) & _KEY_MASK
+    while key == 0 or key in _owners:
+        key = next(_keys) & _KEY_MASK
+    _owners[key] = owner
+    return key << _INDEX_BITS
+
+
+def unregister(token: int) -> None:
+    """Make the token miss from now on. Idempotent; safe on any thread."""
+    _owners.pop(token >> _INDEX_BITS, None)
+
+
+def token_count() -> int:
+    """How many owners are in the table (for leak checks)."""
+    return len(_owners)
+
+
+# -- The trampolines ---------------------------------------------------------------------------
+
+# All of memory as one array: a slice of it copies bytes out of C in a quarter of the time
+# of ctypes.string_at(), and two thirds of from_address().raw. From about a page on a memoryview of
+# it is faster still, as it copies by block.
+_memory = (ctypes.c_char * (1 << 62)).from_address(0)
+_memory_view = memoryview(_memory).cast("B")
+_BIG = 4096
+
+# ctypes makes a Python thread state for a foreign thread's callback and destroys it when the
+# callback ends, which costs more than all the rest of it (18 us against 4.5 us). One
+# PyGILState_Ensure that is never released keeps the state. It cannot be given back when libca
+# ends the thread, some 20 kB, so only a thread that turns out busy gets one: a circuit that
+# lives for a few callbacks leaves nothing behind.
+_KEEP_AFTER = 256
+_thread = threading.local()
+_callbacks_seen: dict[int, int] = {}
+_gilstate_ensure = ctypes.pythonapi.PyGILState_Ensure
+
+
+def _keep_thread_state() -> None:
+    ident = threading.get_ident()
+    seen = _callbacks_seen.get(ident, 0) + 1
+    if seen < _KEEP_AFTER:
+        _callbacks_seen[ident] = seen
+        return
+    del _callbacks_seen[ident]
+    _gilstate_ensure()
+    _thread.kept = True
+
+
+@_EVENT
+def _on_event(args: _EventArgs) -> None:
+    """Runs on a libca thread: a reply to a get, the end of a put, or an update."""
+    try:
+        _thread.kept  # noqa: B018
+    except AttributeError:
+        _keep_thread_state()
+    usr = args.usr
+    owner = _owners.get(usr >> _INDEX_BITS)
+    if owner is None:
+        return
+    dbr = args.type
+    raw: Raw = args.status
+    if raw == ECA_NORMAL:
+        start = args.dbr
+        if not start:
+            raw = b""  # the end of a put
+        elif 0 <= dbr < _DBR_TYPES:
+            size = VALUE_OFFSET[dbr] + VALUE_SIZE[dbr] * args.count
+            if size <= _BIG:
+                raw = _memory[start : start + size]
+            else:
+                raw = bytearray(_memory_view[start : start + size])
+        else:
+            raw = ECA_BADTYPE
+    owner.arrive(usr & _INDEX_MASK, dbr, raw)
+
+
+@_CONNECTION
+def _on_connection(args: _ConnectionArgs) -> None:
+    """Runs on a libca thread: a channel went up or down."""
+    try:
+        _thread.kept  # noqa: B018
+    except AttributeError:
+        _keep_thread_state()
+    chid = args.chid
+    owner = _owners.get(_puser(chid) >> _INDEX_BITS)
+    if owner is None:
+        return
+    if args.op == OP_CONN_UP:
+        owner.connection_changed(True, field_type(chid), element_count(chid))
+    else:
+        owner.connection_changed(False, -1, 0)
+
+
+@_EXCEPTION
+def _on_exception(args: _ExceptionArgs) -> None:
+    """Runs on a libca thread: a failure that no callback of ours hears of."""
+    owner = _owners.get(_puser(args.chid) >> _INDEX_BITS) if args.chid else None
+    context = (args.ctx or b"").decode("utf-8", "replace")
+    if owner is None:
+        owner = next(iter(_listeners.copy().values()), None)
+    if owner is not None:
+        owner.exception(args.stat, args.op, context)
+
+
+# Who hears of failures that belong to no channel: the first that is there.
+_listeners: dict[int, Owner] = {}
+
+
+def add_listener(token: int, owner: Owner) -> None:
+    _listeners[token] = owner
+
+
+def remove_listener(token: int) -> None:
+    _listeners.pop(token, None)
+
+
+# -- Requests ----------------------------------------------------------------------------------
+# Each returns an ECA status. They work on any thread, as they go by chid.
+
+
+def get(dbr: int, count: int, chid: int, token: int) -> int:
+    """Ask for a value; ``count`` 0 is the server's current length."""
+    return _get_callback(dbr, count, chid, _on_event, token)
+
+
+def put(dbr: int, count: int, chid: int, data: Data) -> int:
+    """Send a value. libca has copied ``data`` when this returns."""
+    if type(data) is bytes:
+        return _put(dbr, count, chid, data)
+    return _put_at(dbr, count, chid, data.__array_interface__["data"][0])  # type: ignore[union-attr]
+
+
+def put_notify(dbr: int, count: int, chid: int, data: Data, token: int) -> int:
+    """Send a value and have the end of its processing reported to the token."""
+    if type(data) is bytes:
+        return _put_callback(dbr, count, chid, data, _on_event, token)
+    address = data.__array_interface__["data"][0]  # type: ignore[union-attr]
+    return _put_callback_at(dbr, count, chid, address, _on_event, token)
+
+
+def create_subscription(
+    dbr: int, count: int, chid: int, mask: int, token: int
+) -> tuple[int, int]:
+    """Subscribe; returns the ECA status and the evid."""
+    evid = c_size_t()
+    status = _create_subscription(
+        dbr, count, chid, mask, _on_event, token, ctypes.byref(evid)
+    )
+    return status, evid.value
+
+
+class _Array(Protocol):
+    @property
+    def __array_interface__(self) -> dict[str, tuple[int, bool]]: ...
+
+
+Data = bytes | _Array
+
+
+# -- Contexts ----------------------------------------------------------------------------------
+
+
+class ClientContext:
+    """A libca context, and the calls that need the calling thread to be attached to it.
+
+    ``ca_create_channel`` and ``ca_flush_io`` use the thread's context, and silently make a
+    second, non-preemptive one on a thread that has none. So each call here attaches, calls,
+    and leaves the thread as it was: other users of libca in that thread notice nothing.
+    """
+
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+
+    def create_channel(self, name: bytes, token: int) -> tuple[int, int]:
+        """Create a channel; returns the ECA status and the chid."""
+        chid = c_size_t()
+        previous = self._enter()
+        status = _create_channel(name, _on_connection, token, 0, ctypes.byref(chid))
+        self._leave(previous)
+        return status, chid.value
+
+    def flush(self) -> None:
+        """Have everything that was requested sent."""
+        previous = self._enter()
+        _flush_io()
+        self._leave(previous)
+
+    def _enter(self) -> int:
+        current = _current_context()
+        if current != self._handle:
+            if current:
+                if not _is_preemptive():  # libca would not let us attach it again
+                    raise RuntimeError(_NOT_PREEMPTIVE)
+                _detach_context()
+            _attach_context(self._handle)
+        return current
+
+    def _leave(self, previous: int) -> None:
+        if previous != self._handle:
+            _detach_context()
+            if previous:
+                _attach_context(previous)
+
+
+_NOT_PREEMPTIVE = (
+    "this thread has a Channel Access context without preemptive callbacks, made by another"
+    " client; use aioca from another thread, or create that context with preemptive callbacks"
+)
+
+_shared: ClientContext | None = None
+_lock = threading.Lock()
+
+
+def context_exists() -> bool:
+    """Whether libca has read its environment on our behalf."""
+    return _shared is not None
+
+
+def client_context() -> ClientContext:
+    """The context for the calling thread.
+
+    One that another client (pyepics, cothread) has already put into the thread is adopted, so
+    that both share circuits; it stays theirs, nothing of it is destroyed or replaced. Else it
+    is one of ours that all threads share and that lives as long as the process: destroying a
+    context takes 30 s when a server is stopped, leaving it takes nothing.
+    """
+    global _shared
+    adopted = _current_context()
+    if adopted:
+        if not _is_preemptive():
+            raise RuntimeError(_NOT_PREEMPTIVE)
+        return ClientContext(adopted)
+    with _lock:
+        if _shared is None:
+            _refuse_subinterpreter()
+            status = _context_create(1)
+            if status != ECA_NORMAL:
+                raise RuntimeError(f"no Channel Access context: {message(status)}")
+            _add_exception_event(_on_exception, 0)
+            _shared = ClientContext(_current_context())
+            _detach_context()
+        return _shared
+
+
+def _refuse_subinterpreter() -> None:
+    api = ctypes.pythonapi
+    api.PyInterpreterState_Get.restype = api.PyInterpreterState_Main.restype = c_void_p
+    if api.PyInterpreterState_Get() != api.PyInterpreterState_Main():
+        # ctypes runs callbacks of foreign threads in the main interpreter, always.
+        raise RuntimeError("aioca cannot be used in a subinterpreter")
+
+
+def _forget_after_fork() -> None:
+    # The threads of libca did not come along: inherited channels would say that they are
+    # connected and never answer, and destroying the inherited context aborts.
+    global _shared, _lock
+    _shared = None
+    _lock = threading.Lock()
+    _owners.clear()
+    _listeners.clear()
+    _callbacks_seen.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)

@@ -1,0 +1,161 @@
+"""Lifetimes: who owns the callbacks of a subscription, and where their errors go.
+
+Plain callbacks are called by the portal, with no task between. What they return to be awaited, and
+their errors, belong to an owner:
+
+- ``LoopLifetime``: nobody's. Awaitables run in the background until the end of the loop's run;
+  an error is logged with its traceback and closes the subscription.
+- ``GroupLifetime``: a task in the user's task group. It ends when the subscriptions are closed,
+  and raises the error of a callback into the group.
+- ``BlockLifetime``: an ``async with`` block. An error cancels the block and comes out of it.
+
+One subscription's callbacks never overlap; those of different ones may.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Sequence
+from types import TracebackType
+from typing import Any, Protocol
+
+import anyio
+from anyio.abc import TaskGroup
+
+from ._portal import Portal
+
+logger = logging.getLogger("aioca")
+
+Pump = Callable[..., Coroutine[Any, Any, None]]
+
+
+class Owned(Protocol):
+    """A subscription, as far as its owner is concerned."""
+
+    def close(self) -> None: ...
+
+
+class Lifetime(ABC):
+    """The owner of the callbacks of one or more subscriptions."""
+
+    @abstractmethod
+    def spawn(self, pump: Pump, awaitable: object) -> None:
+        """Run ``pump(awaitable)``, which raises nothing but cancellation."""
+
+    @abstractmethod
+    def failed(self, name: str, error: BaseException) -> None:
+        """A callback has raised; its subscription is closed already."""
+
+    def closed(self) -> None:  # noqa: B027
+        """One of the subscriptions was closed; called once for each."""
+
+
+class LoopLifetime(Lifetime):
+    def __init__(self, portal: Portal) -> None:
+        self._portal = portal
+
+    def spawn(self, pump: Pump, awaitable: object) -> None:
+        self._portal.spawn(pump, awaitable)
+
+    def failed(self, name: str, error: BaseException) -> None:
+        logger.error(
+            "%s: the callback of its monitor raised %r; the monitor is closed",
+            name, error, exc_info=error,
+        )  # fmt: skip
+
+
+class _OwnedLifetime(Lifetime):
+    """What a task group and a block have in common: a task group of our own inside."""
+
+    def __init__(self, subscriptions: Sequence[Owned]) -> None:
+        self.error: BaseException | None = None
+        self._subscriptions = subscriptions
+        self._tasks: TaskGroup | None = None
+        self._early: list[tuple[Pump, object]] = []  # before our task has first run
+
+    def _opened(self, tasks: TaskGroup) -> None:
+        self._tasks = tasks
+        for pump, awaitable in self._early:
+            tasks.start_soon(pump, awaitable)
+        self._early.clear()
+        if self.error is not None:
+            tasks.cancel_scope.cancel()
+
+    def _close_all(self) -> None:
+        for subscription in self._subscriptions:
+            subscription.close()
+
+    def spawn(self, pump: Pump, awaitable: object) -> None:
+        if self._tasks is None:
+            self._early.append((pump, awaitable))
+        else:
+            self._tasks.start_soon(pump, awaitable)
+
+    def failed(self, name: str, error: BaseException) -> None:
+        if self.error is not None:  # only one can be raised
+            logger.error("%s: the callback of its monitor raised, too", name, exc_info=error)
+            return
+        self.error = error
+        self._close_all()
+        if self._tasks is not None:
+            self._tasks.cancel_scope.cancel()
+
+
+class GroupLifetime(_OwnedLifetime):
+    """Lives as a child of the user's task group; see `Portal.spawn_in` for `live`."""
+
+    def __init__(self, portal: Portal, subscriptions: Sequence[Owned]) -> None:
+        super().__init__(subscriptions)
+        self._open = len(subscriptions)
+        self._done = portal.waiter()
+
+    def closed(self) -> None:
+        self._open -= 1
+        if not self._open:
+            self._done.wake()
+
+    async def live(self) -> None:
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._opened(tasks)
+                await self._done.wait()
+                # Callbacks that are running when their subscription is closed may end.
+        finally:
+            self._tasks = None
+            self._close_all()
+        if self.error is not None:
+            raise self.error
+
+
+class BlockLifetime(_OwnedLifetime):
+    """An ``async with`` block."""
+
+    async def enter(self) -> None:
+        tasks = anyio.create_task_group()
+        await tasks.__aenter__()
+        self._opened(tasks)
+
+    async def exit(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        tasks, self._tasks = self._tasks, None
+        assert tasks is not None
+        self._close_all()
+        tasks.cancel_scope.cancel()
+        cancelled = error is not None and isinstance(error, anyio.get_cancelled_exc_class())
+        if not cancelled:
+            # The group would wrap an error of the body in an exception group; it is the
+            # user's, and goes out as it is. Shielded: only our own tasks are waited for, and
+            # they are cancelled.
+            tasks.cancel_scope.shield = True
+            await tasks.__aexit__(None, None, None)
+            swallowed = False
+        else:
+            swallowed = bool(await tasks.__aexit__(kind, error, traceback))
+        if self.error is not None:
+            raise self.error
+        return swallowed

@@ -1,0 +1,424 @@
+"""caget, caput, connect, cainfo: arguments in, one `Request`, results out.
+
+The public functions own the deadline. Everything that is wrong with the arguments is found
+before a channel is made or anything is sent.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, overload
+
+from ._channel import Channel, describe
+from ._context import Context, current, valid_name
+from ._dbr import FORMAT_CTRL, FORMAT_RAW, datatype_code
+from ._errors import CANothing, CAValueError, Failure, error_for
+from ._portal import Portal
+from ._requests import Get, Put, Request
+from .types import AugmentedValue, Count, Datatype, Format, Timeout
+
+
+class CAInfo:
+    """What is known of a channel; `str()` of it is what the ``cainfo`` tool prints.
+
+    Attributes:
+        ok (bool): whether the channel is connected.
+        name (str): the PV.
+        state (int): index into ``state_strings``.
+        host (str): ``host:port`` of the server, ``<disconnected>`` if there is none.
+        read (bool): whether this client may read, asked of libca just now.
+        write (bool): whether this client may write, asked of libca just now.
+        count (int): native number of elements, 0 if not connected.
+        datatype (int): native DBR type, index into ``datatype_strings``; 7 if not connected.
+    """
+
+    state_strings = ["never connected", "previously connected", "connected", "closed"]
+    datatype_strings = [
+        "string", "short", "float", "enum", "char", "long", "double", "no access",
+    ]  # fmt: skip
+
+    def __init__(self, channel: Channel) -> None:
+        self.ok = channel.connected
+        self.name = channel.name
+        found = describe(channel)
+        self.state: int = found["state"]
+        self.host: str = found["host"]
+        self.read: bool = found["read"]
+        self.write: bool = found["write"]
+        self.count: int = found["count"]
+        self.datatype: int = found["datatype"]
+
+    def __str__(self) -> str:
+        kind = self.datatype_strings[self.datatype].upper() if self.ok else None
+        rows = [
+            ("State", self.state_strings[self.state]),
+            ("Host", self.host),
+            ("Access", f"{'' if self.read else 'no '}read, {'' if self.write else 'no '}write"),
+            ("Native data type", f"DBF_{kind}" if kind else "<disconnected>"),
+            ("Request type", f"DBR_{kind}" if kind else "<disconnected>"),
+            ("Element count", str(self.count)),
+        ]
+        return "\n".join([self.name, *(f"    {label + ':':<17} {text}" for label, text in rows)])
+
+
+# -- caget -------------------------------------------------------------------------------------------
+
+
+@overload
+async def caget(
+    pv: str,
+    datatype: Datatype = None,
+    format: Format = FORMAT_RAW,
+    count: Count = 0,
+    timeout: Timeout = 5.0,
+    throw: bool = True,
+) -> AugmentedValue: ...
+@overload
+async def caget(
+    pv: Iterable[str],
+    datatype: Datatype = None,
+    format: Format = FORMAT_RAW,
+    count: Count = 0,
+    timeout: Timeout = 5.0,
+    throw: bool = True,
+) -> list[AugmentedValue]: ...
+async def caget(
+    pv: str | Iterable[str],
+    datatype: Datatype = None,
+    format: Format = FORMAT_RAW,
+    count: Count = 0,
+    timeout: Timeout = 5.0,
+    throw: bool = True,
+) -> AugmentedValue | list[AugmentedValue]:
+    """Read one PV, or many at once.
+
+    Args:
+        pv: the PV, or a list of PVs.
+        datatype: the type to read as; see `aioca.types.Datatype`. ``None`` is the native one.
+        format: what comes with the value; see `aioca.types.Format`.
+        count: how many elements; see `aioca.types.Count`.
+        timeout: seconds for the whole call, connecting included; see `aioca.types.Timeout`.
+        throw: whether to raise. If not, a falsy `CANothing` stands for each PV that failed.
+
+    Returns:
+        `aioca.types.AugmentedValue`: a scalar if the native count of the PV is 1, else a numpy
+        array of shape (n,). For a list of PVs, a list in the same order.
+
+    Raises:
+        CATimeout: the PV did not connect, or the server did not reply, by the deadline.
+        CADisconnected: the server was lost while it had the request.
+        CAAccessDenied: the server does not let this client read the PV.
+        CARequestError: any other ECA status. For a list: the class for the first that failed,
+            naming all that did.
+        TypeError, ValueError: an argument is none that could be used; nothing was sent.
+    """
+    code = datatype_code(datatype)
+    check_format(format)
+    check_count(count)
+    context, names = current(), _names(pv)
+    deadline = deadline_of(timeout, context.portal)
+    channels, refused = _channels(context, names)
+    if refused and throw:
+        raise error_for([*refused.values()])
+    get = Get(context, channels, code, format, count)
+    await get.run(deadline)
+    return _outcome(pv, names, refused, get, get.value, throw)  # type: ignore[no-any-return]
+
+
+# -- caput -------------------------------------------------------------------------------------------
+
+
+@overload
+async def caput(
+    pv: str,
+    value: Any,
+    datatype: Datatype = None,
+    wait: bool = False,
+    timeout: Timeout = 5.0,
+    throw: bool = True,
+) -> CANothing: ...
+@overload
+async def caput(
+    pvs: Iterable[str],
+    values: Any,
+    repeat_value: bool = False,
+    datatype: Datatype = None,
+    wait: bool = False,
+    timeout: Timeout = 5.0,
+    throw: bool = True,
+) -> list[CANothing]: ...
+async def caput(*args: Any, **kwargs: Any) -> CANothing | list[CANothing]:
+    """Write to one PV, or to many at once.
+
+    The two forms are ``caput(pv, value, datatype=None, wait=False, timeout=5.0, throw=True)``
+    and ``caput(pvs, values, repeat_value=False, datatype=None, wait=False, timeout=5.0,
+    throw=True)``.
+
+    Args:
+        pv, pvs: the PV, or a list of PVs.
+        value, values: what to write: a number, str, bytes, or a sequence or array of shape (n,).
+            For a list of PVs, one value for each; a scalar or a string goes to all of them.
+        repeat_value: for a list of PVs: the whole of ``values`` goes to each of them.
+        datatype: the type to send as; see `aioca.types.Datatype`. ``None`` is the native one,
+            except that a str goes as a string, which the server converts.
+        wait: whether to wait until the server has processed the write (put-callback).
+        timeout: seconds for the whole call, connecting included; see `aioca.types.Timeout`.
+        throw: whether to raise. If not, a falsy `CANothing` stands for each PV that failed.
+
+    Returns:
+        `CANothing`: truthy, with ``ok`` true. For a list of PVs, a list in the same order.
+        Without ``wait`` it says that the value is on its way: what the server makes of it is
+        not known, and a refusal goes to the log (logger ``aioca``).
+
+    Raises:
+        CATimeout: the PV did not connect, or the processing did not end, by the deadline. In the
+            second case the outcome of the write is unknown; it is not cancelled by this.
+        CADisconnected: the server was lost while it had the request; the outcome is unknown.
+        CAAccessDenied: the server does not let this client write to the PV.
+        CAValueError: the value cannot be sent; nothing was.
+        CARequestError: any other ECA status, such as ECA_PUTFAIL for a value that the server
+            refuses. For a list: the class for the first that failed, naming all that did.
+        TypeError, ValueError: an argument is none that could be used; nothing was sent.
+    """
+    first = args[0] if args else kwargs.get("pv", kwargs.get("pvs"))
+    if isinstance(first, str):
+        return await _caput_one(*args, **kwargs)
+    return await _caput_many(*args, **kwargs)
+
+
+async def _caput_one(
+    pv: str,
+    value: Any,
+    datatype: Datatype = None,
+    wait: bool = False,
+    timeout: Timeout = 5.0,
+    throw: bool = True,
+) -> CANothing:
+    return await _caput(pv, [pv], [value], datatype, wait, timeout, throw)  # type: ignore[no-any-return]
+
+
+async def _caput_many(
+    pvs: Iterable[str],
+    values: Any,
+    repeat_value: bool = False,
+    datatype: Datatype = None,
+    wait: bool = False,
+    timeout: Timeout = 5.0,
+    throw: bool = True,
+) -> list[CANothing]:
+    names = _names(pvs)
+    scalar = isinstance(values, (str, bytes)) or not hasattr(values, "__len__")
+    if not scalar and not isinstance(values, Iterable):
+        raise TypeError(f"values must be a sequence or a scalar, not {values!r}")
+    if repeat_value or scalar or getattr(values, "ndim", 1) == 0:
+        values = [values] * len(names)
+    elif len(values) != len(names):
+        raise ValueError(
+            f"{len(names)} PVs but {len(values)} values ({', '.join(map(str, names[:5]))}"
+            f"{', ...' if len(names) > 5 else ''}); nothing was written"
+        )
+    return await _caput(names, names, list(values), datatype, wait, timeout, throw)  # type: ignore[no-any-return]
+
+
+async def _caput(
+    pv: str | list[str],
+    names: list[str],
+    values: list[Any],
+    datatype: Datatype,
+    wait: bool,
+    timeout: Timeout,
+    throw: bool,
+) -> Any:
+    code = datatype_code(datatype, writing=True)
+    context = current()
+    deadline = deadline_of(timeout, context.portal)
+    await context.portal.checkpoint()  # the last moment at which nothing is sent
+    channels, refused = _channels(context, names)
+    if refused:
+        values = [value for i, value in enumerate(values) if i not in refused]
+    put = Put(context, channels, values, code, bool(wait))
+    failures = [*refused.values(), *put.check()]
+    if failures and throw:
+        raise error_for(failures)
+    await put.run(deadline)
+    return _outcome(pv, names, refused, put, _success(put), throw)
+
+
+# -- connect and cainfo ------------------------------------------------------------------------------
+
+
+@overload
+async def connect(
+    pv: str, wait: bool = True, timeout: Timeout = 5.0, throw: bool = True
+) -> CANothing: ...
+@overload
+async def connect(
+    pv: Iterable[str], wait: bool = True, timeout: Timeout = 5.0, throw: bool = True
+) -> list[CANothing]: ...
+async def connect(
+    pv: str | Iterable[str], wait: bool = True, timeout: Timeout = 5.0, throw: bool = True
+) -> CANothing | list[CANothing]:
+    """Connect to one PV, or to many at once.
+
+    There is no need to: every function connects. After it, a `caput` without ``wait`` goes out
+    at once (and under asyncio without suspending).
+
+    Args:
+        pv: the PV, or a list of PVs.
+        wait: whether to wait for the connection. If not, it is only begun.
+        timeout: seconds for the whole call; see `aioca.types.Timeout`.
+        throw: whether to raise. If not, a falsy `CANothing` stands for each PV that failed.
+
+    Returns:
+        `CANothing`: truthy, with ``ok`` true. For a list of PVs, a list in the same order.
+
+    Raises:
+        CATimeout: not connected by the deadline.
+        CADisconnected: closed by this program meanwhile.
+        TypeError, ValueError: an argument is none that could be used.
+    """
+    names, refused, request = await _connect(pv, wait, timeout, throw)
+    return _outcome(pv, names, refused, request, _success(request), throw)  # type: ignore[no-any-return]
+
+
+@overload
+async def cainfo(
+    pv: str, wait: bool = True, timeout: Timeout = 5.0, throw: bool = True
+) -> CAInfo: ...
+@overload
+async def cainfo(
+    pv: Iterable[str], wait: bool = True, timeout: Timeout = 5.0, throw: bool = True
+) -> list[CAInfo]: ...
+async def cainfo(
+    pv: str | Iterable[str], wait: bool = True, timeout: Timeout = 5.0, throw: bool = True
+) -> CAInfo | list[CAInfo]:
+    """Find out about the channel of one PV, or of many.
+
+    Args:
+        pv: the PV, or a list of PVs.
+        wait: whether to wait for the connection. If not, it tells how things stand.
+        timeout: seconds for the whole call; see `aioca.types.Timeout`.
+        throw: whether to raise. If not, a falsy `CANothing` stands for each PV that failed.
+
+    Returns:
+        `CAInfo`: for a list of PVs, a list in the same order.
+
+    Raises:
+        CATimeout: not connected by the deadline.
+        CADisconnected: closed by this program meanwhile.
+        TypeError, ValueError: an argument is none that could be used.
+    """
+    names, refused, request = await _connect(pv, wait, timeout, throw)
+
+    def info(index: int) -> CAInfo | Failure:
+        return request.failure(index) or CAInfo(request.channels[index])
+
+    return _outcome(pv, names, refused, request, info, throw)  # type: ignore[no-any-return]
+
+
+async def _connect(
+    pv: str | Iterable[str], wait: bool, timeout: Timeout, throw: bool
+) -> tuple[list[str], dict[int, Failure], Request]:
+    context, names = current(), _names(pv)
+    deadline = deadline_of(timeout, context.portal)
+    await context.portal.checkpoint()
+    channels, refused = _channels(context, names)
+    if refused and throw:
+        raise error_for([*refused.values()])
+    request = Request(context, channels)
+    if wait:
+        await request.run(deadline)
+    else:
+        request.assume_done()
+    return names, refused, request
+
+
+# -- Arguments and results ---------------------------------------------------------------------------
+
+
+def _names(pv: str | Iterable[str]) -> list[str]:
+    if isinstance(pv, str):
+        return [pv]
+    try:
+        names = list(pv)
+    except TypeError:
+        raise TypeError(f"a PV must be a str or a list of them, not {pv!r}") from None
+    for name in names:
+        if not isinstance(name, str):
+            valid_name(name)  # says so
+    return names
+
+
+def _channels(
+    context: Context, names: Sequence[str]
+) -> tuple[list[Channel], dict[int, Failure]]:
+    """A channel for each name, and a failure for each that is no name."""
+    channels: list[Channel] = []
+    refused: dict[int, Failure] = {}
+    for index, name in enumerate(names):
+        try:
+            channels.append(context.channel(name))
+        except CAValueError as error:
+            refused[index] = Failure(error.name, error.errorcode, error._detail, local=True)
+    return channels, refused
+
+
+def check_format(format: object) -> None:
+    if format not in (0, 1, FORMAT_CTRL):
+        raise ValueError(f"format must be FORMAT_RAW, FORMAT_TIME or FORMAT_CTRL, not {format!r}")
+
+
+def check_count(count: object) -> None:
+    if not isinstance(count, int) or count < -1:
+        raise ValueError(f"count must be an int of -1 or more, not {count!r}")
+
+
+def deadline_of(timeout: Timeout, portal: Portal) -> float:
+    """A `Timeout` as a deadline on the loop's clock."""
+    if timeout is None:
+        return math.inf
+    try:
+        if isinstance(timeout, tuple):
+            (instant,) = timeout
+            seconds = float(instant) - time.time()
+        else:
+            seconds = float(timeout)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"timeout must be seconds, None or a tuple (deadline,), not {timeout!r}"
+        ) from None
+    if seconds != seconds:
+        raise ValueError("timeout cannot be NaN")
+    return portal.now() + seconds
+
+
+def _success(request: Request) -> Callable[[int], CANothing | Failure]:
+    def outcome(index: int) -> CANothing | Failure:
+        return request.failure(index) or CANothing(request.channels[index].name)
+
+    return outcome
+
+
+def _outcome(
+    pv: str | Iterable[str],
+    names: list[str],
+    refused: dict[int, Failure],
+    request: Request,
+    outcome: Callable[[int], Any],
+    throw: bool,
+) -> Any:
+    """Results in the order of the names; failures raised, or in their place."""
+    results: list[Any] = []
+    failures: list[Failure] = []
+    found = iter(range(len(request.channels)))
+    for index in range(len(names)):
+        result = refused[index] if index in refused else outcome(next(found))
+        if type(result) is Failure:
+            failures.append(result)
+            result = result.nothing()
+        results.append(result)
+    if failures and throw:
+        raise error_for(failures)
+    return results[0] if isinstance(pv, str) else results

@@ -1,0 +1,401 @@
+"""From the threads of libca into an event loop. The only module that knows asyncio and trio.
+
+What must stay true here:
+
+- ``post`` never waits for the loop: it is called while libca holds its callback lock, and the
+  loop may be inside ``ca_clear_*``, waiting for that lock. (This is why anyio's BlockingPortal
+  cannot be used.)
+- The wake flag is lowered before the queue is drained: a job that is posted during the drain
+  either is seen by it or raises the flag again. The other way round the last one could stay.
+- A job never raises into the loop: in trio that would crash the run.
+- When the run of the loop ends, ``on_end`` is called, once, on the loop's thread if the loop
+  still tells us, else on the thread that finds out.
+
+Delivery under load: a wake per update would have the two threads fight for the GIL. One wake
+serves everything that has been posted when it is answered; and after a drain that found many
+jobs, the next one comes from a timer of a millisecond instead of from a wake, as long as it
+stays like that. A lone update is always woken for.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import math
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
+
+    import trio
+
+logger = logging.getLogger("aioca")
+
+_MANY = 32  # jobs in one drain that make it worth to poll
+_POLL = 0.001  # seconds between drains then
+_SLICE = 0.005  # seconds after which a drain lets the rest of the loop run
+_CLOCK_EVERY = 16  # jobs between looks at the clock
+
+
+class Waiter(ABC):
+    """One task that waits for one wake."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Wake the task; on the loop's thread. Idempotent."""
+
+    @abstractmethod
+    async def wait(self, deadline: float = math.inf) -> bool:
+        """Wait; false if the deadline (on the portal's clock) came first."""
+
+
+class Portal(ABC):
+    """The way into one run of one event loop."""
+
+    def __init__(self) -> None:
+        self._jobs: deque[Callable[[], object]] = deque()
+        self._awake = False  # a drain is certain to come
+        self._on_end: Callable[[], None] | None = None
+        self._sentinel = _until_run_ends(self)
+        try:
+            # A step up to its yield makes the generator one of the loop's: asyncio.run,
+            # anyio.run and trio.run close those when they end.
+            self._sentinel.__anext__().send(None)
+        except StopIteration:
+            pass
+
+    # -- Any thread ----------------------------------------------------------------------------
+
+    def post(self, job: Callable[[], object]) -> None:
+        """Have ``job`` called on the loop; any thread, never waits."""
+        self._jobs.append(job)
+        if not self._awake:
+            self._awake = True
+            try:
+                self._wake()
+            except RuntimeError:  # the loop is closed (trio.RunFinishedError is one, too)
+                self.ended()
+
+    def disown(self) -> None:
+        """In a forked child: nothing is to be closed when this copy of the loop ends."""
+        self._on_end = None
+        self._jobs.clear()
+
+    def ended(self) -> None:
+        """The run is over: tell the owner, once."""
+        on_end, self._on_end = self._on_end, None
+        self._jobs.clear()
+        if on_end is not None:
+            on_end()
+
+    @abstractmethod
+    def is_closed(self) -> bool:
+        """Whether the loop can be seen to be closed."""
+
+    @abstractmethod
+    def _wake(self) -> None:
+        """Have ``_drain`` called on the loop soon; any thread."""
+
+    # -- The loop's thread -----------------------------------------------------------------------
+
+    def on_end(self, callback: Callable[[], None]) -> None:
+        self._on_end = callback
+
+    @abstractmethod
+    def now(self) -> float:
+        """The loop's clock, seconds."""
+
+    @abstractmethod
+    def waiter(self) -> Waiter: ...
+
+    @abstractmethod
+    async def checkpoint(self) -> None:
+        """Let cancellation in where the backend expects it of a call that need not wait."""
+
+    @abstractmethod
+    async def breathe(self) -> None:
+        """Let every other task run once."""
+
+    @abstractmethod
+    def spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
+        """Run in the background until done or until the run ends; must not raise."""
+
+    @abstractmethod
+    def spawn_in(
+        self,
+        task_group: Any,
+        function: Callable[..., Coroutine[Any, Any, None]],
+        *args: object,
+    ) -> None:
+        """Run as a child of the user's task group (anyio's, trio's or asyncio's)."""
+
+    @abstractmethod
+    def after(self, seconds: float, job: Callable[[], object]) -> Callable[[], None]:
+        """Call ``job`` on the loop after a while; returns what cancels that."""
+
+    @abstractmethod
+    def _drain_after(self, seconds: float) -> None: ...
+
+    def _drain(self) -> None:
+        self._awake = False
+        jobs = self._jobs
+        done = 0
+        stop = 0.0
+        try:
+            for _ in range(len(jobs)):  # bounded: what comes meanwhile has its own wake
+                if not jobs:  # dropped by a job that ended us
+                    return
+                done += 1
+                self._do(jobs.popleft())
+                if done % _CLOCK_EVERY == 0:
+                    instant = time.monotonic()
+                    if not stop:
+                        stop = instant + _SLICE
+                    elif instant > stop:
+                        break
+        finally:  # also when Ctrl-C was raised in a callback: what is queued stays to be done
+            if (jobs or done >= _MANY) and not self._awake and self._on_end is not None:
+                self._awake = True
+                self._drain_after(0.0 if jobs else _POLL)
+
+    def _do(self, job: Callable[[], object]) -> None:
+        try:
+            job()
+        except Exception:
+            logger.exception("a job of aioca failed; please report this")
+
+
+async def _until_run_ends(portal: Portal) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        portal.ended()
+
+
+# -- asyncio ---------------------------------------------------------------------------------------
+
+
+class _AsyncioWaiter(Waiter):
+    __slots__ = ("_future", "_loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._future: asyncio.Future[bool] = loop.create_future()
+
+    def wake(self) -> None:
+        if not self._future.done():
+            self._future.set_result(True)
+
+    def _expire(self) -> None:
+        if not self._future.done():
+            self._future.set_result(False)
+
+    async def wait(self, deadline: float = math.inf) -> bool:
+        if deadline == math.inf:
+            return await self._future
+        timer = self._loop.call_at(deadline, self._expire)
+        try:
+            return await self._future
+        finally:
+            timer.cancel()
+
+
+class AsyncioPortal(Portal):
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps none alive
+        super().__init__()
+
+    def is_closed(self) -> bool:
+        return self._loop.is_closed()
+
+    def _wake(self) -> None:
+        self._loop.call_soon_threadsafe(self._drain)
+
+    def now(self) -> float:
+        return self._loop.time()
+
+    def waiter(self) -> Waiter:
+        return _AsyncioWaiter(self._loop)
+
+    async def checkpoint(self) -> None:
+        # asyncio programs rely on a put to a connected PV not to suspend.
+        return
+
+    async def breathe(self) -> None:
+        await _asyncio().sleep(0)
+
+    def spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
+        task = self._loop.create_task(function(*args))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def spawn_in(
+        self,
+        task_group: Any,
+        function: Callable[..., Coroutine[Any, Any, None]],
+        *args: object,
+    ) -> None:
+        if hasattr(task_group, "start_soon"):
+            task_group.start_soon(function, *args)
+            return
+        coroutine = function(*args)
+        try:
+            task_group.create_task(coroutine)
+        except BaseException:
+            coroutine.close()
+            raise
+
+    def after(self, seconds: float, job: Callable[[], object]) -> Callable[[], None]:
+        return self._loop.call_later(seconds, job).cancel
+
+    def _drain_after(self, seconds: float) -> None:
+        if seconds:
+            self._loop.call_later(seconds, self._drain)
+        else:
+            self._loop.call_soon(self._drain)
+
+
+# -- trio ------------------------------------------------------------------------------------------
+
+
+class _TrioWaiter(Waiter):
+    __slots__ = ("_task", "_trio", "_woken")
+
+    def __init__(self, trio: Any) -> None:
+        self._trio = trio
+        self._task: Any = None
+        self._woken = False
+
+    def wake(self) -> None:
+        if not self._woken:
+            self._woken = True
+            if self._task is not None:
+                task, self._task = self._task, None
+                self._trio.lowlevel.reschedule(task)
+
+    async def wait(self, deadline: float = math.inf) -> bool:
+        trio = self._trio
+        with trio.CancelScope(deadline=deadline):
+            if self._woken:
+                await trio.lowlevel.checkpoint()
+            else:
+                self._task = trio.lowlevel.current_task()
+                await trio.lowlevel.wait_task_rescheduled(self._abort)
+        return self._woken
+
+    def _abort(self, raise_cancel: object) -> Any:
+        self._task = None
+        return self._trio.lowlevel.Abort.SUCCEEDED
+
+
+class TrioPortal(Portal):
+    def __init__(self, token: trio.lowlevel.TrioToken) -> None:
+        self._trio: Any = sys.modules["trio"]
+        self._token = token
+        super().__init__()
+
+    def is_closed(self) -> bool:
+        return self._on_end is None  # trio always closes the sentinel
+
+    def _wake(self) -> None:
+        self._token.run_sync_soon(self._drain)
+
+    def now(self) -> float:
+        return self._trio.current_time()  # type: ignore[no-any-return]
+
+    def waiter(self) -> Waiter:
+        return _TrioWaiter(self._trio)
+
+    async def checkpoint(self) -> None:
+        await self._trio.lowlevel.checkpoint()
+
+    async def breathe(self) -> None:
+        await self._trio.lowlevel.checkpoint()
+
+    def spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
+        self._trio.lowlevel.spawn_system_task(
+            function, *args, context=contextvars.copy_context()
+        )
+
+    def spawn_in(
+        self,
+        task_group: Any,
+        function: Callable[..., Coroutine[Any, Any, None]],
+        *args: object,
+    ) -> None:
+        task_group.start_soon(function, *args)
+
+    def after(self, seconds: float, job: Callable[[], object]) -> Callable[[], None]:
+        scope = self._trio.CancelScope(deadline=self.now() + seconds)
+
+        async def wait() -> None:
+            with scope:
+                await self._trio.sleep_forever()
+            if scope.cancelled_caught and not cancelled:
+                job()
+
+        cancelled: list[bool] = []
+
+        def cancel() -> None:
+            cancelled.append(True)
+            scope.cancel()
+
+        self.spawn(wait)
+        return cancel
+
+    def _drain_after(self, seconds: float) -> None:
+        if seconds:
+            self.spawn(self._sleep_and_drain, seconds)
+        else:
+            self._token.run_sync_soon(self._drain)
+
+    async def _sleep_and_drain(self, seconds: float) -> None:
+        # One task for as long as the load lasts: a timer for each drain would cost a task each.
+        await self._trio.sleep(seconds)
+        self._drain()
+
+
+# -- Which loop runs here --------------------------------------------------------------------------
+
+
+def _asyncio() -> Any:
+    # No loop of asyncio can be running where nobody has imported it, and importing it costs
+    # a trio program 50 ms.
+    return sys.modules["asyncio"]
+
+
+def running_loop() -> object:
+    """What identifies the run of the event loop of this thread: a loop, or a trio token.
+
+    Raises:
+        RuntimeError: if no event loop runs in this thread.
+    """
+    trio = sys.modules.get("trio")
+    # trio first: in guest mode, asyncio says that it runs as well.
+    if trio is not None and trio.lowlevel.in_trio_run():
+        return trio.lowlevel.current_trio_token()  # type: ignore[no-any-return]
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None:
+        loop = asyncio._get_running_loop()
+        if loop is not None:
+            return loop  # type: ignore[no-any-return]
+    raise RuntimeError(
+        "no event loop is running in this thread: call this from a coroutine, or from a callback"
+        " of the loop, of asyncio or trio (aioca.run() starts one)"
+    )
+
+
+def portal_for(loop: object) -> Portal:
+    """A new portal into the loop that `running_loop` has returned."""
+    if hasattr(loop, "run_sync_soon"):
+        return TrioPortal(loop)  # type: ignore[arg-type]
+    return AsyncioPortal(loop)  # type: ignore[arg-type]
+

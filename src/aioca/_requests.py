@@ -1,0 +1,339 @@
+"""The machine behind caget, caput, connect and cainfo: one request for one or for many PVs.
+
+A request goes over its PVs once: what is connected is asked for at once, the rest as it
+connects. One task waits, once, for all of it. Replies are stored by libca's thread straight
+into the request; the loop is woken when the last one is there, not before.
+
+- ``results[i]`` is None until PV i has an outcome. libca's thread writes to it in `arrive` only,
+  the loop in `_settle` only, each at most once for each i.
+- Every request ends by its deadline, by cancellation, by replies, or by the closing of its context:
+  ``finish`` runs for all of these and leaves nothing behind that C could call.
+- An operation that could not be sent, as the channel went down just then, waits for it to
+  come back. One that was sent is never repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from . import _libca
+from ._channel import Channel
+from ._context import Context
+from ._encode import encode
+from ._environment import searched
+from ._errors import CAValueError, Failure
+
+CLOSED_HERE = "closed by this program meanwhile"
+
+
+class Request:
+    """What connect, get and put have in common.
+
+    Attributes:
+        results: per PV: None, what arrived (bytes, or an ECA status), or a `Failure`.
+    """
+
+    doing = "connecting"
+
+    def __init__(self, context: Context, channels: Sequence[Channel]) -> None:
+        count = len(channels)
+        if count > _libca.MAX_INDEX:
+            raise ValueError(f"{count} PVs in one call; {_libca.MAX_INDEX} is the most")
+        self.channels = channels
+        self.results: list[Any] = [None] * count
+        self._context = context
+        self._count = count
+        self._arrived = 0  # counted by libca's thread
+        self._settled = 0  # counted by the loop
+        self._connecting: dict[Channel, list[int]] = {}
+        self._unconnected: set[int] | None = None  # when it is over: who was still connecting
+        self._token = 0
+        self._waiter = context.portal.waiter()
+
+    async def run(self, deadline: float) -> None:
+        """Do it all; afterwards `results` has what came of it by the deadline."""
+        context = self._context
+        context.operations[self] = None
+        self._token = _libca.register(self)
+        try:
+            self._start()
+            if not self._complete() and deadline > context.portal.now():
+                await self._waiter.wait(deadline)
+        finally:
+            del context.operations[self]
+            self._finish()
+
+    def assume_done(self) -> None:
+        """Succeed without doing anything."""
+        self.results = [_libca.ECA_NORMAL] * self._count
+
+    def failure(self, index: int) -> Failure | None:
+        """Why PV ``index`` failed; None if it did not."""
+        outcome = self.results[index]
+        name = self.channels[index].name
+        if outcome is None:
+            if self._unconnected is None:
+                self._unconnected = {i for waiting in self._connecting.values() for i in waiting}
+            connecting = index in self._unconnected
+            detail = self._why_not_connected(index) if connecting else self._why_no_reply()
+            return Failure(name, _libca.ECA_TIMEOUT, detail)
+        if isinstance(outcome, Failure):
+            return outcome
+        if type(outcome) is int and outcome != _libca.ECA_NORMAL:
+            return Failure(name, outcome, self._why_status(outcome))
+        return None
+
+    # -- Why ---------------------------------------------------------------------------------------
+
+    def _why_not_connected(self, index: int) -> str:
+        if self.channels[index].ever_connected:
+            return "connecting: its server was lost and is not back"
+        return f"connecting: no server has answered for this name; searched {searched()}"
+
+    def _why_no_reply(self) -> str:
+        return f"{self.doing}: connected, but the server has not replied"
+
+    def _why_status(self, status: int) -> str:
+        if status == _libca.ECA_DISCONN:
+            return f"{self.doing}: the server was lost before it replied"
+        return self.doing
+
+    # -- On the loop ---------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        for index, channel in enumerate(self.channels):
+            if channel.connected:
+                self._issue(index, channel)
+            else:
+                self._await_connection(index, channel)
+        self._context.flush()
+
+    def _issue(self, index: int, channel: Channel) -> None:
+        """Ask libca for PV ``index``; its channel is connected as far as we know."""
+        status = self._request(index, channel)
+        if status == _libca.ECA_DISCONN:
+            self._await_connection(index, channel)
+        elif status != _libca.ECA_NORMAL:
+            self._settle(index, status)
+
+    def _request(self, index: int, channel: Channel) -> int:
+        """Send the request; a status other than ECA_NORMAL says that nothing was sent."""
+        self._settle(index, _libca.ECA_NORMAL)
+        return _libca.ECA_NORMAL
+
+    def _settle(self, index: int, outcome: int | Failure) -> None:
+        """An outcome that was found on this side."""
+        self.results[index] = outcome
+        self._settled += 1
+        if self._complete():
+            self._waiter.wake()
+
+    def _complete(self) -> bool:
+        return self._arrived + self._settled >= self._count
+
+    def _await_connection(self, index: int, channel: Channel) -> None:
+        self._connecting.setdefault(channel, []).append(index)
+        channel.listeners[self] = None
+
+    def _finish(self) -> None:
+        """Leave nothing behind. The indices in `_connecting` stay for `failure`."""
+        for channel in self._connecting:
+            channel.listeners.pop(self, None)
+        self._release_token()
+
+    def _release_token(self) -> None:
+        if self._token:
+            _libca.unregister(self._token)
+
+    def channel_up(self, channel: Channel) -> None:
+        channel.listeners.pop(self, None)
+        for index in self._connecting.pop(channel, ()):
+            self._issue(index, channel)
+        self._context.flush_soon()
+
+    def channel_down(self, channel: Channel) -> None:
+        """Nothing to do: what is waiting waits on, what was sent hears from libca."""
+
+    def channel_closed(self, channel: Channel) -> None:
+        for index in self._connecting.pop(channel, ()):
+            self._settle(
+                index, Failure(channel.name, _libca.ECA_DISCONN, f"{self.doing}: {CLOSED_HERE}")
+            )
+
+    def context_closed(self) -> None:
+        for index, outcome in enumerate(self.results):
+            if outcome is None:
+                name = self.channels[index].name
+                self._settle(
+                    index, Failure(name, _libca.ECA_DISCONN, f"{self.doing}: {CLOSED_HERE}")
+                )
+        self._connecting.clear()
+
+    # -- On a thread of libca --------------------------------------------------------------------------
+
+    def arrive(self, index: int, dbr: int, raw: _libca.Raw) -> None:
+        self.results[index] = raw
+        self._arrived += 1
+        if self._arrived + self._settled >= self._count:
+            self._context.portal.post(self._waiter.wake)
+
+    def connection_changed(self, up: bool, native_type: int, native_count: int) -> None:
+        """Never called: a request's token is given to no channel."""
+
+    def exception(self, status: int, op: int, context: str) -> None:
+        """Never called: a request's token is given to no channel."""
+
+
+class Get(Request):
+    """Values; `values` decodes them."""
+
+    doing = "reading"
+
+    def __init__(
+        self,
+        context: Context,
+        channels: Sequence[Channel],
+        code: int | None,
+        format: int,
+        count: int,
+    ) -> None:
+        super().__init__(context, channels)
+        self._code = code
+        self._format = format
+        self._wanted = count
+        self._readers: list[Any] = [None] * len(channels)
+
+    def _request(self, index: int, channel: Channel) -> int:
+        reader = channel.reader(self._code, self._format)
+        self._readers[index] = reader
+        return _libca.get(
+            reader.dbr, channel.request_count(self._wanted), channel.chid, self._token + index
+        )
+
+    def arrive(self, index: int, dbr: int, raw: _libca.Raw) -> None:
+        if dbr != self._readers[index].dbr and type(raw) is not int:
+            raw = _libca.ECA_BADTYPE
+        super().arrive(index, dbr, raw)
+
+    def value(self, index: int) -> Any:
+        """The value of PV ``index``, or the `Failure` in its place."""
+        raw = self.results[index]
+        if type(raw) is bytes or type(raw) is bytearray:
+            try:
+                return self._readers[index].decode(raw)
+            except (ValueError, IndexError, ArithmeticError, TypeError) as error:
+                name = self.channels[index].name
+                return Failure(name, _libca.ECA_BADTYPE, f"reading: not understood: {error!r}")
+        return self.failure(index)
+
+
+class Put(Request):
+    """Writes, with or without waiting for their processing to end."""
+
+    doing = "writing"
+
+    def __init__(
+        self,
+        context: Context,
+        channels: Sequence[Channel],
+        values: Sequence[Any],
+        code: int | None,
+        wait: bool,
+    ) -> None:
+        super().__init__(context, channels)
+        self._values = values
+        self._code = code
+        self._notify = wait
+        self._encoded: dict[int, Any] = {}
+        self._sent_on: dict[int, Channel] = {}  # where each put-callback is under way
+        self._over = False
+
+    def check(self) -> list[Failure]:
+        """Encode what can be before anything is sent, and say what cannot be sent."""
+        failures = []
+        for index, channel in enumerate(self.channels):
+            if channel.connected:
+                try:
+                    self._encoded[index] = self._encode(index, channel)
+                except CAValueError as error:
+                    failures.append(_local_failure(error))
+        return failures
+
+    def _encode(self, index: int, channel: Channel) -> Any:
+        return encode(
+            channel.name, self._values[index], self._code,
+            channel.native_type, channel.native_count,
+        )  # fmt: skip
+
+    def _request(self, index: int, channel: Channel) -> int:
+        if self._notify and channel.put_owner is not None:
+            channel = channel.spare()
+            self._sent_on[index] = channel  # ours from here on, also if it never connects
+            if not channel.connected:
+                self._await_connection(index, channel)
+                return _libca.ECA_NORMAL
+        encoded = self._encoded.pop(index, None)
+        if encoded is None:
+            try:
+                encoded = self._encode(index, channel)
+            except CAValueError as error:
+                self._settle(index, _local_failure(error))
+                return _libca.ECA_NORMAL
+        dbr, count, data = encoded
+        if not self._notify:
+            status = _libca.put(dbr, count, channel.chid, data)
+            if status == _libca.ECA_NORMAL:
+                self._settle(index, status)
+            return status
+        self._sent_on[index] = channel
+        channel.put_owner = self  # first: the callback may come before the call is back
+        status = _libca.put_notify(dbr, count, channel.chid, data, self._token + index)
+        if status != _libca.ECA_NORMAL:
+            channel.put_owner = None
+            self._return_spare(index)
+        return status
+
+    def arrive(self, index: int, dbr: int, raw: _libca.Raw) -> None:
+        self._sent_on[index].put_owner = None
+        super().arrive(index, dbr, _libca.ECA_NORMAL if raw == b"" else raw)
+        if self._over:
+            self._release_token()
+
+    def _finish(self) -> None:
+        self._over = True
+        for index in tuple(self._sent_on):
+            self._return_spare(index)
+        super()._finish()
+
+    def _return_spare(self, index: int) -> None:
+        channel, sent_on = self.channels[index], self._sent_on[index]
+        if sent_on is not channel:
+            # One whose put is still under way is cleared, and the server cancels the put.
+            channel.give_back(sent_on)
+
+    def put_abandoned(self) -> None:
+        if self._over:
+            self._release_token()
+
+    def _release_token(self) -> None:
+        """Done with when no put-callback of ours can come any more; any thread."""
+        if not any(channel.put_owner is self for channel in tuple(self._sent_on.values())):
+            super()._release_token()
+
+    def _why_no_reply(self) -> str:
+        return f"writing: sent, its processing has not ended; {_UNKNOWN}"
+
+    def _why_status(self, status: int) -> str:
+        if status == _libca.ECA_DISCONN:
+            return f"writing: the server was lost before it had confirmed; {_UNKNOWN}"
+        if status == _libca.ECA_PUTFAIL:
+            return "writing: the server refused the value"
+        return super()._why_status(status)
+
+
+_UNKNOWN = "the outcome is unknown, it may have been or still be carried out"
+
+
+def _local_failure(error: CAValueError) -> Failure:
+    return Failure(error.name, error.errorcode, error._detail, local=True)

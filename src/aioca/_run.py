@@ -1,0 +1,42 @@
+"""run(): a program's event loop in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import anyio
+
+T = TypeVar("T")
+
+
+def run(coro: Coroutine[Any, Any, T], forever: bool = False, *, backend: str = "asyncio") -> T | None:
+    """Run a coroutine in an event loop of its own.
+
+    Args:
+        coro: the coroutine, such as ``main()``.
+        forever: whether to go on after its end, so that monitors go on, until Ctrl-C, which then
+            ends the program without a traceback.
+        backend: ``"asyncio"`` or ``"trio"``.
+
+    Returns:
+        What the coroutine returned; None if it ran for ever.
+
+    Raises:
+        Whatever the coroutine raised. KeyboardInterrupt on Ctrl-C unless ``forever``.
+    """
+
+    async def main() -> T:
+        result = await coro
+        if forever:
+            await anyio.sleep_forever()
+        return result
+
+    try:
+        return anyio.run(main, backend=backend)
+    except KeyboardInterrupt:
+        if not forever:
+            raise
+        return None
+    finally:
+        coro.close()  # never started, if there was no such backend

@@ -1,0 +1,271 @@
+"""A real soft IOC for tests: `SoftIoc`.
+
+It needs nothing but this package: the IOC is the one in the ``epicscorelibs`` wheel, in a
+process of its own, and it talks to 127.0.0.1 only::
+
+    from aioca.testing import SoftIoc, loopback_environment
+
+    os.environ.update(loopback_environment(port))     # before Channel Access is first used
+    with SoftIoc('record(ai, "$(P)X") { field(VAL, "1") }', macros={"P": "TEST:"}, port=port):
+        ...
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+
+from ._softioc import MARK
+
+__all__ = ["SoftIoc", "SoftIocError", "free_port", "loopback_environment"]
+
+
+class SoftIocError(RuntimeError):
+    """The IOC did not start, has ended, or did not answer; the message has its last output."""
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody uses now, for TCP and for UDP."""
+    for _ in range(100):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp:
+            tcp.bind(("127.0.0.1", 0))
+            port: int = tcp.getsockname()[1]
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+                try:
+                    udp.bind(("127.0.0.1", port))
+                except OSError:
+                    continue
+        if port > 5000:  # libca ignores lower ones
+            return port
+    raise OSError("no port is free for both TCP and UDP")
+
+
+def loopback_environment(ports: int | Iterable[int]) -> dict[str, str]:
+    """Settings with which a client searches 127.0.0.1 at these ports and nowhere else.
+
+    Args:
+        ports: the port of one `SoftIoc`, or those of several.
+
+    Returns:
+        dict[str, str]: for ``os.environ``, before the first use of Channel Access in a process.
+    """
+    ports = [ports] if isinstance(ports, int) else list(ports)
+    return {
+        "EPICS_CA_ADDR_LIST": " ".join(f"127.0.0.1:{port}" for port in ports),
+        "EPICS_CA_AUTO_ADDR_LIST": "NO",
+        "EPICS_CA_NAME_SERVERS": "",
+    }
+
+
+class SoftIoc:
+    """A soft IOC in a subprocess, on 127.0.0.1.
+
+    As a context manager it is started on entry, and killed on exit. It also ends when this
+    process ends, however that happens.
+
+    Args:
+        database: the text of a database, or the `pathlib.Path` of a file with one.
+        macros: values for its ``$(NAME)``.
+        port: where it listens, for searches (UDP) and connections (TCP); a free one by default.
+            It stays the same when the IOC is restarted.
+        timeout: seconds to wait for it to start, and for the end of a command.
+        environment: further environment variables for the IOC.
+
+    Attributes:
+        port (int): where it listens.
+        process (subprocess.Popen[str] | None): while it runs.
+    """
+
+    def __init__(
+        self,
+        database: str | Path,
+        macros: Mapping[str, object] | None = None,
+        *,
+        port: int | None = None,
+        timeout: float = 30.0,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.database = database
+        self.macros = dict(macros or {})
+        self.port = free_port() if port is None else port
+        self.timeout = timeout
+        self.environment = dict(environment or {})
+        self.process: subprocess.Popen[str] | None = None
+        self._output: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._last: list[str] = []
+
+    def __repr__(self) -> str:
+        state = f"pid {self.process.pid}" if self.process is not None else "not running"
+        return f"<SoftIoc at 127.0.0.1:{self.port}, {state}>"
+
+    def __enter__(self) -> SoftIoc:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.kill()
+
+    # -- Life ------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start it, and wait until its records can be used.
+
+        Raises:
+            SoftIocError: it runs already, or it did not come up.
+        """
+        if self.process is not None:
+            raise SoftIocError(f"{self!r} runs already")
+        with tempfile.TemporaryDirectory(prefix="aioca-ioc-") as folder:
+            file = self.database
+            if not isinstance(file, Path):
+                file = Path(folder, "ioc.db")
+                file.write_text(str(self.database), encoding="utf-8")
+            macros = ",".join(f"{name}={value}" for name, value in self.macros.items())
+            self._last = []
+            self._output = queue.SimpleQueue()
+            self.process = subprocess.Popen(
+                [sys.executable, "-u", "-m", "aioca._softioc", str(file), macros],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                text=True, encoding="utf-8", errors="replace", env=self._environment(),
+                # Ctrl-C in a terminal is for the client; the IOC ends when the client says so.
+                start_new_session=True,
+            )  # fmt: skip
+            threading.Thread(
+                target=_read, args=(self.process, self._output), name="SoftIoc output", daemon=True
+            ).start()
+            try:
+                self._until_mark()
+            except BaseException:
+                self.kill()
+                raise
+
+    def stop(self) -> None:
+        """Have it exit by itself, and wait for that. Idempotent."""
+        if self.process is not None:
+            try:
+                self._send("exit")
+                self.process.wait(self.timeout)
+            except (SoftIocError, subprocess.TimeoutExpired):
+                pass  # then by force
+            self.kill()
+
+    def kill(self) -> None:
+        """End it at once (SIGKILL): its clients hear nothing but a closed connection. Idempotent."""
+        process, self.process = self.process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    try:
+                        pipe.close()
+                    except OSError:
+                        pass  # what was still to be written to it
+
+    def restart(
+        self, database: str | Path | None = None, macros: Mapping[str, object] | None = None
+    ) -> None:
+        """Kill it and start it again, at the same port; with another database if one is given."""
+        self.kill()
+        if database is not None:
+            self.database = database
+        if macros is not None:
+            self.macros = dict(macros)
+        self.start()
+
+    def pause(self) -> None:
+        """Freeze it (SIGSTOP): connections stay open, and nothing answers."""
+        self._running().send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after `pause` (SIGCONT)."""
+        self._running().send_signal(signal.SIGCONT)
+
+    def command(self, line: str) -> str:
+        """Run a command of the IOC shell (``dbl``, ``dbpf X 1``, ``casr 2``...).
+
+        Returns:
+            str: what it printed.
+
+        Raises:
+            SoftIocError: the IOC has ended, or the command did not end in time.
+        """
+        if "\n" in line:
+            raise ValueError("one line at a time")
+        self._send(line)
+        return self._until_mark()
+
+    # -- Within ----------------------------------------------------------------------------------------
+
+    def _environment(self) -> dict[str, str]:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("EPICS_CA")}
+        environment.update(
+            EPICS_CAS_INTF_ADDR_LIST="127.0.0.1",
+            EPICS_CAS_SERVER_PORT=str(self.port),
+            EPICS_CAS_BEACON_ADDR_LIST="127.0.0.1",
+            EPICS_CAS_AUTO_BEACON_ADDR_LIST="NO",
+            EPICS_CA_ADDR_LIST="127.0.0.1",
+            EPICS_CA_AUTO_ADDR_LIST="NO",
+            **self.environment,
+        )
+        return environment
+
+    def _running(self) -> subprocess.Popen[str]:
+        if self.process is None:
+            raise SoftIocError(f"{self!r}")
+        return self.process
+
+    def _send(self, line: str) -> None:
+        pipe = self._running().stdin
+        assert pipe is not None
+        try:
+            pipe.write(line + "\n")
+            pipe.flush()
+        except OSError as error:
+            raise SoftIocError(f"the IOC has ended:\n{self._tail()}") from error
+
+    def _until_mark(self) -> str:
+        lines: list[str] = []
+        deadline = time.monotonic() + self.timeout
+        while True:
+            try:
+                line = self._output.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                raise SoftIocError(
+                    f"no answer within {self.timeout:g} s:\n{self._tail()}"
+                ) from None
+            if line is None:
+                raise SoftIocError(f"the IOC has ended:\n{self._tail()}")
+            if line == MARK:
+                return "\n".join(lines)
+            lines.append(line)
+            self._last = [*self._last[-19:], line]
+
+    def _tail(self) -> str:
+        return "\n".join(self._last) or "(it has printed nothing)"
+
+
+def _read(process: subprocess.Popen[str], output: queue.SimpleQueue[str | None]) -> None:
+    """Thread: take what the IOC prints, so that it never blocks on a full pipe."""
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            output.put(line.rstrip("\n"))
+    except (OSError, ValueError):
+        pass  # closed by kill()
+    output.put(None)
