@@ -62,8 +62,7 @@ class Context:
         self.operations: dict[Closable, None] = {}
         self.subscriptions: dict[Closable, None] = {}
         self._flush_due = False
-        self._token = _libca.register(self)
-        _libca.add_listener(self._token, self)
+        _libca.add_listener(id(self), self)
         self.portal.on_end(self._ended)
 
     # -- Channels --------------------------------------------------------------------------------
@@ -108,11 +107,8 @@ class Context:
     def exception(self, status: int, op: int, context: str) -> None:
         self.portal.post(lambda: self.log("", status, op, context))
 
-    def arrive(self, index: int, dbr: int, raw: _libca.Raw) -> None:
-        """Never called: a context's token is given to no request."""
-
-    def connection_changed(self, up: bool, native_type: int, native_count: int) -> None:
-        """Never called: a context's token is given to no channel."""
+    def printed(self, text: str) -> None:
+        self.portal.post(lambda: logger.info("Channel Access: %s", text))
 
     def log(self, name: str, status: int, op: int, context: str) -> None:
         """On the loop: one record for a failure that no call reports."""
@@ -153,9 +149,8 @@ class Context:
     def _ended(self) -> None:
         """The loop's run is over."""
         _contexts.pop(id(self._loop), None)
-        _libca.remove_listener(self._token)
+        _libca.remove_listener(id(self))
         self.close_all()
-        _libca.unregister(self._token)
         self.operations.clear()
         self.subscriptions.clear()
 
@@ -255,6 +250,7 @@ def _close_at_exit() -> None:
     _exiting = True
     for context in all_contexts():
         context.portal.ended()
+    _libca.silence()
 
 
 def _forget_after_fork() -> None:

@@ -220,8 +220,7 @@ def _string(reader: DbrReader, offset: int, as_bytes: bool) -> Callable[[Raw], A
 def _string_array(reader: DbrReader, offset: int, as_bytes: bool) -> Callable[[Raw], ca_array]:
     def decode(raw: Any) -> ca_array:
         cells = [
-            _cut(raw, start, MAX_STRING_SIZE)
-            for start in range(offset, len(raw), MAX_STRING_SIZE)
+            _cut(raw, start, MAX_STRING_SIZE) for start in range(offset, len(raw), MAX_STRING_SIZE)
         ]
         array: Any
         if as_bytes:

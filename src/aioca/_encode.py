@@ -40,9 +40,7 @@ _pack_integer = {1: struct.Struct("=h").pack, 3: struct.Struct("=H").pack,
 _EXACT = 2**53  # every integer up to here is a double
 
 
-def encode(
-    name: str, value: Any, code: int | None, native_type: int, native_count: int
-) -> Encoded:
+def encode(name: str, value: Any, code: int | None, native_type: int, native_count: int) -> Encoded:
     """The DBR type, count and bytes to send; ``code`` as `datatype_code` gives it."""
     if code is None and isinstance(value, float) and native_type == DBR_DOUBLE:
         return DBR_DOUBLE, 1, _pack_double(value)
@@ -65,9 +63,7 @@ def encode(
     return encoded
 
 
-def _wire_type(
-    name: str, value: Any, code: int | None, native_type: int, native_count: int
-) -> int:
+def _wire_type(name: str, value: Any, code: int | None, native_type: int, native_count: int) -> int:
     if code in (DBR_CHAR_STR, DBR_CHAR_UNICODE, DBR_CHAR_BYTES):
         return DBR_CHAR_STR
     text = isinstance(value, (str, bytes))

@@ -98,6 +98,9 @@ class _ExceptionArgs(ctypes.Structure):
 _EVENT = ctypes.CFUNCTYPE(None, _EventArgs)
 _CONNECTION = ctypes.CFUNCTYPE(None, _ConnectionArgs)
 _EXCEPTION = ctypes.CFUNCTYPE(None, _ExceptionArgs)
+# The second argument is a va_list. In each calling convention that epicscorelibs is built for
+# it travels as one word (a pointer to it, or itself a pointer), which can be handed on as such.
+_PRINTF = ctypes.CFUNCTYPE(c_int, c_char_p, c_void_p)
 
 
 # -- Prototypes --------------------------------------------------------------------------------
@@ -118,6 +121,7 @@ _attach_context = _prototype("ca_attach_context", c_int, c_void_p)
 _detach_context = _prototype("ca_detach_context", None)
 _is_preemptive = _prototype("ca_preemtive_callback_is_enabled", c_int)
 _add_exception_event = _prototype("ca_add_exception_event", c_int, _EXCEPTION, c_size_t)
+_replace_printf_handler = _prototype("ca_replace_printf_handler", c_int, c_void_p)
 _create_channel = _prototype(
     "ca_create_channel", c_int, c_char_p, _CONNECTION, c_size_t, c_uint, c_void_p
 )
@@ -129,9 +133,9 @@ _get_callback = _prototype(
 _put_callback = _prototype(
     "ca_array_put_callback", c_int, c_long, c_ulong, c_size_t, c_char_p, _EVENT, c_size_t
 )
-_put_callback_at = ctypes.CFUNCTYPE(
-    c_int, c_long, c_ulong, c_size_t, c_size_t, _EVENT, c_size_t
-)(("ca_array_put_callback", _ca))
+_put_callback_at = ctypes.CFUNCTYPE(c_int, c_long, c_ulong, c_size_t, c_size_t, _EVENT, c_size_t)(
+    ("ca_array_put_callback", _ca)
+)
 _put = _prototype("ca_array_put", c_int, c_long, c_ulong, c_size_t, c_char_p)
 _put_at = ctypes.CFUNCTYPE(c_int, c_long, c_ulong, c_size_t, c_size_t)(("ca_array_put", _ca))
 _create_subscription = _prototype(
@@ -153,6 +157,11 @@ VALUE_OFFSET = tuple((c_ushort * _DBR_TYPES).in_dll(_ca, "dbr_value_offset"))
 VALUE_SIZE = tuple((c_ushort * _DBR_TYPES).in_dll(_ca, "dbr_value_size"))
 
 
+_vsnprintf = _com.epicsVsnprintf
+_vsnprintf.restype = c_int
+_vsnprintf.argtypes = (c_char_p, c_size_t, c_char_p, c_void_p)
+
+
 def message(status: int) -> str:
     """libca's words for an ECA status."""
     text: bytes = _message(status)  # type: ignore[assignment]
@@ -166,6 +175,16 @@ def host_name(chid: int) -> str:
 
 
 # -- The table of tokens -----------------------------------------------------------------------
+
+
+class Listener(Protocol):
+    """Who hears what libca has to say beside the callbacks. Called on a thread of libca."""
+
+    def exception(self, status: int, op: int, context: str) -> None:
+        """libca reports a failure that has no callback of its own."""
+
+    def printed(self, text: str) -> None:
+        """libca would have printed this on stderr."""
 
 
 class Owner(Protocol):
@@ -290,27 +309,43 @@ def _on_connection(args: _ConnectionArgs) -> None:
         owner.connection_changed(False, -1, 0)
 
 
-@_EXCEPTION
-def _on_exception(args: _ExceptionArgs) -> None:
-    """Runs on a libca thread: a failure that no callback of ours hears of."""
-    owner = _owners.get(_puser(args.chid) >> _INDEX_BITS) if args.chid else None
-    context = (args.ctx or b"").decode("utf-8", "replace")
-    if owner is None:
-        owner = next(iter(_listeners.copy().values()), None)
-    if owner is not None:
-        owner.exception(args.stat, args.op, context)
+# Who hears of what belongs to no channel: the first that is there.
+_listeners: dict[int, Listener] = {}
 
 
-# Who hears of failures that belong to no channel: the first that is there.
-_listeners: dict[int, Owner] = {}
-
-
-def add_listener(token: int, owner: Owner) -> None:
-    _listeners[token] = owner
+def add_listener(token: int, listener: Listener) -> None:
+    _listeners[token] = listener
 
 
 def remove_listener(token: int) -> None:
     _listeners.pop(token, None)
+
+
+def _listener() -> Listener | None:
+    return next(iter(_listeners.copy().values()), None)
+
+
+@_EXCEPTION
+def _on_exception(args: _ExceptionArgs) -> None:
+    """Runs on a libca thread: a failure that no callback of ours hears of."""
+    owner: Owner | Listener | None = None
+    if args.chid:
+        owner = _owners.get(_puser(args.chid) >> _INDEX_BITS)
+    if owner is None:
+        owner = _listener()
+    if owner is not None:
+        owner.exception(args.stat, args.op, (args.ctx or b"").decode("utf-8", "replace"))
+
+
+@_PRINTF
+def _on_printf(format: bytes, arguments: int) -> int:
+    """Runs on a libca thread, or on ours within a call: text that was meant for stderr."""
+    buffer = ctypes.create_string_buffer(1024)
+    length = _vsnprintf(buffer, len(buffer), format, arguments)
+    listener = _listener()
+    if listener is not None:
+        listener.printed(buffer.value.decode("utf-8", "replace").strip())
+    return int(length)
 
 
 # -- Requests ----------------------------------------------------------------------------------
@@ -337,14 +372,10 @@ def put_notify(dbr: int, count: int, chid: int, data: Data, token: int) -> int:
     return _put_callback_at(dbr, count, chid, address, _on_event, token)
 
 
-def create_subscription(
-    dbr: int, count: int, chid: int, mask: int, token: int
-) -> tuple[int, int]:
+def create_subscription(dbr: int, count: int, chid: int, mask: int, token: int) -> tuple[int, int]:
     """Subscribe; returns the ECA status and the evid."""
     evid = c_size_t()
-    status = _create_subscription(
-        dbr, count, chid, mask, _on_event, token, ctypes.byref(evid)
-    )
+    status = _create_subscription(dbr, count, chid, mask, _on_event, token, ctypes.byref(evid))
     return status, evid.value
 
 
@@ -373,18 +404,19 @@ class ClientContext:
     def create_channel(self, name: bytes, token: int) -> tuple[int, int]:
         """Create a channel; returns the ECA status and the chid."""
         chid = c_size_t()
-        previous = self._enter()
+        previous = self.enter()
         status = _create_channel(name, _on_connection, token, 0, ctypes.byref(chid))
-        self._leave(previous)
+        self.leave(previous)
         return status, chid.value
 
     def flush(self) -> None:
         """Have everything that was requested sent."""
-        previous = self._enter()
+        previous = self.enter()
         _flush_io()
-        self._leave(previous)
+        self.leave(previous)
 
-    def _enter(self) -> int:
+    def enter(self) -> int:
+        """Attach the calling thread; returns what `leave` is to be given."""
         current = _current_context()
         if current != self._handle:
             if current:
@@ -394,7 +426,8 @@ class ClientContext:
             _attach_context(self._handle)
         return current
 
-    def _leave(self, previous: int) -> None:
+    def leave(self, previous: int) -> None:
+        """Leave the thread as `enter` found it."""
         if previous != self._handle:
             _detach_context()
             if previous:
@@ -436,9 +469,20 @@ def client_context() -> ClientContext:
             if status != ECA_NORMAL:
                 raise RuntimeError(f"no Channel Access context: {message(status)}")
             _add_exception_event(_on_exception, 0)
+            _replace_printf_handler(ctypes.cast(_on_printf, c_void_p))
             _shared = ClientContext(_current_context())
             _detach_context()
         return _shared
+
+
+def silence() -> None:
+    """At interpreter exit: have libca call nothing of Python any more, and print nothing."""
+    if _shared is not None:
+        previous = _shared.enter()
+        # libCom's own, which prints nothing. libca's own exception handler prints through it.
+        _replace_printf_handler(ctypes.cast(_com.errlogVprintfNoConsole, c_void_p))
+        _add_exception_event(_EXCEPTION(), 0)
+        _shared.leave(previous)
 
 
 def _refuse_subinterpreter() -> None:

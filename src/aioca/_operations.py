@@ -351,9 +351,7 @@ def _names(pv: str | Iterable[str]) -> list[str]:
     return names
 
 
-def _channels(
-    context: Context, names: Sequence[str]
-) -> tuple[list[Channel], dict[int, Failure]]:
+def _channels(context: Context, names: Sequence[str]) -> tuple[list[Channel], dict[int, Failure]]:
     """A channel for each name, and a failure for each that is no name."""
     channels: list[Channel] = []
     refused: dict[int, Failure] = {}

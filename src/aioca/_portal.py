@@ -321,9 +321,7 @@ class TrioPortal(Portal):
         await self._trio.lowlevel.checkpoint()
 
     def spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
-        self._trio.lowlevel.spawn_system_task(
-            function, *args, context=contextvars.copy_context()
-        )
+        self._trio.lowlevel.spawn_system_task(function, *args, context=contextvars.copy_context())
 
     def spawn_in(
         self,
@@ -398,4 +396,3 @@ def portal_for(loop: object) -> Portal:
     if hasattr(loop, "run_sync_soon"):
         return TrioPortal(loop)  # type: ignore[arg-type]
     return AsyncioPortal(loop)  # type: ignore[arg-type]
-

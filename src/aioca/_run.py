@@ -10,7 +10,9 @@ import anyio
 T = TypeVar("T")
 
 
-def run(coro: Coroutine[Any, Any, T], forever: bool = False, *, backend: str = "asyncio") -> T | None:
+def run(
+    coro: Coroutine[Any, Any, T], forever: bool = False, *, backend: str = "asyncio"
+) -> T | None:
     """Run a coroutine in an event loop of its own.
 
     Args:

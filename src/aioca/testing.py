@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import queue
+import re
 import signal
 import socket
 import subprocess
@@ -209,6 +210,13 @@ class SoftIoc:
             raise ValueError("one line at a time")
         self._send(line)
         return self._until_mark()
+
+    def client_count(self) -> int:
+        """How many clients are connected to it (its ``casr``)."""
+        found = re.search(r"^(\d+|No) clients? connected", self.command("casr 0"), re.MULTILINE)
+        if found is None:
+            raise SoftIocError(f"casr was not understood:\n{self._tail()}")
+        return 0 if found[1] == "No" else int(found[1])
 
     # -- Within ----------------------------------------------------------------------------------------
 

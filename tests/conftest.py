@@ -1,0 +1,133 @@
+"""What all tests share: soft IOCs, the backends, and the check that nothing was left behind.
+
+libca reads where to search once in a process, so the ports of all the IOCs that any test will
+start are chosen here, before it is used: `PORTS[0]` for the shared IOC, the others for tests
+that kill, pause or restart one of their own (fixture `own_ioc`).
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from aioca import _context, _libca, get_channel_infos, purge_channel_caches
+from aioca.testing import SoftIoc, free_port, loopback_environment
+
+HERE = Path(__file__).parent
+PORTS = [free_port() for _ in range(6)]
+for _name in [name for name in os.environ if name.startswith("EPICS_CA")]:
+    del os.environ[_name]
+os.environ.update(loopback_environment(PORTS))
+
+BACKENDS = [
+    pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
+    pytest.param(("trio", {}), id="trio"),
+]
+try:
+    import uvloop  # noqa: F401
+except ImportError:  # not for every platform
+    pass
+else:
+    BACKENDS.insert(1, pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"))
+
+
+@pytest.fixture(params=BACKENDS)
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
+    """Every async test runs once for each of these (the fixture has anyio's name)."""
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """For tests that start their event loops themselves."""
+    return request.param  # type: ignore[no-any-return]
+
+
+# -- IOCs --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def ioc() -> Iterator[SoftIoc]:
+    """The IOC that all tests share. They must not stop it, and leave its records as they were."""
+    prefix = f"T{secrets.token_hex(3)}:"
+    with SoftIoc(HERE / "records.db", {"P": prefix}, port=PORTS[0]) as soft_ioc:
+        soft_ioc.command(f'asSetFilename("{HERE / "records.acf"}")')
+        soft_ioc.command("asInit")
+        yield soft_ioc
+
+
+@pytest.fixture(scope="session")
+def p(ioc: SoftIoc) -> str:
+    """The prefix of the records of the shared IOC."""
+    return str(ioc.macros["P"])
+
+
+@pytest.fixture
+def own_ioc() -> Iterator[Callable[..., SoftIoc]]:
+    """Make IOCs of one's own, not yet started: ``own_ioc(database, macros)``."""
+    made: list[SoftIoc] = []
+
+    def make(database: str | Path, macros: dict[str, object] | None = None) -> SoftIoc:
+        soft_ioc = SoftIoc(database, macros, port=PORTS[1 + len(made)])
+        made.append(soft_ioc)
+        return soft_ioc
+
+    yield make
+    for soft_ioc in made:
+        soft_ioc.kill()
+
+
+@pytest.fixture
+def unique() -> str:
+    """A prefix that no other test uses: libca would take a PV of an IOC that has just been killed
+    for one that is coming back, and search for it ever more seldom."""
+    return f"U{secrets.token_hex(4)}:"
+
+
+# -- Nothing left behind -----------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """After each test: no token, channel, context, thread; and no job of ours has failed."""
+    threads = set(threading.enumerate())
+    yield
+    for record in caplog.get_records("call"):
+        assert "please report this" not in record.getMessage(), record.exc_text
+    left = _left(threads)
+    give_up = time.monotonic() + 10.0
+    while left and time.monotonic() < give_up:
+        # A put whose caller was cancelled stays until the server has ended it.
+        time.sleep(0.02)
+        gc.collect()
+        left = _left(threads)
+    if left:
+        purge_channel_caches()  # not to fail all that follow
+    assert not left
+
+
+def _left(threads: set[threading.Thread]) -> list[str]:
+    left = [f"channel {info}" for info in get_channel_infos()]
+    left += [f"context {context}" for context in _context.all_contexts()]
+    # trio keeps its worker threads for a while; there is one where trio itself needs one
+    left += [
+        f"thread {thread}"
+        for thread in set(threading.enumerate()) - threads
+        if not thread.name.startswith("Trio thread")
+    ]
+    if _libca.token_count():
+        left.append(f"{_libca.token_count()} tokens: {list(_libca._owners.values())}")
+    return left
+
+
+@pytest.fixture(autouse=True, scope="session")
+def log_everything() -> None:
+    logging.getLogger("aioca").setLevel(logging.DEBUG)
