@@ -51,7 +51,7 @@ def backend(request: pytest.FixtureRequest) -> str:
     return request.param  # type: ignore[no-any-return]
 
 
-# -- IOCs --------------------------------------------------------------------------------------------
+# -- IOCs ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
@@ -92,7 +92,7 @@ def unique() -> str:
     return f"U{secrets.token_hex(4)}:"
 
 
-# -- Nothing left behind -----------------------------------------------------------------------------
+# -- Nothing left behind ---------------------------------------------------------------------------
 
 
 @pytest.fixture(autouse=True)

@@ -4,14 +4,17 @@ How a value travels, and where that is written:
 
     `_operations`    caget, caput, connect, cainfo: arguments in, results out
     `_requests`      one request for many PVs, waited for once
-    `_subscription`  camonitor in its four forms; `_lifetime` who owns the callbacks
+    `_camonitor`     camonitor in its four forms, and wait_for_value
+    `_subscription`  what it returns and how updates are delivered; `_lifetime`: who owns that
     `_monitor`       what a monitor keeps until it is taken
-    `_context`       the channels of one event loop; `_channel` one of them
+    `_context`       the channels of one event loop; `_channel`: one of them
     `_portal`        from libca's threads into the loop: the only asyncio and trio
-    `_dbr` `_values` bytes to augmented values; `_encode` back
+    `_dbr` `_values` bytes to augmented values; `_encode`: back
+    `_client`        which libca context a thread uses
     `_libca`         the prototypes, the trampolines, the tokens: the only calls into C
 """
 
+from ._camonitor import camonitor, wait_for_value
 from ._context import ChannelInfo, get_channel_infos, purge_channel_caches
 from ._dbr import (
     DBE_ALARM,
@@ -47,9 +50,10 @@ from ._errors import (
     CATimeout,
     CAValueError,
 )
-from ._operations import CAInfo, caget, cainfo, caput, connect
+from ._info import CAInfo
+from ._operations import caget, cainfo, caput, connect
 from ._run import run
-from ._subscription import Subscription, Subscriptions, Updates, camonitor, wait_for_value
+from ._subscription import Subscription, Subscriptions, Updates
 from ._values import ca_extra_fields
 
 __version__ = "3.0.0"

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from . import _libca
+from ._client import ClientContext
 from ._dbr import DbrReader, make_reader
 
 Post = Callable[[Callable[[], object]], None]
@@ -69,7 +70,7 @@ class Channel:
 
     def __init__(
         self,
-        context: _libca.ClientContext,
+        context: ClientContext,
         name: str,
         post: Post,
         log: Callable[[str, int, int, str], None],
@@ -95,7 +96,7 @@ class Channel:
             _libca.unregister(self._token)
             raise RuntimeError(f"{name}: {_libca.message(status)}")
 
-    # -- On a thread of libca --------------------------------------------------------------------
+    # -- On a thread of libca ----------------------------------------------------------------------
 
     def connection_changed(self, up: bool, native_type: int, native_count: int) -> None:
         if up:
@@ -113,7 +114,7 @@ class Channel:
     def arrive(self, index: int, dbr: int, raw: _libca.Raw) -> None:
         """Never called: a channel's token is given to no request."""
 
-    # -- On the loop's thread --------------------------------------------------------------------
+    # -- On the loop's thread ----------------------------------------------------------------------
 
     def _apply_change(self) -> None:
         if not self.chid or not self._changes:  # closed meanwhile
@@ -194,16 +195,3 @@ class Channel:
         self.connected = False
         self.listeners.clear()
         self.monitors.clear()
-
-
-def describe(channel: Channel) -> dict[str, Any]:
-    """What cainfo shows; access rights are asked of libca now, as no callback tells all changes."""
-    connected = channel.connected
-    return {
-        "state": channel.state,
-        "host": _libca.host_name(channel.chid),
-        "read": bool(_libca.read_access(channel.chid)),
-        "write": bool(_libca.write_access(channel.chid)),
-        "count": channel.native_count if connected else 0,
-        "datatype": channel.native_type if connected else 7,
-    }

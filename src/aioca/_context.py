@@ -15,7 +15,7 @@ import threading
 import weakref
 from typing import NamedTuple, Protocol
 
-from . import _libca
+from . import _client, _libca
 from ._channel import Channel
 from ._errors import Failure, error_for, invalid
 from ._portal import Portal, portal_for, running_loop
@@ -55,7 +55,7 @@ class Context:
 
     def __init__(self, loop: object) -> None:
         self._loop = loop
-        self._client = _libca.client_context()
+        self._client = _client.client_context()
         self.portal: Portal = portal_for(loop)
         self._thread = threading.get_ident()
         self._channels: dict[str, Channel] = {}
@@ -65,7 +65,7 @@ class Context:
         _libca.add_listener(id(self), self)
         self.portal.on_end(self._ended)
 
-    # -- Channels --------------------------------------------------------------------------------
+    # -- Channels ----------------------------------------------------------------------------------
 
     def channel(self, name: str) -> Channel:
         """The channel of a PV, made if need be.
@@ -102,7 +102,7 @@ class Context:
             for channel in self._channels.values()
         ]
 
-    # -- What libca reports on no callback (on a thread of libca) -----------------------------------
+    # -- What libca reports on no callback (on a thread of libca) ----------------------------------
 
     def exception(self, status: int, op: int, context: str) -> None:
         self.portal.post(lambda: self.log("", status, op, context))
@@ -155,15 +155,14 @@ class Context:
         self.subscriptions.clear()
 
 
-def valid_name(name: object) -> str:
+def valid_name(name: str) -> str:
     """The name as a plain str.
 
     Raises:
         TypeError: if it is not a str.
         CAValueError: if libca could not search for it.
     """
-    if not isinstance(name, str):
-        raise TypeError(f"the name of a PV must be a str, not {name!r}")
+    check_is_str(name)
     plain = str.__str__(name)
     try:
         size = len(plain.encode("utf-8"))
@@ -179,6 +178,12 @@ def valid_name(name: object) -> str:
             f"the name has {size} bytes, {_libca.MAX_NAME_BYTES} can be searched for",
         )  # fmt: skip
     return plain
+
+
+def check_is_str(name: object) -> None:
+    """TypeError for what cannot be the name of a PV."""
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a PV must be a str, not {name!r}")
 
 
 # -- Finding the context ---------------------------------------------------------------------------
@@ -250,7 +255,7 @@ def _close_at_exit() -> None:
     _exiting = True
     for context in all_contexts():
         context.portal.ended()
-    _libca.silence()
+    _client.silence()
 
 
 def _forget_after_fork() -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -29,31 +29,31 @@ from ._values import (
     utc_datetime,
 )
 
-DBR_STRING = 0
-DBR_SHORT = 1
-DBR_FLOAT = 2
-DBR_ENUM = 3
-DBR_CHAR = 4
-DBR_LONG = 5
-DBR_DOUBLE = 6
-DBR_PUT_ACKT = 35
-DBR_PUT_ACKS = 36
-DBR_STSACK_STRING = 37
-DBR_CLASS_NAME = 38
+DBR_STRING: Final = 0
+DBR_SHORT: Final = 1
+DBR_FLOAT: Final = 2
+DBR_ENUM: Final = 3
+DBR_CHAR: Final = 4
+DBR_LONG: Final = 5
+DBR_DOUBLE: Final = 6
+DBR_PUT_ACKT: Final = 35
+DBR_PUT_ACKS: Final = 36
+DBR_STSACK_STRING: Final = 37
+DBR_CLASS_NAME: Final = 38
 # Not libca's: how to present a DBR_STRING or DBR_CHAR. The numbers are those of aioca 2.x.
-DBR_ENUM_STR = 996
-DBR_CHAR_BYTES = 997
-DBR_CHAR_UNICODE = 998
-DBR_CHAR_STR = 999
+DBR_ENUM_STR: Final = 996
+DBR_CHAR_BYTES: Final = 997
+DBR_CHAR_UNICODE: Final = 998
+DBR_CHAR_STR: Final = 999
 
-FORMAT_RAW = 0
-FORMAT_TIME = 1
-FORMAT_CTRL = 2
+FORMAT_RAW: Final = 0
+FORMAT_TIME: Final = 1
+FORMAT_CTRL: Final = 2
 
-DBE_VALUE = 1
-DBE_LOG = 2
-DBE_ALARM = 4
-DBE_PROPERTY = 8
+DBE_VALUE: Final = 1
+DBE_LOG: Final = 2
+DBE_ALARM: Final = 4
+DBE_PROPERTY: Final = 8
 
 # What `datatype=str` and `datatype=bytes` mean: a string, and of a CHAR array a long string.
 AS_STR = 1001
@@ -163,7 +163,7 @@ def make_reader(
     return reader
 
 
-# -- Values --------------------------------------------------------------------------------------
+# -- Values ----------------------------------------------------------------------------------------
 
 
 def _number(reader: DbrReader, offset: int, base: int) -> Callable[[Raw], Any]:
@@ -326,7 +326,7 @@ _CTRL_FIELDS = {base: _ctrl_fields(base) for base in range(DBR_SHORT, DBR_DOUBLE
 def _fields(dbr: int, base: int) -> dict[str, Callable[[Any], Any]]:
     if dbr == DBR_STSACK_STRING:
         return _STSACK_FIELDS
-    if dbr == DBR_CLASS_NAME or dbr == base:
+    if dbr in (DBR_CLASS_NAME, base):
         return {}
     if dbr == base + _FORMAT_BASE[FORMAT_TIME]:
         return _TIME_FIELDS

@@ -124,7 +124,7 @@ def _converted(array: Any, dtype: np.dtype[Any]) -> Any:
 
 
 def _bounds(dbr: int) -> tuple[int, int]:
-    limits = np.iinfo(DTYPES[dbr])
+    limits = np.iinfo(DTYPES[dbr].type)
     return (-128 if dbr == DBR_CHAR else int(limits.min)), int(limits.max)
 
 

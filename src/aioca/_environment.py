@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from . import _libca
+from ._client import context_exists
 
 
 def configure(
@@ -42,7 +42,7 @@ def configure(
         RuntimeError: if Channel Access has been used already: it does not look again.
         ValueError: if a value is none that libca would take.
     """
-    if _libca.context_exists():
+    if context_exists():
         raise RuntimeError(
             "configure() has to come before the first use of Channel Access in the process:"
             " libca has read its environment and will not look again"

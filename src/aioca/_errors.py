@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from . import _libca
 
 
-class CANothing(Exception):
+class CANothing(Exception):  # noqa: N818
     """No value: the outcome of an operation that brought none.
 
     Returned (and falsy) in the place of a PV that failed when ``throw=False`` was given;
@@ -76,19 +75,19 @@ class CAError(CANothing):
         return f"{len(self.failures)} PVs failed: " + "; ".join(map(str, self.failures))
 
 
-class CATimeout(CAError, TimeoutError):
+class CATimeout(CAError, TimeoutError):  # noqa: N818
     """The operation did not end by its deadline (``ECA_TIMEOUT``)."""
 
     __module__ = "aioca"
 
 
-class CADisconnected(CAError):
+class CADisconnected(CAError):  # noqa: N818
     """The channel was lost, or closed by this program, while the operation waited."""
 
     __module__ = "aioca"
 
 
-class CAAccessDenied(CAError):
+class CAAccessDenied(CAError):  # noqa: N818
     """The server does not let this client read or write the PV."""
 
     __module__ = "aioca"
@@ -126,7 +125,10 @@ def invalid(name: str, status: int, detail: str) -> CAValueError:
 def error_for(failures: Sequence[Failure]) -> CAError:
     """The exception for a call of which these PVs failed; the first decides its class."""
     first = failures[0]
-    kind = _with_cadef(_kind(first), _cadef_class(first.status))
+    kind = _kind(first)
+    foreign = _cadef_class(first.status)
+    if foreign is not None:
+        kind = _with_cadef(kind, foreign)
     error = kind(first.name, first.status, detail=first.detail)
     error.failures = [failure.nothing() for failure in failures]
     return error
@@ -144,7 +146,7 @@ def _kind(failure: Failure) -> type[CAError]:
     return CARequestError
 
 
-# -- Programs written for aioca 2.x may catch the exceptions of epicscorelibs.ca.cadef ------------
+# -- Programs written for aioca 2.x may catch the exceptions of epicscorelibs.ca.cadef -------------
 
 
 def _cadef_class(status: int) -> type[Exception] | None:
@@ -156,17 +158,17 @@ def _cadef_class(status: int) -> type[Exception] | None:
     return getattr(cadef, name, None)
 
 
-@lru_cache(maxsize=None)
-def _with_cadef(kind: type[CAError], extra: type[Exception] | None) -> type[CAError]:
-    if extra is None:
-        return kind
+_joint_classes: dict[tuple[type[CAError], type[Exception]], type[CAError]] = {}
+
+
+def _with_cadef(kind: type[CAError], foreign: type[Exception]) -> type[CAError]:
     # `except` looks at real base classes only, so there has to be a class with both. Neither
     # __init__ nor __str__ of the foreign class runs: ours come first.
-    return type(kind.__name__, (kind, extra), {"__module__": "aioca", "status": property(_status)})
-
-
-def _status(self: CANothing) -> int:
-    return self.errorcode
+    joint = _joint_classes.get((kind, foreign))
+    if joint is None:
+        content = {"__module__": "aioca", "status": property(lambda self: self.errorcode)}
+        joint = _joint_classes[kind, foreign] = type(kind.__name__, (kind, foreign), content)
+    return joint
 
 
 _CLASSES: dict[str, type[CANothing]] = {

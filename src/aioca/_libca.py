@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-import os
 import threading
 from collections.abc import Callable
 from ctypes import c_char_p, c_int, c_long, c_short, c_size_t, c_uint, c_ulong, c_ushort, c_void_p
@@ -62,7 +61,7 @@ _com = _load(Com_dsoinfo)
 _ca = _load(ca_dsoinfo)
 
 
-# -- What the callbacks are given ------------------------------------------------------------
+# -- What the callbacks are given ------------------------------------------------------------------
 
 
 class _EventArgs(ctypes.Structure):
@@ -103,7 +102,7 @@ _EXCEPTION = ctypes.CFUNCTYPE(None, _ExceptionArgs)
 _PRINTF = ctypes.CFUNCTYPE(c_int, c_char_p, c_void_p)
 
 
-# -- Prototypes --------------------------------------------------------------------------------
+# -- Prototypes ------------------------------------------------------------------------------------
 
 
 def _prototype(name: str, restype: object, *argtypes: object) -> Callable[..., int]:
@@ -115,17 +114,17 @@ def _prototype(name: str, restype: object, *argtypes: object) -> Callable[..., i
 
 _message = _prototype("ca_message", c_char_p, c_long)
 _host_name = _prototype("ca_host_name", c_char_p, c_size_t)
-_context_create = _prototype("ca_context_create", c_int, c_int)
-_current_context = _prototype("ca_current_context", c_void_p)
-_attach_context = _prototype("ca_attach_context", c_int, c_void_p)
-_detach_context = _prototype("ca_detach_context", None)
-_is_preemptive = _prototype("ca_preemtive_callback_is_enabled", c_int)
+context_create = _prototype("ca_context_create", c_int, c_int)
+current_context = _prototype("ca_current_context", c_void_p)
+attach_context = _prototype("ca_attach_context", c_int, c_void_p)
+detach_context = _prototype("ca_detach_context", None)
+is_preemptive = _prototype("ca_preemtive_callback_is_enabled", c_int)
 _add_exception_event = _prototype("ca_add_exception_event", c_int, _EXCEPTION, c_size_t)
 _replace_printf_handler = _prototype("ca_replace_printf_handler", c_int, c_void_p)
 _create_channel = _prototype(
     "ca_create_channel", c_int, c_char_p, _CONNECTION, c_size_t, c_uint, c_void_p
 )
-_flush_io = _prototype("ca_flush_io", c_int)
+flush_io = _prototype("ca_flush_io", c_int)
 _puser = _prototype("ca_puser", c_size_t, c_size_t)
 _get_callback = _prototype(
     "ca_array_get_callback", c_int, c_long, c_ulong, c_size_t, _EVENT, c_size_t
@@ -163,7 +162,7 @@ _vsnprintf.argtypes = (c_char_p, c_size_t, c_char_p, c_void_p)
 
 
 def message(status: int) -> str:
-    """libca's words for an ECA status."""
+    """Libca's words for an ECA status."""
     text: bytes = _message(status)  # type: ignore[assignment]
     return text.decode("utf-8", "replace")
 
@@ -174,17 +173,17 @@ def host_name(chid: int) -> str:
     return text.decode("utf-8", "replace")
 
 
-# -- The table of tokens -----------------------------------------------------------------------
+# -- The table of tokens ---------------------------------------------------------------------------
 
 
 class Listener(Protocol):
     """Who hears what libca has to say beside the callbacks. Called on a thread of libca."""
 
     def exception(self, status: int, op: int, context: str) -> None:
-        """libca reports a failure that has no callback of its own."""
+        """Libca reports a failure that has no callback of its own."""
 
     def printed(self, text: str) -> None:
-        """libca would have printed this on stderr."""
+        """Libca would have printed this on stderr."""
 
 
 class Owner(Protocol):
@@ -197,7 +196,7 @@ class Owner(Protocol):
         """A channel of this owner went up or down."""
 
     def exception(self, status: int, op: int, context: str) -> None:
-        """libca reports a failure that has no callback of its own."""
+        """Libca reports a failure that has no callback of its own."""
 
 
 # Bytes of one DBR, or, when there is none, the ECA status that says why. An array of more
@@ -233,7 +232,7 @@ def token_count() -> int:
     return len(_owners)
 
 
-# -- The trampolines ---------------------------------------------------------------------------
+# -- The trampolines -------------------------------------------------------------------------------
 
 # All of memory as one array: a slice of it copies bytes out of C in a quarter of the time
 # of ctypes.string_at(), and two thirds of from_address().raw. From about a page on a memoryview of
@@ -264,7 +263,6 @@ def _keep_thread_state() -> None:
     _thread.kept = True
 
 
-@_EVENT
 def _on_event(args: _EventArgs) -> None:
     """Runs on a libca thread: a reply to a get, the end of a put, or an update."""
     try:
@@ -284,7 +282,7 @@ def _on_event(args: _EventArgs) -> None:
         elif 0 <= dbr < _DBR_TYPES:
             size = VALUE_OFFSET[dbr] + VALUE_SIZE[dbr] * args.count
             if size <= _BIG:
-                raw = _memory[start : start + size]
+                raw = _memory[start : start + size]  # type: ignore[assignment]
             else:
                 raw = bytearray(_memory_view[start : start + size])
         else:
@@ -292,7 +290,6 @@ def _on_event(args: _EventArgs) -> None:
     owner.arrive(usr & _INDEX_MASK, dbr, raw)
 
 
-@_CONNECTION
 def _on_connection(args: _ConnectionArgs) -> None:
     """Runs on a libca thread: a channel went up or down."""
     try:
@@ -325,7 +322,6 @@ def _listener() -> Listener | None:
     return next(iter(_listeners.copy().values()), None)
 
 
-@_EXCEPTION
 def _on_exception(args: _ExceptionArgs) -> None:
     """Runs on a libca thread: a failure that no callback of ours hears of."""
     owner: Owner | Listener | None = None
@@ -337,7 +333,6 @@ def _on_exception(args: _ExceptionArgs) -> None:
         owner.exception(args.stat, args.op, (args.ctx or b"").decode("utf-8", "replace"))
 
 
-@_PRINTF
 def _on_printf(format: bytes, arguments: int) -> int:
     """Runs on a libca thread, or on ours within a call: text that was meant for stderr."""
     buffer = ctypes.create_string_buffer(1024)
@@ -348,34 +343,42 @@ def _on_printf(format: bytes, arguments: int) -> int:
     return int(length)
 
 
-# -- Requests ----------------------------------------------------------------------------------
+_event_trampoline = _EVENT(_on_event)
+_connection_trampoline = _CONNECTION(_on_connection)
+_exception_trampoline = _EXCEPTION(_on_exception)
+_printf_trampoline = _PRINTF(_on_printf)
+
+
+# -- Requests --------------------------------------------------------------------------------------
 # Each returns an ECA status. They work on any thread, as they go by chid.
 
 
 def get(dbr: int, count: int, chid: int, token: int) -> int:
     """Ask for a value; ``count`` 0 is the server's current length."""
-    return _get_callback(dbr, count, chid, _on_event, token)
+    return _get_callback(dbr, count, chid, _event_trampoline, token)
 
 
 def put(dbr: int, count: int, chid: int, data: Data) -> int:
     """Send a value. libca has copied ``data`` when this returns."""
-    if type(data) is bytes:
+    if isinstance(data, bytes):
         return _put(dbr, count, chid, data)
-    return _put_at(dbr, count, chid, data.__array_interface__["data"][0])  # type: ignore[union-attr]
+    return int(_put_at(dbr, count, chid, data.__array_interface__["data"][0]))
 
 
 def put_notify(dbr: int, count: int, chid: int, data: Data, token: int) -> int:
     """Send a value and have the end of its processing reported to the token."""
-    if type(data) is bytes:
-        return _put_callback(dbr, count, chid, data, _on_event, token)
-    address = data.__array_interface__["data"][0]  # type: ignore[union-attr]
-    return _put_callback_at(dbr, count, chid, address, _on_event, token)
+    if isinstance(data, bytes):
+        return _put_callback(dbr, count, chid, data, _event_trampoline, token)
+    address = data.__array_interface__["data"][0]
+    return int(_put_callback_at(dbr, count, chid, address, _event_trampoline, token))
 
 
 def create_subscription(dbr: int, count: int, chid: int, mask: int, token: int) -> tuple[int, int]:
     """Subscribe; returns the ECA status and the evid."""
     evid = c_size_t()
-    status = _create_subscription(dbr, count, chid, mask, _on_event, token, ctypes.byref(evid))
+    status = _create_subscription(
+        dbr, count, chid, mask, _event_trampoline, token, ctypes.byref(evid)
+    )
     return status, evid.value
 
 
@@ -387,122 +390,38 @@ class _Array(Protocol):
 Data = bytes | _Array
 
 
-# -- Contexts ----------------------------------------------------------------------------------
+# -- Contexts: what works on the calling thread's own only (see `_client`) -------------------------
 
 
-class ClientContext:
-    """A libca context, and the calls that need the calling thread to be attached to it.
-
-    ``ca_create_channel`` and ``ca_flush_io`` use the thread's context, and silently make a
-    second, non-preemptive one on a thread that has none. So each call here attaches, calls,
-    and leaves the thread as it was: other users of libca in that thread notice nothing.
-    """
-
-    def __init__(self, handle: int) -> None:
-        self._handle = handle
-
-    def create_channel(self, name: bytes, token: int) -> tuple[int, int]:
-        """Create a channel; returns the ECA status and the chid."""
-        chid = c_size_t()
-        previous = self.enter()
-        status = _create_channel(name, _on_connection, token, 0, ctypes.byref(chid))
-        self.leave(previous)
-        return status, chid.value
-
-    def flush(self) -> None:
-        """Have everything that was requested sent."""
-        previous = self.enter()
-        _flush_io()
-        self.leave(previous)
-
-    def enter(self) -> int:
-        """Attach the calling thread; returns what `leave` is to be given."""
-        current = _current_context()
-        if current != self._handle:
-            if current:
-                if not _is_preemptive():  # libca would not let us attach it again
-                    raise RuntimeError(_NOT_PREEMPTIVE)
-                _detach_context()
-            _attach_context(self._handle)
-        return current
-
-    def leave(self, previous: int) -> None:
-        """Leave the thread as `enter` found it."""
-        if previous != self._handle:
-            _detach_context()
-            if previous:
-                _attach_context(previous)
+def create_channel(name: bytes, token: int) -> tuple[int, int]:
+    """Create a channel in the thread's context; returns the ECA status and the chid."""
+    chid = c_size_t()
+    status = _create_channel(name, _connection_trampoline, token, 0, ctypes.byref(chid))
+    return status, chid.value
 
 
-_NOT_PREEMPTIVE = (
-    "this thread has a Channel Access context without preemptive callbacks, made by another"
-    " client; use aioca from another thread, or create that context with preemptive callbacks"
-)
-
-_shared: ClientContext | None = None
-_lock = threading.Lock()
+def route_messages() -> None:
+    """Have the thread's context tell our listeners what it would print."""
+    _add_exception_event(_exception_trampoline, 0)
+    _replace_printf_handler(ctypes.cast(_printf_trampoline, c_void_p))
 
 
-def context_exists() -> bool:
-    """Whether libca has read its environment on our behalf."""
-    return _shared is not None
+def silence_messages() -> None:
+    """Have the thread's context call nothing of Python any more, and print nothing."""
+    # libCom's own, which prints nothing. libca's own exception handler prints through it.
+    _replace_printf_handler(ctypes.cast(_com.errlogVprintfNoConsole, c_void_p))
+    _add_exception_event(_EXCEPTION(), 0)
 
 
-def client_context() -> ClientContext:
-    """The context for the calling thread.
-
-    One that another client (pyepics, cothread) has already put into the thread is adopted, so
-    that both share circuits; it stays theirs, nothing of it is destroyed or replaced. Else it
-    is one of ours that all threads share and that lives as long as the process: destroying a
-    context takes 30 s when a server is stopped, leaving it takes nothing.
-    """
-    global _shared
-    adopted = _current_context()
-    if adopted:
-        if not _is_preemptive():
-            raise RuntimeError(_NOT_PREEMPTIVE)
-        return ClientContext(adopted)
-    with _lock:
-        if _shared is None:
-            _refuse_subinterpreter()
-            status = _context_create(1)
-            if status != ECA_NORMAL:
-                raise RuntimeError(f"no Channel Access context: {message(status)}")
-            _add_exception_event(_on_exception, 0)
-            _replace_printf_handler(ctypes.cast(_on_printf, c_void_p))
-            _shared = ClientContext(_current_context())
-            _detach_context()
-        return _shared
-
-
-def silence() -> None:
-    """At interpreter exit: have libca call nothing of Python any more, and print nothing."""
-    if _shared is not None:
-        previous = _shared.enter()
-        # libCom's own, which prints nothing. libca's own exception handler prints through it.
-        _replace_printf_handler(ctypes.cast(_com.errlogVprintfNoConsole, c_void_p))
-        _add_exception_event(_EXCEPTION(), 0)
-        _shared.leave(previous)
-
-
-def _refuse_subinterpreter() -> None:
+def in_main_interpreter() -> bool:
+    """Whether this is the interpreter that ctypes runs the callbacks of foreign threads in."""
     api = ctypes.pythonapi
     api.PyInterpreterState_Get.restype = api.PyInterpreterState_Main.restype = c_void_p
-    if api.PyInterpreterState_Get() != api.PyInterpreterState_Main():
-        # ctypes runs callbacks of foreign threads in the main interpreter, always.
-        raise RuntimeError("aioca cannot be used in a subinterpreter")
+    return bool(api.PyInterpreterState_Get() == api.PyInterpreterState_Main())
 
 
-def _forget_after_fork() -> None:
-    # The threads of libca did not come along: inherited channels would say that they are
-    # connected and never answer, and destroying the inherited context aborts.
-    global _shared, _lock
-    _shared = None
-    _lock = threading.Lock()
+def forget_all() -> None:
+    """In a forked child: no token of the parent's will be heard of again."""
     _owners.clear()
     _listeners.clear()
     _callbacks_seen.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)

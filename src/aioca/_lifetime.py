@@ -145,17 +145,16 @@ class BlockLifetime(_OwnedLifetime):
         tasks, self._tasks = self._tasks, None
         assert tasks is not None
         self._close_all()
-        tasks.cancel_scope.cancel()
-        cancelled = error is not None and isinstance(error, anyio.get_cancelled_exc_class())
-        if not cancelled:
+        swallowed = False
+        if error is not None and isinstance(error, anyio.get_cancelled_exc_class()):
+            swallowed = bool(await tasks.__aexit__(kind, error, traceback))
+        else:
             # The group would wrap an error of the body in an exception group; it is the
             # user's, and goes out as it is. Shielded: only our own tasks are waited for, and
             # they are cancelled.
+            tasks.cancel_scope.cancel()
             tasks.cancel_scope.shield = True
             await tasks.__aexit__(None, None, None)
-            swallowed = False
-        else:
-            swallowed = bool(await tasks.__aexit__(kind, error, traceback))
         if self.error is not None:
             raise self.error
         return swallowed

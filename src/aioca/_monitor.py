@@ -58,7 +58,7 @@ class Options(NamedTuple):
 
     code: int | None
     format: int
-    count: int
+    count: int  # type: ignore[assignment]  # hides a method of tuple that nobody wants here
     events: int
     limit: int  # of pending updates, 0 for none
     notify_disconnect: bool
@@ -110,7 +110,7 @@ class Feed:
     def dropped(self) -> int:
         return self._dropped
 
-    # -- On the loop ---------------------------------------------------------------------------------
+    # -- On the loop -------------------------------------------------------------------------------
 
     def start(self) -> None:
         context = self._context
@@ -244,7 +244,7 @@ class Feed:
             sink.scheduled = True
             self._post(sink.deliver)
 
-    # -- On a thread of libca --------------------------------------------------------------------------
+    # -- On a thread of libca ----------------------------------------------------------------------
 
     def arrive(self, index: int, dbr: int, raw: _libca.Raw) -> None:
         if dbr != self._dbr and type(raw) is not int:

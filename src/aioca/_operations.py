@@ -6,64 +6,19 @@ before a channel is made or anything is sent.
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, overload
 
-from ._channel import Channel, describe
-from ._context import Context, current, valid_name
-from ._dbr import FORMAT_CTRL, FORMAT_RAW, datatype_code
+from ._arguments import PVs, check_count, check_format, deadline_of, names_of
+from ._channel import Channel
+from ._context import Context, current
+from ._dbr import FORMAT_RAW, datatype_code
 from ._errors import CANothing, CAValueError, Failure, error_for
-from ._portal import Portal
+from ._info import CAInfo
 from ._requests import Get, Put, Request
 from .types import AugmentedValue, Count, Datatype, Format, Timeout
 
-
-class CAInfo:
-    """What is known of a channel; `str()` of it is what the ``cainfo`` tool prints.
-
-    Attributes:
-        ok (bool): whether the channel is connected.
-        name (str): the PV.
-        state (int): index into ``state_strings``.
-        host (str): ``host:port`` of the server, ``<disconnected>`` if there is none.
-        read (bool): whether this client may read, asked of libca just now.
-        write (bool): whether this client may write, asked of libca just now.
-        count (int): native number of elements, 0 if not connected.
-        datatype (int): native DBR type, index into ``datatype_strings``; 7 if not connected.
-    """
-
-    state_strings = ["never connected", "previously connected", "connected", "closed"]
-    datatype_strings = [
-        "string", "short", "float", "enum", "char", "long", "double", "no access",
-    ]  # fmt: skip
-
-    def __init__(self, channel: Channel) -> None:
-        self.ok = channel.connected
-        self.name = channel.name
-        found = describe(channel)
-        self.state: int = found["state"]
-        self.host: str = found["host"]
-        self.read: bool = found["read"]
-        self.write: bool = found["write"]
-        self.count: int = found["count"]
-        self.datatype: int = found["datatype"]
-
-    def __str__(self) -> str:
-        kind = self.datatype_strings[self.datatype].upper() if self.ok else None
-        rows = [
-            ("State", self.state_strings[self.state]),
-            ("Host", self.host),
-            ("Access", f"{'' if self.read else 'no '}read, {'' if self.write else 'no '}write"),
-            ("Native data type", f"DBF_{kind}" if kind else "<disconnected>"),
-            ("Request type", f"DBR_{kind}" if kind else "<disconnected>"),
-            ("Element count", str(self.count)),
-        ]
-        return "\n".join([self.name, *(f"    {label + ':':<17} {text}" for label, text in rows)])
-
-
-# -- caget -------------------------------------------------------------------------------------------
+# -- caget -----------------------------------------------------------------------------------------
 
 
 @overload
@@ -77,7 +32,7 @@ async def caget(
 ) -> AugmentedValue: ...
 @overload
 async def caget(
-    pv: Iterable[str],
+    pv: PVs,
     datatype: Datatype = None,
     format: Format = FORMAT_RAW,
     count: Count = 0,
@@ -85,7 +40,7 @@ async def caget(
     throw: bool = True,
 ) -> list[AugmentedValue]: ...
 async def caget(
-    pv: str | Iterable[str],
+    pv: str | PVs,
     datatype: Datatype = None,
     format: Format = FORMAT_RAW,
     count: Count = 0,
@@ -117,7 +72,7 @@ async def caget(
     code = datatype_code(datatype)
     check_format(format)
     check_count(count)
-    context, names = current(), _names(pv)
+    context, names = current(), names_of(pv)
     deadline = deadline_of(timeout, context.portal)
     channels, refused = _channels(context, names)
     if refused and throw:
@@ -127,7 +82,7 @@ async def caget(
     return _outcome(pv, names, refused, get, get.value, throw)  # type: ignore[no-any-return]
 
 
-# -- caput -------------------------------------------------------------------------------------------
+# -- caput -----------------------------------------------------------------------------------------
 
 
 @overload
@@ -141,7 +96,7 @@ async def caput(
 ) -> CANothing: ...
 @overload
 async def caput(
-    pvs: Iterable[str],
+    pvs: PVs,
     values: Any,
     repeat_value: bool = False,
     datatype: Datatype = None,
@@ -149,7 +104,9 @@ async def caput(
     timeout: Timeout = 5.0,
     throw: bool = True,
 ) -> list[CANothing]: ...
-async def caput(*args: Any, **kwargs: Any) -> CANothing | list[CANothing]:
+async def caput(  # noqa: D417
+    *args: Any, **kwargs: Any
+) -> CANothing | list[CANothing]:
     """Write to one PV, or to many at once.
 
     The two forms are ``caput(pv, value, datatype=None, wait=False, timeout=5.0, throw=True)``
@@ -200,7 +157,7 @@ async def _caput_one(
 
 
 async def _caput_many(
-    pvs: Iterable[str],
+    pvs: PVs,
     values: Any,
     repeat_value: bool = False,
     datatype: Datatype = None,
@@ -208,10 +165,10 @@ async def _caput_many(
     timeout: Timeout = 5.0,
     throw: bool = True,
 ) -> list[CANothing]:
-    names = _names(pvs)
-    scalar = isinstance(values, (str, bytes)) or not hasattr(values, "__len__")
-    if not scalar and not isinstance(values, Iterable):
-        raise TypeError(f"values must be a sequence or a scalar, not {values!r}")
+    names = names_of(pvs)
+    if isinstance(values, Iterator):
+        values = list(values)
+    scalar = isinstance(values, (str, bytes)) or not isinstance(values, Collection)
     if repeat_value or scalar or getattr(values, "ndim", 1) == 0:
         values = [values] * len(names)
     elif len(values) != len(names):
@@ -246,7 +203,7 @@ async def _caput(
     return _outcome(pv, names, refused, put, _success(put), throw)
 
 
-# -- connect and cainfo ------------------------------------------------------------------------------
+# -- connect and cainfo ----------------------------------------------------------------------------
 
 
 @overload
@@ -255,10 +212,10 @@ async def connect(
 ) -> CANothing: ...
 @overload
 async def connect(
-    pv: Iterable[str], wait: bool = True, timeout: Timeout = 5.0, throw: bool = True
+    pv: PVs, wait: bool = True, timeout: Timeout = 5.0, throw: bool = True
 ) -> list[CANothing]: ...
 async def connect(
-    pv: str | Iterable[str], wait: bool = True, timeout: Timeout = 5.0, throw: bool = True
+    pv: str | PVs, wait: bool = True, timeout: Timeout = 5.0, throw: bool = True
 ) -> CANothing | list[CANothing]:
     """Connect to one PV, or to many at once.
 
@@ -289,10 +246,10 @@ async def cainfo(
 ) -> CAInfo: ...
 @overload
 async def cainfo(
-    pv: Iterable[str], wait: bool = True, timeout: Timeout = 5.0, throw: bool = True
+    pv: PVs, wait: bool = True, timeout: Timeout = 5.0, throw: bool = True
 ) -> list[CAInfo]: ...
 async def cainfo(
-    pv: str | Iterable[str], wait: bool = True, timeout: Timeout = 5.0, throw: bool = True
+    pv: str | PVs, wait: bool = True, timeout: Timeout = 5.0, throw: bool = True
 ) -> CAInfo | list[CAInfo]:
     """Find out about the channel of one PV, or of many.
 
@@ -319,9 +276,9 @@ async def cainfo(
 
 
 async def _connect(
-    pv: str | Iterable[str], wait: bool, timeout: Timeout, throw: bool
+    pv: str | PVs, wait: bool, timeout: Timeout, throw: bool
 ) -> tuple[list[str], dict[int, Failure], Request]:
-    context, names = current(), _names(pv)
+    context, names = current(), names_of(pv)
     deadline = deadline_of(timeout, context.portal)
     await context.portal.checkpoint()
     channels, refused = _channels(context, names)
@@ -335,20 +292,7 @@ async def _connect(
     return names, refused, request
 
 
-# -- Arguments and results ---------------------------------------------------------------------------
-
-
-def _names(pv: str | Iterable[str]) -> list[str]:
-    if isinstance(pv, str):
-        return [pv]
-    try:
-        names = list(pv)
-    except TypeError:
-        raise TypeError(f"a PV must be a str or a list of them, not {pv!r}") from None
-    for name in names:
-        if not isinstance(name, str):
-            valid_name(name)  # says so
-    return names
+# -- Arguments and results -------------------------------------------------------------------------
 
 
 def _channels(context: Context, names: Sequence[str]) -> tuple[list[Channel], dict[int, Failure]]:
@@ -363,35 +307,6 @@ def _channels(context: Context, names: Sequence[str]) -> tuple[list[Channel], di
     return channels, refused
 
 
-def check_format(format: object) -> None:
-    if format not in (0, 1, FORMAT_CTRL):
-        raise ValueError(f"format must be FORMAT_RAW, FORMAT_TIME or FORMAT_CTRL, not {format!r}")
-
-
-def check_count(count: object) -> None:
-    if not isinstance(count, int) or count < -1:
-        raise ValueError(f"count must be an int of -1 or more, not {count!r}")
-
-
-def deadline_of(timeout: Timeout, portal: Portal) -> float:
-    """A `Timeout` as a deadline on the loop's clock."""
-    if timeout is None:
-        return math.inf
-    try:
-        if isinstance(timeout, tuple):
-            (instant,) = timeout
-            seconds = float(instant) - time.time()
-        else:
-            seconds = float(timeout)
-    except (TypeError, ValueError):
-        raise TypeError(
-            f"timeout must be seconds, None or a tuple (deadline,), not {timeout!r}"
-        ) from None
-    if seconds != seconds:
-        raise ValueError("timeout cannot be NaN")
-    return portal.now() + seconds
-
-
 def _success(request: Request) -> Callable[[int], CANothing | Failure]:
     def outcome(index: int) -> CANothing | Failure:
         return request.failure(index) or CANothing(request.channels[index].name)
@@ -400,7 +315,7 @@ def _success(request: Request) -> Callable[[int], CANothing | Failure]:
 
 
 def _outcome(
-    pv: str | Iterable[str],
+    pv: str | PVs,
     names: list[str],
     refused: dict[int, Failure],
     request: Request,

@@ -71,7 +71,7 @@ class Portal(ABC):
         except StopIteration:
             pass
 
-    # -- Any thread ----------------------------------------------------------------------------
+    # -- Any thread --------------------------------------------------------------------------------
 
     def post(self, job: Callable[[], object]) -> None:
         """Have ``job`` called on the loop; any thread, never waits."""
@@ -103,7 +103,7 @@ class Portal(ABC):
     def _wake(self) -> None:
         """Have ``_drain`` called on the loop soon; any thread."""
 
-    # -- The loop's thread -----------------------------------------------------------------------
+    # -- The loop's thread -------------------------------------------------------------------------
 
     def on_end(self, callback: Callable[[], None]) -> None:
         self._on_end = callback
@@ -376,15 +376,15 @@ def running_loop() -> object:
     Raises:
         RuntimeError: if no event loop runs in this thread.
     """
-    trio = sys.modules.get("trio")
+    trio: Any = sys.modules.get("trio")
     # trio first: in guest mode, asyncio says that it runs as well.
     if trio is not None and trio.lowlevel.in_trio_run():
-        return trio.lowlevel.current_trio_token()  # type: ignore[no-any-return]
-    asyncio = sys.modules.get("asyncio")
+        return trio.lowlevel.current_trio_token()
+    asyncio: Any = sys.modules.get("asyncio")
     if asyncio is not None:
         loop = asyncio._get_running_loop()
         if loop is not None:
-            return loop  # type: ignore[no-any-return]
+            return loop
     raise RuntimeError(
         "no event loop is running in this thread: call this from a coroutine, or from a callback"
         " of the loop, of asyncio or trio (aioca.run() starts one)"

@@ -99,7 +99,7 @@ class Request:
             return f"{self.doing}: the server was lost before it replied"
         return self.doing
 
-    # -- On the loop ---------------------------------------------------------------------------------
+    # -- On the loop -------------------------------------------------------------------------------
 
     def _start(self) -> None:
         for index, channel in enumerate(self.channels):
@@ -170,7 +170,7 @@ class Request:
                 )
         self._connecting.clear()
 
-    # -- On a thread of libca --------------------------------------------------------------------------
+    # -- On a thread of libca ----------------------------------------------------------------------
 
     def arrive(self, index: int, dbr: int, raw: _libca.Raw) -> None:
         self.results[index] = raw

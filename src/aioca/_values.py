@@ -159,10 +159,7 @@ def _attributes(value: _Augmented) -> dict[str, Any]:
 
 
 def _rebuild(kind: str, plain: Any, attributes: dict[str, Any]) -> Any:
-    if kind == "ca_array":
-        value = plain.view(ca_array)
-    else:
-        value = _KINDS[kind](plain)
+    value = plain.view(ca_array) if kind == "ca_array" else _KINDS[kind](plain)
     value.__dict__.update(attributes)
     return value
 
@@ -205,9 +202,8 @@ class ca_array(_Augmented, _NDArray):
     """
 
     __module__ = "aioca.types"
-    __hash__ = None  # type: ignore[assignment]
 
-    def __pos__(self) -> _NDArray:
+    def __pos__(self) -> _NDArray:  # type: ignore[override]  # plain: that is its point
         return np.array(self)
 
     def __array_wrap__(
@@ -225,7 +221,7 @@ class ca_array(_Augmented, _NDArray):
     def __copy__(self) -> ca_array:
         return self.copy()
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> ca_array:
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> ca_array:
         return self.copy()
 
 

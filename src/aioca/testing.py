@@ -121,7 +121,7 @@ class SoftIoc:
     ) -> None:
         self.kill()
 
-    # -- Life ------------------------------------------------------------------------------------------
+    # -- Life --------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start it, and wait until its records can be used.
@@ -166,7 +166,7 @@ class SoftIoc:
             self.kill()
 
     def kill(self) -> None:
-        """End it at once (SIGKILL): its clients hear nothing but a closed connection. Idempotent."""
+        """End it at once (SIGKILL): its clients only see the connection close. Idempotent."""
         process, self.process = self.process, None
         if process is not None:
             process.kill()
@@ -218,7 +218,7 @@ class SoftIoc:
             raise SoftIocError(f"casr was not understood:\n{self._tail()}")
         return 0 if found[1] == "No" else int(found[1])
 
-    # -- Within ----------------------------------------------------------------------------------------
+    # -- Within ------------------------------------------------------------------------------------
 
     def _environment(self) -> dict[str, str]:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("EPICS_CA")}

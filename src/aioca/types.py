@@ -46,7 +46,7 @@ Format = Literal[0, 1, 2]
 Count = int
 
 
-class AugmentedValue(Protocol, Sized):
+class AugmentedValue(Sized, Protocol):
     """What `aioca.caget` returns and monitors deliver.
 
     It is an int, a float, a str or bytes if the PV is a scalar, a numpy array otherwise (its

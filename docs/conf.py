@@ -1,0 +1,15 @@
+"""Sphinx configuration: ``sphinx-build --fail-on-warning docs docs/_build``."""
+
+import aioca
+
+project = "aioca"
+author = "the aioca developers"
+version = release = aioca.__version__
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+html_theme = "furo"
+html_title = f"aioca {release}"
+exclude_patterns = ["_build"]
+myst_enable_extensions = ["colon_fence"]
+autodoc_typehints = "none"  # the docstrings say it in words
+autodoc_member_order = "bysource"
+default_role = "py:obj"

@@ -1,0 +1,217 @@
+"""camonitor and wait_for_value: arguments in, subscriptions made and given their owner."""
+
+from __future__ import annotations
+
+from typing import Any, overload
+
+import numpy as np
+
+from . import _libca
+from ._arguments import PVs, check_count, check_format, deadline_of, names_of
+from ._context import Context, current
+from ._dbr import DBR_ENUM_STR, FORMAT_RAW
+from ._environment import searched
+from ._errors import Failure, error_for
+from ._lifetime import GroupLifetime
+from ._monitor import NOTHING, check_options
+from ._subscription import Callback, Subscription, Subscriptions, Updates
+from .types import AugmentedValue, Count, Datatype, Dbe, Format, Timeout
+
+
+@overload
+def camonitor(
+    pv: str,
+    callback: Callback | None = None,
+    events: Dbe = None,
+    datatype: Datatype = None,
+    format: Format = FORMAT_RAW,
+    count: Count = 0,
+    all_updates: bool = False,
+    notify_disconnect: bool = False,
+    connect_timeout: Timeout = None,
+    *,
+    task_group: Any = None,
+    max_pending: int | None = None,
+) -> Subscription: ...
+@overload
+def camonitor(
+    pv: PVs,
+    callback: Callback | None = None,
+    events: Dbe = None,
+    datatype: Datatype = None,
+    format: Format = FORMAT_RAW,
+    count: Count = 0,
+    all_updates: bool = False,
+    notify_disconnect: bool = False,
+    connect_timeout: Timeout = None,
+    *,
+    task_group: Any = None,
+    max_pending: int | None = None,
+) -> Subscriptions: ...
+def camonitor(
+    pv: str | PVs,
+    callback: Callback | None = None,
+    events: Dbe = None,
+    datatype: Datatype = None,
+    format: Format = FORMAT_RAW,
+    count: Count = 0,
+    all_updates: bool = False,
+    notify_disconnect: bool = False,
+    connect_timeout: Timeout = None,
+    *,
+    task_group: Any = None,
+    max_pending: int | None = None,
+) -> Subscription | Subscriptions:
+    """Monitor one PV, or several.
+
+    It returns at once, and can be called from any code that runs on the event loop's thread.
+    Its lifetime has four forms::
+
+        async with camonitor(pv) as updates:        # the block
+            async for value in updates: ...
+        async with camonitor(pv, callback): ...     # the block; an error in the callback ends it
+        camonitor(pv, callback, task_group=tg)      # the task group; likewise
+        camonitor(pv, callback)                     # until close(), or the loop's run ends
+
+    Args:
+        pv: the PV, or a list of PVs.
+        callback: called with each `aioca.types.AugmentedValue`, and for a list of PVs with
+            ``(value, index)``. A function, an async function, or a function that returns something
+            to be awaited; the next update is delivered when that is done. Without a
+            callback nothing happens until the subscription is entered with ``async with``.
+        events: which events to ask for; see `aioca.types.Dbe`.
+        datatype: the type to read as; see `aioca.types.Datatype`.
+        format: what comes with the value; see `aioca.types.Format`.
+        count: how many elements; see `aioca.types.Count`.
+        all_updates: keep every update until it is delivered. The default keeps the latest only,
+            and counts the rest in `Subscription.dropped_callbacks`.
+        notify_disconnect: deliver a falsy `CANothing` (ECA_DISCONN) when the PV disconnects, and
+            one with its status for any other failure; else those go to the log.
+        connect_timeout: deliver one (ECA_TIMEOUT) if the PV is not connected in time; see
+            `aioca.types.Timeout`. The monitor goes on waiting.
+        task_group: an anyio ``TaskGroup``, a ``trio.Nursery`` or an ``asyncio.TaskGroup`` to
+            own the monitor: it ends with the group, and an error in the callback is raised there.
+        max_pending: keep the newest n updates until they are delivered, and count the rest.
+
+    Returns:
+        Subscription: for a list of PVs a list of them, which can be entered like one.
+
+    Raises:
+        CAValueError: the name of a PV cannot be searched for.
+        TypeError, ValueError: an argument is none that could be used.
+        RuntimeError: no event loop is running in this thread.
+    """
+    check_format(format)
+    check_count(count)
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be callable, not {callback!r}")
+    if task_group is not None and callback is None:
+        raise ValueError("a monitor in a task group needs a callback")
+    context = current()
+    options = check_options(
+        datatype, format, count, events, all_updates, max_pending, notify_disconnect,
+        _seconds(connect_timeout, context),
+    )  # fmt: skip
+    stream = Updates(context) if callback is None else None
+    single = isinstance(pv, str)
+    names = names_of(pv)
+    subscriptions = Subscriptions(
+        Subscription(context, name, callback, options, stream, None if single else index)
+        for index, name in enumerate(names)
+    )
+    if callback is not None:
+        if task_group is not None:
+            lifetime = GroupLifetime(context.portal, subscriptions)
+            for subscription in subscriptions:
+                subscription._lifetime = lifetime
+            context.portal.spawn_in(task_group, lifetime.live)
+        for subscription in subscriptions:
+            subscription._feed.start()
+    return subscriptions[0] if single else subscriptions
+
+
+def _seconds(timeout: Timeout, context: Context) -> float | None:
+    if timeout is None:
+        return None
+    return max(0.0, deadline_of(timeout, context.portal) - context.portal.now())
+
+
+# -- wait_for_value --------------------------------------------------------------------------------
+
+
+async def wait_for_value(
+    pv: str,
+    match: Any,
+    timeout: Timeout = None,
+    *,
+    events: Dbe = None,
+    datatype: Datatype = None,
+    format: Format = FORMAT_RAW,
+    count: Count = 0,
+    all_updates: bool = True,
+    max_pending: int | None = None,
+) -> AugmentedValue:
+    """Wait until a PV has a value.
+
+    Args:
+        pv: the PV.
+        match: the value to wait for, or a function that is given each update and says whether it
+            is the one. A str is compared with the label of an enum, unless ``datatype`` is given.
+        timeout: seconds for the whole call; see `aioca.types.Timeout`.
+        events: as for `camonitor`.
+        datatype: as for `camonitor`.
+        format: as for `camonitor`.
+        count: as for `camonitor`.
+        all_updates: whether to look at every update, or at the latest only.
+        max_pending: as for `camonitor`.
+
+    Returns:
+        `aioca.types.AugmentedValue`: the first update that matched; the present value may.
+
+    Raises:
+        CATimeout: none did by the deadline; the message has the last value.
+        CADisconnected: the subscription was closed by this program meanwhile.
+        TypeError, ValueError: an argument is none that could be used.
+    """
+    if not isinstance(pv, str):
+        raise TypeError(f"wait_for_value takes one PV, a str, not {pv!r}")
+    if isinstance(match, str) and datatype is None:
+        datatype = DBR_ENUM_STR
+    context = current()
+    deadline = deadline_of(timeout, context.portal)
+    seen: Any = NOTHING
+    closed = connected = False
+    monitor = camonitor(
+        pv, events=events, datatype=datatype, format=format, count=count,
+        all_updates=all_updates and max_pending is None, max_pending=max_pending,
+    )  # fmt: skip
+    async with monitor as updates:
+        while True:
+            value = await updates._next(deadline)
+            if value is NOTHING:
+                break
+            if _matches(value, match):
+                return value  # type: ignore[no-any-return]
+            seen = value
+        closed = monitor.state == Subscription.CLOSED
+        connected = monitor.state == Subscription.OPEN
+    if closed:
+        failure = Failure(pv, _libca.ECA_DISCONN, "waiting for a value: closed meanwhile")
+    elif seen is not NOTHING:
+        detail = f"waiting for a value that matches {match!r}: the last one was {+seen!r}"
+        failure = Failure(pv, _libca.ECA_TIMEOUT, detail)
+    elif connected:
+        detail = "waiting for a value: connected, but no update has come"
+        failure = Failure(pv, _libca.ECA_TIMEOUT, detail)
+    else:
+        detail = f"connecting: no server has answered for this name; searched {searched()}"
+        failure = Failure(pv, _libca.ECA_TIMEOUT, detail)
+    raise error_for([failure])
+
+
+def _matches(value: Any, match: Any) -> bool:
+    if callable(match):
+        return bool(match(value))
+    if isinstance(value, np.ndarray):
+        return np.array_equal(value, match)
+    return bool(value == match)

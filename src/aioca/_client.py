@@ -1,0 +1,122 @@
+"""The libca context: which one a thread uses, and the calls that need to be attached to it.
+
+``ca_create_channel`` and ``ca_flush_io`` use the thread's context, and silently make a second,
+non-preemptive one on a thread that has none. So each call here attaches the thread, calls, and
+leaves it as it was: other users of libca in that thread notice nothing. All other calls go by
+chid, and work on any thread.
+
+A context that another client (pyepics, cothread) has already put into the thread is adopted, so
+that both share circuits; it stays theirs, nothing of it is destroyed or replaced. Else it is one of
+ours that all threads share and that lives as long as the process: destroying a context takes
+30 s when a server is stopped, leaving it takes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from . import _libca
+
+_NOT_PREEMPTIVE = (
+    "this thread has a Channel Access context without preemptive callbacks, made by another"
+    " client; use aioca from another thread, or create that context with preemptive callbacks"
+)
+
+
+class ClientContext:
+    """A libca context, ours or adopted."""
+
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+
+    def create_channel(self, name: bytes, token: int) -> tuple[int, int]:
+        """Create a channel; returns the ECA status and the chid."""
+        previous = self._enter()
+        created = _libca.create_channel(name, token)
+        self._leave(previous)
+        return created
+
+    def flush(self) -> None:
+        """Have everything that was requested sent."""
+        previous = self._enter()
+        _libca.flush_io()
+        self._leave(previous)
+
+    def silence(self) -> None:
+        """At interpreter exit: libca must not call into Python any more."""
+        previous = self._enter()
+        _libca.silence_messages()
+        self._leave(previous)
+
+    def _enter(self) -> int:
+        """Attach the calling thread; returns what `_leave` is to be given."""
+        current = _libca.current_context()
+        if current != self._handle:
+            if current:
+                if not _libca.is_preemptive():  # libca would not let us attach it again
+                    raise RuntimeError(_NOT_PREEMPTIVE)
+                _libca.detach_context()
+            _libca.attach_context(self._handle)
+        return current
+
+    def _leave(self, previous: int) -> None:
+        """Leave the thread as `_enter` found it."""
+        if previous != self._handle:
+            _libca.detach_context()
+            if previous:
+                _libca.attach_context(previous)
+
+
+_shared: ClientContext | None = None
+_lock = threading.Lock()
+
+
+def context_exists() -> bool:
+    """Whether libca has read its environment on our behalf."""
+    return _shared is not None
+
+
+def client_context() -> ClientContext:
+    """The context for the calling thread: the one it has, or the one that we share.
+
+    Raises:
+        RuntimeError: it has one in which callbacks come only when its owner polls; or this is a
+            subinterpreter, in which callbacks would run in the main one.
+    """
+    global _shared
+    adopted = _libca.current_context()
+    if adopted:
+        if not _libca.is_preemptive():
+            raise RuntimeError(_NOT_PREEMPTIVE)
+        return ClientContext(adopted)
+    with _lock:
+        if _shared is None:
+            if not _libca.in_main_interpreter():
+                raise RuntimeError("aioca cannot be used in a subinterpreter")
+            status = _libca.context_create(1)
+            if status != _libca.ECA_NORMAL:
+                raise RuntimeError(f"no Channel Access context: {_libca.message(status)}")
+            _libca.route_messages()
+            _shared = ClientContext(_libca.current_context())
+            _libca.detach_context()
+        return _shared
+
+
+def silence() -> None:
+    """At interpreter exit: have our context call nothing of Python any more."""
+    if _shared is not None:
+        _shared.silence()
+
+
+def _forget_after_fork() -> None:
+    # The threads of libca did not come along: inherited channels would say that they are
+    # connected and never answer, and destroying the inherited context aborts.
+    global _shared, _lock
+    _shared = None
+    _lock = threading.Lock()
+    _libca.forget_all()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)

@@ -1,0 +1,51 @@
+"""CAInfo: what there is to know of a channel."""
+
+from __future__ import annotations
+
+from . import _libca
+from ._channel import Channel
+
+_NO_ACCESS = 7  # what stands for the type of a channel that is not connected
+
+
+class CAInfo:
+    """What is known of a channel; `str()` of it is what the ``cainfo`` tool prints.
+
+    Attributes:
+        ok (bool): whether the channel is connected.
+        name (str): the PV.
+        state (int): index into ``state_strings``.
+        host (str): ``host:port`` of the server, ``<disconnected>`` if there is none.
+        read (bool): whether this client may read, asked of libca just now.
+        write (bool): whether this client may write, asked of libca just now.
+        count (int): native number of elements, 0 if not connected.
+        datatype (int): native DBR type, index into ``datatype_strings``; 7 if not connected.
+    """
+
+    state_strings = ["never connected", "previously connected", "connected", "closed"]
+    datatype_strings = [
+        "string", "short", "float", "enum", "char", "long", "double", "no access",
+    ]  # fmt: skip
+
+    def __init__(self, channel: Channel) -> None:
+        self.ok = channel.connected
+        self.name = channel.name
+        self.state = channel.state
+        self.host = _libca.host_name(channel.chid)
+        # Asked of libca now: after a server was unresponsive no callback tells their change.
+        self.read = bool(_libca.read_access(channel.chid))
+        self.write = bool(_libca.write_access(channel.chid))
+        self.count = channel.native_count if channel.connected else 0
+        self.datatype = channel.native_type if channel.connected else _NO_ACCESS
+
+    def __str__(self) -> str:
+        kind = self.datatype_strings[self.datatype].upper() if self.ok else None
+        rows = [
+            ("State", self.state_strings[self.state]),
+            ("Host", self.host),
+            ("Access", f"{'' if self.read else 'no '}read, {'' if self.write else 'no '}write"),
+            ("Native data type", f"DBF_{kind}" if kind else "<disconnected>"),
+            ("Request type", f"DBR_{kind}" if kind else "<disconnected>"),
+            ("Element count", str(self.count)),
+        ]
+        return "\n".join([self.name, *(f"    {label + ':':<17} {text}" for label, text in rows)])
