@@ -14,6 +14,7 @@ One subscription's callbacks never overlap; those of different ones may.
 
 from __future__ import annotations
 
+import inspect
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
@@ -56,7 +57,8 @@ class LoopLifetime(Lifetime):
         self._portal = portal
 
     def spawn(self, pump: Pump, awaitable: object) -> None:
-        self._portal.spawn(pump, awaitable)
+        if not self._portal.spawn(pump, awaitable) and inspect.iscoroutine(awaitable):
+            awaitable.close()
 
     def failed(self, name: str, error: BaseException) -> None:
         logger.error(

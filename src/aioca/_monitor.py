@@ -2,7 +2,7 @@
 
 - Updates are kept as bytes; they are decoded when they are delivered, so what a policy drops
   costs nothing more.
-- libca's thread appends to ``_pending`` and drops its oldest; the loop takes from its left. The
+- libca's thread appends to ``pending`` and drops its oldest; the loop takes from its left. The
   newest entry is never dropped: the last value always arrives.
 - After `close` nothing is delivered, though it may be queued: every delivery looks at the state.
 - A subscription's values are decoded by the reader they were requested with. When the type of
@@ -78,8 +78,25 @@ class Feed:
     """One subscription of libca's and its pending updates: the half that knows Channel Access."""
 
     __slots__ = (
-        "_cancel_timer", "_channel", "_context", "_cut", "_dbr", "_decode", "_dropped", "_evid",
-        "_open", "_options", "_pending", "_post", "_reader", "_sink", "_token", "closed", "name",
+        "_cancel_timer",
+        "_channel",
+        "_context",
+        "_cut",
+        "_dbr",
+        "_decode",
+        "_deliver",
+        "_dropped",
+        "_evid",
+        "_limit",
+        "_open",
+        "_options",
+        "_post",
+        "_reader",
+        "_sink",
+        "_token",
+        "closed",
+        "name",
+        "pending",
     )  # fmt: skip
 
     def __init__(self, context: Context, name: str, options: Options, sink: Sink) -> None:
@@ -88,8 +105,10 @@ class Feed:
         self._context = context
         self._options = options
         self._sink = sink
+        self._deliver = sink.deliver
+        self._limit = options.limit
         self._post = context.portal.post
-        self._pending: deque[Any] = deque()  # bytes, an ECA status, or a value already made
+        self.pending: deque[Any] = deque()  # bytes, an ECA status, or a value already made
         self._dropped = 0
         self._channel: Channel | None = None
         self._reader: DbrReader | None = None
@@ -141,7 +160,7 @@ class Feed:
                 self._context.flush_soon()
         self._evid = 0
         self._context.subscriptions.pop(self, None)
-        self._pending.clear()
+        self.pending.clear()
         self._sink.feed_closed()
 
     def context_closed(self) -> None:
@@ -149,23 +168,29 @@ class Feed:
 
     def take(self) -> Any:
         """The oldest pending value, or NOTHING."""
-        pending = self._pending
+        pending = self.pending
         while pending:
             try:
                 item = pending.popleft()
             except IndexError:  # libca's thread has dropped it
                 break
-            kind = type(item)
-            if kind is bytes or kind is bytearray:
-                try:
-                    return self._decode(item)
-                except (ValueError, IndexError, ArithmeticError, TypeError) as error:
-                    item = self._failed(_libca.ECA_BADTYPE, f"not understood: {error!r}")
-            elif kind is int:
-                item = self._failed(item, "monitoring")
+            try:
+                # Nearly always bytes, and then this is all.
+                return self._decode(item) if type(item) is bytes else self._understand(item)
+            except Exception as error:  # whatever a server may have sent
+                item = self._failed(_libca.ECA_BADTYPE, f"not understood: {error!r}")
             if item is not None:
                 return item
         return NOTHING
+
+    def _understand(self, item: Any) -> Any:
+        """The value of a pending entry that is not plain bytes; NOTHING if there is none in it."""
+        if type(item) is bytearray:
+            return self._decode(item)
+        if type(item) is int:
+            failed = self._failed(item, "monitoring")
+            return self.take() if failed is None else failed
+        return item
 
     def _failed(self, status: int, detail: str) -> CANothing | None:
         """An update that is an error: for who wants to know of trouble, and else for the log."""
@@ -213,7 +238,7 @@ class Feed:
         values = []
         while (value := self.take()) is not NOTHING:
             values.append(value)
-        self._pending.extend(values)
+        self.pending.extend(values)
 
     def channel_down(self, channel: Channel) -> None:
         if self._options.notify_disconnect:
@@ -236,23 +261,23 @@ class Feed:
 
     def _push(self, value: CANothing) -> None:
         """Queue what did not come from libca: behind what is pending, and displacing nothing."""
-        self._pending.append(value)
+        self.pending.append(value)
         sink = self._sink
         if sink.order is not None:
             sink.order.append(self)
         if not sink.scheduled:
             sink.scheduled = True
-            self._post(sink.deliver)
+            self._post(self._deliver)
 
     # -- On a thread of libca ----------------------------------------------------------------------
 
     def arrive(self, index: int, dbr: int, raw: _libca.Raw) -> None:
         if dbr != self._dbr and type(raw) is not int:
             raw = _libca.ECA_BADTYPE
-        pending, limit = self._pending, self._options.limit
+        pending = self.pending
         grown = True
-        if limit:
-            while len(pending) >= limit:
+        if self._limit:
+            while len(pending) >= self._limit:
                 try:
                     oldest = pending.popleft()
                 except IndexError:  # the loop has taken it
@@ -266,7 +291,7 @@ class Feed:
             sink.order.append(self)
         if not sink.scheduled:
             sink.scheduled = True
-            self._post(sink.deliver)
+            self._post(self._deliver)
 
     def cut_off(self) -> None:
         self._cut = True

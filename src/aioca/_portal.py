@@ -5,8 +5,9 @@ What must stay true here:
 - ``post`` never waits for the loop: it is called while libca holds its callback lock, and the
   loop may be inside ``ca_clear_*``, waiting for that lock. (This is why anyio's BlockingPortal
   cannot be used.)
-- The wake flag is lowered before the queue is drained: a job that is posted during the drain
-  either is seen by it or raises the flag again. The other way round the last one could stay.
+- The wake flag is lowered first and the queue looked at once more after that: a job that is posted
+  meanwhile either is seen, or finds the flag down and wakes. The other way round the last one
+  of a burst could stay.
 - A job never raises into the loop: in trio that would crash the run.
 - When the run of the loop ends, ``on_end`` is called, once, on the loop's thread if the loop
   still tells us, else on the thread that finds out.
@@ -124,8 +125,11 @@ class Portal(ABC):
         """Let every other task run once."""
 
     @abstractmethod
-    def spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
-        """Run in the background until done or until the run ends; must not raise."""
+    def spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *args: object) -> bool:
+        """Run in the background until done or until the run ends; must not raise.
+
+        False if the run is at its end and takes no new task; ``function`` was not called.
+        """
 
     @abstractmethod
     def spawn_in(
@@ -144,16 +148,20 @@ class Portal(ABC):
     def _drain_after(self, seconds: float) -> None: ...
 
     def _drain(self) -> None:
-        self._awake = False
+        # The wake flag stays up for as long as we are at it, so that libca's thread need not wake
+        # a loop that is awake.
         jobs = self._jobs
         done = 0
         stop = 0.0
         try:
-            for _ in range(len(jobs)):  # bounded: what comes meanwhile has its own wake
+            for _ in range(len(jobs)):  # bounded: the rest of the loop wants its turn
                 if not jobs:  # dropped by a job that ended us
                     return
                 done += 1
-                self._do(jobs.popleft())
+                try:
+                    jobs.popleft()()
+                except Exception:
+                    logger.exception("a job of aioca failed; please report this")
                 if done % _CLOCK_EVERY == 0:
                     instant = time.monotonic()
                     if not stop:
@@ -161,15 +169,13 @@ class Portal(ABC):
                     elif instant > stop:
                         break
         finally:  # also when Ctrl-C was raised in a callback: what is queued stays to be done
-            if (jobs or done >= _MANY) and not self._awake and self._on_end is not None:
-                self._awake = True
-                self._drain_after(0.0 if jobs else _POLL)
-
-    def _do(self, job: Callable[[], object]) -> None:
-        try:
-            job()
-        except Exception:
-            logger.exception("a job of aioca failed; please report this")
+            if done >= _MANY and not jobs:
+                self._drain_after(_POLL)
+            else:
+                self._awake = False
+                if jobs and not self._awake:  # posted before the flag was down: no wake has come
+                    self._awake = True
+                    self._drain_after(0.0)
 
 
 async def _until_run_ends(portal: Portal) -> AsyncGenerator[None, None]:
@@ -232,10 +238,11 @@ class AsyncioPortal(Portal):
     async def breathe(self) -> None:
         await _asyncio().sleep(0)
 
-    def spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
+    def spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *args: object) -> bool:
         task = self._loop.create_task(function(*args))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return True
 
     def spawn_in(
         self,
@@ -300,6 +307,7 @@ class TrioPortal(Portal):
     def __init__(self, token: trio.lowlevel.TrioToken) -> None:
         self._trio: Any = sys.modules["trio"]
         self._token = token
+        self._polling = self._poll_again = False
         super().__init__()
 
     def is_closed(self) -> bool:
@@ -320,8 +328,17 @@ class TrioPortal(Portal):
     async def breathe(self) -> None:
         await self._trio.lowlevel.checkpoint()
 
-    def spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
-        self._trio.lowlevel.spawn_system_task(function, *args, context=contextvars.copy_context())
+    def spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *args: object) -> bool:
+        try:
+            self._trio.lowlevel.spawn_system_task(
+                function, *args, context=contextvars.copy_context()
+            )
+        except RuntimeError:
+            # Between the end of the main task and the closing of our sentinel trio takes no
+            # new tasks, but still runs what is posted.
+            self.ended()
+            return False
+        return True
 
     def spawn_in(
         self,
@@ -350,15 +367,23 @@ class TrioPortal(Portal):
         return cancel
 
     def _drain_after(self, seconds: float) -> None:
-        if seconds:
-            self.spawn(self._sleep_and_drain, seconds)
-        else:
+        if not seconds:
             self._token.run_sync_soon(self._drain)
+        elif self._polling:
+            self._poll_again = True
+        else:
+            self.spawn(self._poll, seconds)
 
-    async def _sleep_and_drain(self, seconds: float) -> None:
-        # One task for as long as the load lasts: a timer for each drain would cost a task each.
-        await self._trio.sleep(seconds)
-        self._drain()
+    async def _poll(self, seconds: float) -> None:
+        # One task for as long as the load lasts; one for each timer would cost more than a wake.
+        self._polling = self._poll_again = True
+        try:
+            while self._poll_again:
+                self._poll_again = False
+                await self._trio.sleep(seconds)
+                self._drain()
+        finally:
+            self._polling = False
 
 
 # -- Which loop runs here --------------------------------------------------------------------------

@@ -222,7 +222,7 @@ class Get(Request):
         if type(raw) is bytes or type(raw) is bytearray:
             try:
                 return self._readers[index].decode(raw)
-            except (ValueError, IndexError, ArithmeticError, TypeError) as error:
+            except Exception as error:  # whatever a server may have sent
                 name = self.channels[index].name
                 return Failure(name, _libca.ECA_BADTYPE, f"reading: not understood: {error!r}")
         return self.failure(index)

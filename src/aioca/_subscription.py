@@ -119,7 +119,9 @@ class Subscription:
         if self._busy:  # _pump goes on with it
             return
         feed = self._feed
-        for _ in range(_BATCH):
+        pending = feed.pending
+        left = _BATCH
+        while pending:
             value = feed.take()
             if value is NOTHING or feed.closed:
                 return
@@ -128,7 +130,10 @@ class Subscription:
                 self._busy = True
                 self._run(self._lifetime.spawn, self._pump, awaitable)
                 return
-        self._again()
+            left -= 1
+            if not left:
+                self._again()
+                return
 
     def _again(self) -> None:
         if not self.scheduled:

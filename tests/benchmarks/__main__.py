@@ -1,0 +1,324 @@
+"""The benchmark: this package against its peers and against C, in one run on one machine.
+
+    python tests/benchmarks                     everything; about half an hour
+    python tests/benchmarks --quick             fewer PVs, one round: to see that it works
+    python tests/benchmarks --only get_list,monitor --clients aioca,repics --rounds 3
+    python tests/benchmarks --json figures.json
+
+It makes an environment for each client (from the package index; ``--environments DIR`` keeps them
+for the next time), starts soft IOCs on loopback, and has each client do each piece of work in turn,
+round by round, each time in a process of its own. It prints medians over the rounds, and ratios
+to this package. Nothing else should run on the machine meanwhile.
+
+The clients: ``aioca`` (this package under asyncio), ``aioca-uvloop``, ``aioca-trio``, ``aioca2``
+(aioca 2.1), ``repics``, ``cothread``, ``pyepics``, and ``c``: a C program on the same libca, the
+limit, where there is a compiler.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+
+# The environment that a client runs in, its program, and what it is told beside the work.
+CLIENTS: dict[str, tuple[str, str, dict[str, str]]] = {
+    "aioca": ("ours", "aioca_client.py", {}),
+    "aioca-uvloop": ("ours", "aioca_client.py", {"loop": "uvloop"}),
+    "aioca-trio": ("ours", "aioca_client.py", {"loop": "trio"}),
+    "aioca2": ("aioca2", "aioca_client.py", {}),
+    "repics": ("repics", "repics_client.py", {}),
+    "cothread": ("cothread", "cothread_client.py", {}),
+    "pyepics": ("pyepics", "pyepics_client.py", {}),
+    "c": ("ours", "c_client.c", {}),
+}
+PACKAGES = {
+    "ours": [f"{ROOT}[trio]", "uvloop"],
+    "aioca2": ["aioca==2.1", "anyio"],
+    "repics": ["repics==0.3.0", "numpy"],
+    "cothread": ["cothread==2.20.1", "epicscorelibs"],
+    "pyepics": ["pyepics==3.5.10", "epicscorelibs"],
+}
+OURS = ("aioca", "aioca-uvloop", "aioca-trio")
+ALL = tuple(CLIENTS)
+PEERS = tuple(name for name in ALL if name not in ("aioca-uvloop", "aioca-trio"))
+
+# name: (what to do, who does it, the figure that is compared, whether more of it is better)
+Work = tuple[dict[str, Any], tuple[str, ...], str, bool]
+WORKS: dict[str, Work] = {
+    "connect": ({"work": "connect", "count": 10_000}, PEERS, "s", False),
+    "get_list": ({"work": "get_list", "count": 10_000, "repeat": 5}, ALL, "per_second", True),
+    "get_one": ({"work": "get_one", "count": 2_000, "repeat": 3}, ALL, "us", False),
+    "put_list": (
+        {"work": "put_list", "count": 10_000, "repeat": 5},
+        tuple(name for name in ALL if name != "pyepics"), "per_second", True,
+    ),
+    "put_one": ({"work": "put_one", "count": 1_000, "repeat": 3}, ALL, "us", False),
+    "small_lists": (
+        {"work": "small_lists", "count": 100, "tasks": 100, "repeat": 5},
+        (*OURS, "aioca2", "repics"), "per_second", True,
+    ),
+    "monitor_3k": ({"work": "monitor", "count": 3_000, "seconds": 5}, ALL, "cpu_us", False),
+    "monitor_10k": ({"work": "monitor", "count": 10_000, "seconds": 5}, ALL, "cpu_us", False),
+    "iterate_10k": ({"work": "iterate", "count": 10_000, "seconds": 5}, OURS, "cpu_us", False),
+    "merge_10k": (
+        {"work": "merge", "count": 10_000, "seconds": 5}, (*OURS, "aioca2"), "cpu_us", False,
+    ),
+    "array": ({"work": "array", "repeat": 20}, PEERS, "get_ms", False),
+    "memory": (
+        {"work": "memory", "count": 10_000},
+        tuple(name for name in PEERS if name != "c"), "subscription_bytes", False,
+    ),
+    **{
+        f"grow_get_{count}": (
+            {"work": "get_list", "count": count, "repeat": 5}, ("aioca",), "cpu_us", False,
+        )
+        for count in (100, 1_000, 10_000, 50_000)
+    },
+    **{
+        f"grow_monitor_{count}": (
+            {"work": "monitor", "count": count, "seconds": 4}, ("aioca",), "cpu_us", False,
+        )
+        for count in (100, 1_000, 10_000, 20_000)
+    },
+}  # fmt: skip
+SCALARS, MOVING = 50_000, 20_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python tests/benchmarks", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("--rounds", type=int, default=3, help="times each is done (3)")
+    parser.add_argument("--only", help="pieces of work, with commas: " + ", ".join(WORKS))
+    parser.add_argument("--clients", help="with commas: " + ", ".join(CLIENTS))
+    parser.add_argument("--environments", type=Path, help="where to keep the environments")
+    parser.add_argument("--json", type=Path, help="write every figure to this file, too")
+    parser.add_argument("--quick", action="store_true", help="little work, one round")
+    options = parser.parse_args()
+    works = {name: WORKS[name] for name in (options.only or ",".join(WORKS)).split(",")}
+    clients = (options.clients or ",".join(CLIENTS)).split(",")
+    rounds = 1 if options.quick else options.rounds
+    if options.quick:
+        works = {name: _smaller(work) for name, work in works.items()}
+    figures: dict[str, dict[str, list[dict[str, float]]]] = {}
+    with _folder(options.environments) as folder:
+        commands = {name: _prepare(name, folder) for name in clients}
+        versions = {name: _version(command) for name, command in commands.items() if command}
+        for number in range(rounds):
+            for name, work in works.items():
+                with _ioc(name, commands, work, options.quick) as environment:
+                    for client in clients:
+                        command = commands[client]
+                        if command is None or client not in work[1]:
+                            continue
+                        found = _measure(client, command, work[0], environment)
+                        figures.setdefault(name, {}).setdefault(client, []).append(found)
+                        _say(f"round {number + 1} {name} {client}: {found}")
+        imports = _imports(commands, 3 if options.quick else 15)
+    _report(works, figures, imports, versions)
+    if options.json:
+        content = {"machine": _machine(), "figures": figures, "import_s": imports}
+        options.json.write_text(json.dumps(content, indent=1))
+
+
+def _smaller(work: Work) -> Work:
+    spec = {**work[0]}
+    for name, most in {"count": 200, "repeat": 2, "seconds": 1, "tasks": 5}.items():
+        if name in spec:
+            spec[name] = min(spec[name], most)
+    return (spec, *work[1:])
+
+
+# -- Environments -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def _folder(kept: Path | None) -> Iterator[Path]:
+    if kept is not None:
+        kept.mkdir(parents=True, exist_ok=True)
+        yield kept.resolve()
+    else:
+        with tempfile.TemporaryDirectory(prefix="aioca-benchmark-") as folder:
+            yield Path(folder)
+
+
+def _prepare(client: str, folder: Path) -> list[str] | None:
+    """The command that runs a client; None if it cannot be had here."""
+    environment, program, _ = CLIENTS[client]
+    python = folder / environment / "bin" / "python"
+    if not python.exists():
+        _say(f"making the environment of {environment}")
+        subprocess.run([sys.executable, "-m", "venv", str(folder / environment)], check=True)
+    install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    if environment == "ours":
+        install += (
+            ["--force-reinstall", "--no-deps", str(ROOT)]
+            if (folder / environment / "done").exists()
+            else []
+        )
+    if not (folder / environment / "done").exists() or environment == "ours":
+        done = subprocess.run(install + ([] if len(install) > 6 else PACKAGES[environment]))
+        if done.returncode:
+            _say(f"{client} cannot be installed: left out")
+            return None
+        (folder / environment / "done").touch()
+    if program.endswith(".c"):
+        return _compile(python, folder)
+    return [str(python), str(HERE / "clients" / program)]
+
+
+def _compile(python: Path, folder: Path) -> list[str] | None:
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        _say("no C compiler: the limit is left out")
+        return None
+    find = "import epicscorelibs as e; print(e.__path__[0])"
+    base = Path(subprocess.check_output([str(python), "-c", find], text=True).strip())
+    target = folder / "c_client"
+    library = next((base / "lib").glob("libca.so.*"))
+    subprocess.run(
+        [compiler, "-O2", f"-I{base}/include", f"-I{base}/include/os/Linux",
+         f"-I{base}/include/compiler/gcc", str(HERE / "clients" / "c_client.c"), "-o", str(target),
+         str(library), f"-Wl,-rpath,{base}/lib"],
+        check=True,
+    )  # fmt: skip
+    return [str(target)]
+
+
+def _version(command: list[str]) -> str:
+    if len(command) == 1:
+        return "libca"
+    out = subprocess.run(
+        [command[0], "-m", "pip", "list", "--format=json", "--disable-pip-version-check"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    found = {item["name"].lower(): item["version"] for item in json.loads(out)}
+    name = Path(command[1]).stem.removesuffix("_client")
+    return f"{name} {found.get(name, '?')}"
+
+
+# -- Running ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _ioc(
+    name: str, commands: dict[str, list[str] | None], work: Work, quick: bool
+) -> Iterator[dict[str, str]]:
+    """An IOC with the records of one piece of work; yields the environment for its clients."""
+    from aioca.testing import SoftIoc, loopback_environment  # noqa: PLC0415
+
+    spec = work[0]
+    count = spec.get("count", 1) * spec.get("tasks", 1)
+    if spec["work"] in ("monitor", "iterate", "merge"):
+        database = "".join(
+            f'record(calc, "M{i}") {{ field(SCAN, ".1 second") field(CALC, "VAL+1") }}\n'
+            for i in range(count)
+        )
+    elif spec["work"] == "array":
+        database = 'record(waveform, "BIG") { field(FTVL, "DOUBLE") field(NELM, "1000000") }'
+    else:
+        database = "".join(f'record(ao, "P{i}") {{}}\n' for i in range(count))
+    with SoftIoc(database, timeout=120) as ioc:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("EPICS_CA")}
+        yield {**inherited, **loopback_environment(ioc.port)}
+
+
+def _measure(
+    client: str, command: list[str], spec: dict[str, Any], environment: dict[str, str]
+) -> dict[str, float]:
+    if len(command) == 1:
+        arguments = [
+            spec["work"], str(spec.get("count", 1)), str(spec.get("repeat", 1)),
+            str(spec.get("seconds", 1)),
+        ]  # fmt: skip
+    else:
+        arguments = [json.dumps({**spec, **CLIENTS[client][2]})]
+    time.sleep(0.5)  # let the one before be gone
+    done = subprocess.run(
+        [*command, *arguments], env=environment, capture_output=True, text=True, timeout=900
+    )
+    if done.returncode:
+        raise SystemExit(f"{client} failed at {spec}:\n{done.stdout}\n{done.stderr}")
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _imports(commands: dict[str, list[str] | None], times: int) -> dict[str, float]:
+    """Seconds that a program takes longer for the import, the median of several."""
+    modules = {
+        "aioca": "aioca", "aioca2": "aioca", "repics": "repics.ca.asyncio",
+        "cothread": "cothread.catools", "pyepics": "epics",
+    }  # fmt: skip
+    walls: dict[str, list[float]] = {}
+    for _ in range(times):
+        for client, module in modules.items():
+            command = commands.get(client)
+            if command is not None:
+                bare = _wall([command[0], "-c", "pass"])
+                walls.setdefault(client, []).append(
+                    _wall([command[0], "-c", f"import {module}"]) - bare
+                )
+    return {client: statistics.median(times) for client, times in walls.items()}
+
+
+def _wall(command: list[str]) -> float:
+    start = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+# -- Reporting --------------------------------------------------------------------------------------
+
+
+def _report(
+    works: dict[str, Work],
+    figures: dict[str, dict[str, list[dict[str, float]]]],
+    imports: dict[str, float],
+    versions: dict[str, str],
+) -> None:
+    print(f"\n{_machine()}\n" + ", ".join(f"{k}: {v}" for k, v in versions.items()))
+    for name, (spec, _, figure, more) in works.items():
+        found = figures.get(name, {})
+        print(f"\n{name}: {spec}")
+        ours = _median(found.get("aioca", []), figure)
+        for client, rounds in found.items():
+            shown = "  ".join(f"{key} {_median(rounds, key):.4g}" for key in rounds[0])
+            theirs = _median(rounds, figure)
+            ratio = ""
+            if ours and theirs and client != "aioca":
+                ratio = f"  aioca is {ours / theirs if more else theirs / ours:.2f} times as good"
+            print(f"    {client:13} {shown}{ratio}")
+    print("\nimport, seconds beyond those of an empty program")
+    for client, seconds in imports.items():
+        ratio = "" if client == "aioca" else f"  aioca takes {imports['aioca'] / seconds:.2f} of it"
+        print(f"    {client:13} {seconds:.3f}{ratio if 'aioca' in imports else ''}")
+
+
+def _median(rounds: list[dict[str, float]], figure: str) -> float:
+    return statistics.median(r[figure] for r in rounds) if rounds else 0.0
+
+
+def _machine() -> str:
+    return f"{platform.python_version()} on {os.cpu_count()} cores, {platform.platform()}"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""What all the measured clients share: timing, and how they are told what to do.
+
+A client is run as ``python <client>.py '<json>'``, with the ``EPICS_CA_*`` environment set, in an
+environment that has nothing but that client. The JSON is ``{"work": name, ...}``; it prints one
+line of JSON, a dict of figures.
+"""
+
+import json
+import os
+import resource
+import statistics
+import sys
+import time
+
+TIMEOUT = 120.0
+
+
+def request():
+    """What this client is asked to do."""
+    return json.loads(sys.argv[1])
+
+
+def answer(figures):
+    """Say what was measured, and be gone: how a client shuts down is not measured here."""
+    print(json.dumps(figures))
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def cpu():
+    """Seconds of processor time that this process has used, all threads."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def rss():
+    """Bytes of memory that this process has now."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+def peak_rss():
+    """Bytes of memory that this process had at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+class Lap:
+    """Wall and processor time of a with block."""
+
+    def __enter__(self):
+        self._cpu = cpu()
+        self._wall = time.perf_counter()
+        return self
+
+    def __exit__(self, *exc):
+        self.wall = time.perf_counter() - self._wall
+        self.cpu = cpu() - self._cpu
+
+
+def per_item(laps, count):
+    """Figures for a repeated piece of work on ``count`` things at once."""
+    return {
+        "per_second": count / statistics.median(lap.wall for lap in laps),
+        "cpu_us": statistics.median(lap.cpu for lap in laps) / count * 1e6,
+    }
+
+
+def each(laps, count):
+    """Figures for ``count`` things done one after the other."""
+    return {"us": statistics.median(lap.wall for lap in laps) / count * 1e6}
+
+
+def names(kind, count):
+    """The PVs of one kind, as the IOC of the benchmark has them."""
+    return [f"{kind}{i}" for i in range(count)]

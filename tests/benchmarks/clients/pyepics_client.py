@@ -1,0 +1,118 @@
+"""pyepics: PV objects; there is no list of PVs with completion, so puts are started, then awaited."""
+
+import time
+
+import epics
+from common import TIMEOUT, Lap, answer, each, names, per_item, request, rss
+
+
+def laps_of(repeat, once):
+    laps = []
+    for _ in range(repeat + 1):
+        with Lap() as lap:
+            once()
+        laps.append(lap)
+    return laps[1:]
+
+
+def pvs_of(kind, count, **options):
+    pvs = [epics.PV(name, form="time", **options) for name in names(kind, count)]
+    for pv in pvs:
+        if not pv.wait_for_connection(TIMEOUT):
+            raise SystemExit(f"{pv.pvname} did not connect")
+    return pvs
+
+
+def do_connect(count, **_):
+    with Lap() as lap:
+        pvs_of("P", count, auto_monitor=False)
+    return {"s": lap.wall, "cpu_us": lap.cpu / count * 1e6}
+
+
+def do_get_list(count, repeat, **_):
+    from epics import ca
+
+    pvs = pvs_of("P", count, auto_monitor=False)
+    chids = [pv.chid for pv in pvs]
+
+    def once():
+        # as its caget_many() does, for TIME: ask for all, then collect
+        for chid in chids:
+            ca.get_with_metadata(chid, ftype=ca.promote_type(chid, use_time=True), wait=False)
+        for chid in chids:
+            ca.get_complete_with_metadata(
+                chid, ftype=ca.promote_type(chid, use_time=True), timeout=TIMEOUT
+            )
+
+    return per_item(laps_of(repeat, once), count)
+
+
+def do_get_one(count, repeat, **_):
+    (pv,) = pvs_of("P", 1, auto_monitor=False)
+
+    def once():
+        for _ in range(count):
+            pv.get(use_monitor=False)
+
+    return each(laps_of(repeat, once), count)
+
+
+def do_put_one(count, repeat, **_):
+    (pv,) = pvs_of("P", 1, auto_monitor=False)
+
+    def once():
+        for _ in range(count):
+            pv.put(1.5, wait=True)
+
+    return each(laps_of(repeat, once), count)
+
+
+def do_monitor(count, seconds, **_):
+    updates = [0]
+
+    def callback(**_):
+        updates[0] += 1
+
+    pvs = pvs_of("M", count, auto_monitor=True)
+    for pv in pvs:
+        pv.add_callback(callback)
+    time.sleep(2)
+    before = updates[0]
+    with Lap() as lap:
+        time.sleep(seconds)
+    seen = updates[0] - before
+    return {
+        "per_second": seen / lap.wall,
+        "cpu_us": lap.cpu / max(seen, 1) * 1e6,
+        "rss_mb": rss() / 1e6,
+    }
+
+
+def do_array(repeat, **_):
+    import numpy
+
+    pv = epics.PV("BIG", auto_monitor=False)
+    pv.wait_for_connection(TIMEOUT)
+    data = numpy.arange(1_000_000.0)
+    puts = laps_of(repeat, lambda: pv.put(data, wait=True, timeout=TIMEOUT))
+    gets = laps_of(repeat, lambda: pv.get(use_monitor=False, timeout=TIMEOUT))
+    return {"get_ms": each(gets, 1)["us"] / 1000, "put_ms": each(puts, 1)["us"] / 1000}
+
+
+def do_memory(count, **_):
+    first = pvs_of("P", 100, auto_monitor=False)
+    start = rss()
+    pvs = pvs_of("P", count, auto_monitor=False)
+    connected = rss()
+    for pv in pvs:
+        pv.auto_monitor = True
+        pv.add_callback(lambda **_: None)
+    time.sleep(3)
+    return {
+        "channel_bytes": (connected - start) / (count - len(first)),
+        "subscription_bytes": (rss() - connected) / count,
+    }
+
+
+spec = request()
+answer(globals()[f"do_{spec.pop('work')}"](**spec))

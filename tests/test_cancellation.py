@@ -1,0 +1,365 @@
+"""Cancellation, at every point at which an operation can be cancelled, whatever the PV's state.
+
+Each operation is cancelled after 0, 1, 2... turns of the loop, until it ends before that; and by
+deadlines. Every test's docstring states the invariant that must survive.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from conftest import PORTS
+
+from aioca import (
+    _context,
+    _libca,
+    caget,
+    cainfo,
+    camonitor,
+    caput,
+    connect,
+    get_channel_infos,
+    wait_for_value,
+)
+from aioca.testing import SoftIoc
+
+pytestmark = pytest.mark.anyio
+
+Operation = Callable[[str], Awaitable[object]]
+
+# -- The operations --------------------------------------------------------------------------------
+
+
+async def _caget_list(pv: str) -> object:
+    return await caget([pv] * 3)
+
+
+async def _caput(pv: str) -> object:
+    return await caput(pv, 1)
+
+
+async def _caput_wait(pv: str) -> object:
+    return await caput(pv, 1, wait=True)
+
+
+async def _caput_wait_list(pv: str) -> object:
+    return await caput([pv] * 3, 1, wait=True)
+
+
+async def _iterate(pv: str) -> object:
+    async with camonitor(pv) as updates:
+        return await anext(updates)
+
+
+async def _iterate_many(pv: str) -> object:
+    async with camonitor([pv, pv], all_updates=True) as updates:
+        await anext(updates)
+        return await anext(updates)
+
+
+async def _block(pv: str) -> object:
+    came = anyio.Event()
+    async with camonitor(pv, lambda _: came.set()):
+        await came.wait()
+    return None
+
+
+async def _block_async(pv: str) -> object:
+    """A block whose callback is being awaited when it is left, and takes its time to clean up."""
+    came = anyio.Event()
+
+    async def callback(value: Any) -> None:
+        came.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                for _ in range(3):
+                    await anyio.lowlevel.checkpoint()
+
+    async with camonitor(pv, callback):
+        await came.wait()
+    return None
+
+
+async def _task_group(pv: str) -> object:
+    came = anyio.Event()
+    async with anyio.create_task_group() as group:
+        subscription = camonitor(pv, lambda _: came.set(), task_group=group)
+        await came.wait()
+        subscription.close()
+    return None
+
+
+async def _wait_for_value(pv: str) -> object:
+    return await wait_for_value(pv, lambda _: True)
+
+
+OPERATIONS: dict[str, Operation] = {
+    "caget": caget,
+    "caget list": _caget_list,
+    "caput": _caput,
+    "caput wait": _caput_wait,
+    "caput wait list": _caput_wait_list,
+    "connect": connect,
+    "cainfo": cainfo,
+    "iterate": _iterate,
+    "iterate many": _iterate_many,
+    "block": _block,
+    "block async": _block_async,
+    "task group": _task_group,
+    "wait_for_value": _wait_for_value,
+}
+every_operation = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
+
+# -- What is done to them --------------------------------------------------------------------------
+
+
+async def _cancelled_after(turns: int, operation: Operation, pv: str) -> bool:
+    """Cancel it after so many turns of the loop; false if it had ended by then."""
+    ended = False
+
+    async def cancel() -> None:
+        for _ in range(turns):
+            await anyio.lowlevel.checkpoint()
+        scope.cancel()
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            with anyio.CancelScope() as scope:
+                group.start_soon(cancel)
+                await operation(pv)
+                ended = True
+            group.cancel_scope.cancel()
+    return not ended
+
+
+async def _cancelled_by_deadline(seconds: float, operation: Operation, pv: str) -> bool:
+    try:
+        with anyio.fail_after(seconds):
+            await operation(pv)
+    except TimeoutError:
+        return True
+    return False
+
+
+def _spares() -> int:
+    return sum(len(channel.spares) for channel in _context.current()._channels.values())
+
+
+async def _nothing_is_left() -> None:
+    """No operation, no subscription, and no token but those of the channels.
+
+    A put that was cancelled has one until the server has ended it.
+    """
+    context = _context.current()
+    assert not context.operations
+    assert not context.subscriptions
+    assert {info.subscriber_count for info in get_channel_infos()} <= {0}
+    assert all(not channel.listeners for channel in context._channels.values())
+    try:
+        with anyio.fail_after(5):
+            while _libca.token_count() != len(get_channel_infos()) + _spares():
+                await anyio.sleep(0.001)  # to look again: nobody tells of the end of such a put
+    except TimeoutError:
+        raise AssertionError(list(_libca._owners.values())) from None
+
+
+async def _usable(pv: str, value: float) -> None:
+    """At once: the bound is far below any time-out of the operations'."""
+    with anyio.fail_after(2):
+        await caput(pv, value, wait=True)
+        assert await caget(pv) == value
+        async with camonitor(pv) as updates:
+            assert await anext(updates) == value
+        await caput(pv, 0, wait=True)
+
+
+# -- Connected -------------------------------------------------------------------------------------
+
+
+@every_operation
+@pytest.mark.parametrize("connected", [True, False], ids=["connected", "connecting"])
+async def test_at_each_point(p: str, operation: Operation, connected: bool) -> None:
+    """Wherever it is cancelled, an operation leaves nothing behind, and its PV usable at once."""
+    pv = p + "m:a"
+    cancelled = turns = 0
+    if connected:
+        await connect(pv)
+    while await _cancelled_after(turns, operation, pv):
+        cancelled += 1
+        await _nothing_is_left()
+        # Each of the first few points, then ever fewer: most are turns of waiting for the server.
+        turns += 1 + turns // 4
+        if not connected and cancelled == 12:
+            break  # with every try the connection got nearer
+    await _nothing_is_left()
+    # Under asyncio, what has been connected and need not wait does not let cancellation in.
+    assert cancelled or connected
+    await _usable(pv, 3)
+    await _nothing_is_left()
+
+
+@every_operation
+async def test_before_it_begins(p: str, operation: Operation) -> None:
+    """In a scope that is cancelled already nothing hangs, and nothing is left behind."""
+    pv = p + "m:a"
+    with anyio.fail_after(5):
+        for _ in range(2):  # not connected, and connected
+            with anyio.move_on_after(0):
+                await operation(pv)
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                await operation(pv)
+            await _nothing_is_left()
+            await connect(pv)
+    await _usable(pv, 4)
+
+
+@every_operation
+async def test_tiny_deadlines(p: str, operation: Operation) -> None:
+    """A deadline that comes at any moment, in midst of a reply too, is either met or not: the PV
+    is usable, and nothing is left behind."""
+    pv = p + "m:a"
+    await connect(pv)
+    outcomes = [
+        await _cancelled_by_deadline(microseconds / 1e6, operation, pv)
+        for microseconds in (0, 1, 10, 30, 60, 100, 150, 200, 300, 500, 1000, 2000, 5000)
+        for _ in range(2)
+    ]
+    assert not all(outcomes), "none ended in 5 ms"
+    await _nothing_is_left()
+    await _usable(pv, 5)
+
+
+# -- Absent ----------------------------------------------------------------------------------------
+
+
+async def test_absent(own_ioc: Callable[..., SoftIoc], unique: str) -> None:
+    """Cancelled while it waits for a PV that is not there, again and again, each operation leaves
+    only a channel that is searched for; when the PV comes, it is usable, and nothing that had
+    been cancelled is carried out after all."""
+    pv = unique + "absent"
+    for name, operation in OPERATIONS.items():
+        for turns in (0, 1, 2, 3, 5, 8):
+            assert await _cancelled_after(turns, operation, pv), name
+            await _nothing_is_left()
+        assert await _cancelled_by_deadline(0.001, operation, pv), name
+        await _nothing_is_left()
+    assert [(info.name, info.connected) for info in get_channel_infos()] == [(pv, False)]
+    ioc = own_ioc('record(ao, "$(P)absent") { field(VAL, "7") }', {"P": unique})
+    await anyio.to_thread.run_sync(ioc.start)
+    with anyio.fail_after(15):
+        await connect(pv, timeout=None)
+    assert await caget(pv) == 7
+    await _usable(pv, 6)
+    await _nothing_is_left()
+
+
+# -- Paused ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def paused_ioc() -> Iterator[tuple[SoftIoc, str]]:
+    """An IOC to be paused, and its PV. At the last port: `own_ioc` counts from the first."""
+    pv = f"U{time.time_ns():x}:paused"
+    with SoftIoc(f'record(ao, "{pv}") {{}}', port=PORTS[-1]) as ioc:
+        yield ioc, pv
+
+
+@every_operation
+async def test_paused(paused_ioc: tuple[SoftIoc, str], operation: Operation) -> None:
+    """Cancelled while the server says nothing, an operation ends at once; when the server goes
+    on, the PV is usable at once, and nothing is left behind."""
+    ioc, pv = paused_ioc
+    await connect(pv)
+    ioc.pause()
+    try:
+        for turns in (0, 1, 2, 3, 5):
+            start = time.monotonic()
+            await _cancelled_after(turns, operation, pv)
+            assert time.monotonic() - start < 1
+        start = time.monotonic()
+        await _cancelled_by_deadline(0.01, operation, pv)
+        assert time.monotonic() - start < 1
+        assert not _context.current().operations
+        assert not _context.current().subscriptions
+    finally:
+        ioc.resume()
+    await _usable(pv, 2)
+    await _nothing_is_left()
+
+
+# -- Puts that take long ---------------------------------------------------------------------------
+
+
+async def test_put_that_is_being_processed(p: str) -> None:
+    """A put that is cancelled while the record is busy neither blocks the next one nor stalls
+    the IOC for others, and its token goes when the server has ended it."""
+    pv = p + "slow.A"
+    await connect(pv)
+    start = time.monotonic()
+    for _ in range(3):
+        with anyio.move_on_after(0.02) as scope:
+            await caput(pv, 0, wait=True, timeout=None)
+        assert scope.cancelled_caught
+        with anyio.fail_after(1):
+            await caget(pv)
+            await caput(p + "m:a", 1, wait=True)
+    assert time.monotonic() - start < 0.45  # before the first has ended
+    with anyio.fail_after(5):
+        await caput(pv, 0, wait=True)
+        await caput(p + "m:a", 0, wait=True)
+    await _nothing_is_left()
+
+
+async def test_one_of_several_waiting(p: str) -> None:
+    """Cancelling one caller leaves the others what they asked for."""
+    pv, results = p + "m:a", list[float]()
+
+    async def get() -> None:
+        results.append(await caget(pv))
+
+    await caput(pv, 2, wait=True)
+    with anyio.fail_after(5):
+        for turns in range(6):
+            results.clear()
+            async with anyio.create_task_group() as group:
+                group.start_soon(get)
+                group.start_soon(_cancelled_after, turns, caget, pv)
+                group.start_soon(get)
+            assert results == [2, 2]
+    await caput(pv, 0, wait=True)
+    await _nothing_is_left()
+
+
+async def test_iteration_that_is_cancelled_loses_nothing(p: str) -> None:
+    """Waiting for the next update with a time limit, over and over, and still seeing all."""
+    pv, seen = p + "m:a", list[float]()
+    await caput(pv, 0, wait=True)
+
+    async def put() -> None:
+        for value in range(1, 31):
+            await caput(pv, value, wait=True)
+
+    with anyio.fail_after(10):
+        async with (
+            camonitor(pv, all_updates=True) as updates,
+            anyio.create_task_group() as group,
+        ):
+            group.start_soon(put)
+            turns = 0
+            while seen[-1:] != [30]:
+                turns += 1
+
+                async def one(_: str) -> None:
+                    seen.append(await anext(updates))
+
+                await _cancelled_after(turns % 7, one, pv)
+    assert seen == list(range(31))
+    await caput(pv, 0, wait=True)

@@ -1,0 +1,420 @@
+"""The aioca command, in processes of its own: pipes, terminals, Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import entry_points, version
+from pathlib import Path
+
+import pytest
+
+AIOCA = [sys.executable, "-u", "-m", "aioca._cli"]
+MONITORING = "async with camonitor("
+
+
+def run_cli(
+    *arguments: str, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*AIOCA, *arguments], capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, **(environment or {})},
+    )  # fmt: skip
+
+
+def children_of(pid: int) -> set[int]:
+    """The living processes that a process has started."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[1]) == pid and fields[0] not in "ZX":
+            found.add(int(stat.parent.name))
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def gone(pids: set[int], seconds: float = 5.0) -> bool:
+    give_up = time.monotonic() + seconds
+    while any(alive(pid) for pid in pids):
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(0.01)  # the end of a process that is not our child is no event for us
+    return True
+
+
+@contextmanager
+def started(*arguments: str, **options: object) -> Iterator[subprocess.Popen[bytes]]:
+    """A running command, which is ended however the test goes."""
+    with subprocess.Popen([*AIOCA, *arguments], **options) as process:  # type: ignore[call-overload]
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+class Output:
+    """What comes from a file descriptor, waited for."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self.text = ""
+
+    def _more(self, deadline: float) -> bool:
+        """Read what is there, or comes by the deadline; False at the end of it."""
+        ready, _, _ = select.select([self._fd], [], [], max(0.0, deadline - time.monotonic()))
+        assert ready, f"no more output in time; so far:\n{self.text}"
+        try:
+            data = os.read(self._fd, 65536)
+        except OSError:  # EIO: the other end of a pseudoterminal is closed
+            data = b""
+        self.text += data.decode()
+        return bool(data)
+
+    def until(self, condition: Callable[[str], object], seconds: float = 30.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition(self.text):
+            assert self._more(deadline), f"output has ended:\n{self.text}"
+
+    def to_the_end(self, seconds: float = 30.0) -> str:
+        deadline = time.monotonic() + seconds
+        while self._more(deadline):
+            pass
+        return self.text
+
+
+# -- aioca demo ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def demos() -> dict[str, subprocess.CompletedProcess[str]]:
+    """One run of the demo per backend, for several tests to look at."""
+    return {
+        backend: run_cli("demo", "--backend", backend, "--seconds", "3")
+        for backend in ("asyncio", "trio")
+    }
+
+
+@pytest.fixture
+def demo(
+    demos: dict[str, subprocess.CompletedProcess[str]], backend: str
+) -> subprocess.CompletedProcess[str]:
+    return demos[backend]
+
+
+def test_demo_succeeds_and_is_quiet(demo: subprocess.CompletedProcess[str], backend: str) -> None:
+    assert demo.stderr == ""
+    assert demo.returncode == 0
+    assert f"({backend})" in demo.stdout
+    assert "\x1b" not in demo.stdout  # it is no terminal
+
+
+def test_demo_gets(demo: subprocess.CompletedProcess[str]) -> None:
+    assert re.search(r"^ +TEMPERATURE +21\.5 degC$", demo.stdout, re.MULTILINE)
+    assert re.search(r"^ +SETPOINT +20\.0 degC$", demo.stdout, re.MULTILINE)
+    assert re.search(r"^ +MODE +1 = Manual$", demo.stdout, re.MULTILINE)
+    assert re.search(r"^ +NAME +demo$", demo.stdout, re.MULTILINE)
+    assert re.search(r"^ +SPECTRUM +\[0\. 1\. 4\. 9\. 4\. 1\. 0\.\]$", demo.stdout, re.MULTILINE)
+
+
+def test_demo_puts(demo: subprocess.CompletedProcess[str]) -> None:
+    assert "read back: 25.5" in demo.stdout
+    assert "read back: Automatic" in demo.stdout
+    took = re.search(r"MOVE\.A.*\n +done after ([0-9.]+) ms", demo.stdout)
+    assert took is not None
+    assert float(took[1]) >= 690  # the record takes 0.7 s: its completion was waited for
+
+
+def test_demo_shows_a_refused_put(demo: subprocess.CompletedProcess[str]) -> None:
+    assert re.search(r"Sideways.*\n +CARequestError: \S+:MODE: .*refused", demo.stdout)
+
+
+def test_demo_shows_info(demo: subprocess.CompletedProcess[str]) -> None:
+    assert re.search(r"^ +State: +connected$", demo.stdout, re.MULTILINE)
+    assert re.search(r"^ +Native data type: +DBF_DOUBLE$", demo.stdout, re.MULTILINE)
+
+
+def test_demo_shows_moving_values(demo: subprocess.CompletedProcess[str]) -> None:
+    monitored = demo.stdout.partition(MONITORING)[2]
+    counters = [float(number) for number in re.findall(r"COUNTER ([0-9.]+)", monitored)]
+    assert len(counters) >= 2
+    assert counters == sorted(set(counters))
+    total = re.search(r"(\d+) updates in 3 s", monitored)
+    assert total is not None
+    assert int(total[1]) >= 30  # 25 a second are made
+
+
+def test_demo_stops_its_ioc(demo: subprocess.CompletedProcess[str]) -> None:
+    assert demo.stdout.rstrip().endswith("Stopping the soft IOC.")
+    port = re.search(r"127\.0\.0\.1:(\d+)", demo.stdout)
+    assert port is not None
+    with socket.socket() as tcp, pytest.raises(ConnectionRefusedError):
+        tcp.connect(("127.0.0.1", int(port[1])))
+
+
+def test_two_demos_do_not_meet() -> None:
+    """Each has its own port and its own random prefix."""
+    seen = set()
+    with (
+        started("demo", "--seconds", "0", stdout=subprocess.PIPE) as one,
+        started("demo", "--seconds", "0", stdout=subprocess.PIPE) as two,
+    ):
+        for process in (one, two):
+            text = process.communicate(timeout=60)[0].decode()
+            assert process.returncode == 0
+            found = re.search(r"127\.0\.0\.1:(\d+), its records under (\S+)", text)
+            assert found is not None
+            seen |= {found[1], found[2]}
+    assert len(seen) == 4
+
+
+def test_demo_leaves_the_control_system_of_the_user_alone(backend: str) -> None:
+    """The EPICS_CA_* settings of the user name a host: it must not get a single packet."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
+        udp.bind(("127.0.0.1", 0))
+        tcp.bind(("127.0.0.1", 0))
+        tcp.listen()
+        udp_port, tcp_port = udp.getsockname()[1], tcp.getsockname()[1]
+        done = run_cli(
+            "demo", "--backend", backend, "--seconds", "0",
+            environment={
+                "EPICS_CA_ADDR_LIST": f"127.0.0.1:{udp_port}",
+                "EPICS_CA_AUTO_ADDR_LIST": "YES",
+                "EPICS_CA_NAME_SERVERS": f"127.0.0.1:{tcp_port}",
+                "EPICS_CA_SERVER_PORT": str(udp_port),
+                "EPICS_CAS_BEACON_ADDR_LIST": f"127.0.0.1:{udp_port}",
+                "EPICS_CAS_INTF_ADDR_LIST": "127.0.0.2",
+                "EPICS_CA_MAX_ARRAY_BYTES": "nonsense",
+            },
+        )  # fmt: skip
+        assert done.stderr == ""
+        assert done.returncode == 0
+        for listener in (udp, tcp):
+            listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            udp.recvfrom(65536)
+        with pytest.raises(BlockingIOError):
+            tcp.accept()
+
+
+# -- In a terminal ---------------------------------------------------------------------------------
+
+# Takes standard input for its controlling terminal, then becomes the program: Ctrl-C works.
+IN_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+@contextmanager
+def in_terminal(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], Output, int]]:
+    """The command in a pseudoterminal; its output, and what is to be typed to."""
+    ours, theirs = pty.openpty()
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-c", IN_TERMINAL, *AIOCA, *arguments],
+            stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        ) as process:  # fmt: skip
+            os.close(theirs)
+            try:
+                yield process, Output(ours), ours
+            finally:
+                if process.poll() is None:
+                    process.kill()
+    finally:
+        os.close(ours)
+
+
+def test_rows_are_redrawn_in_a_terminal(backend: str) -> None:
+    with in_terminal("demo", "--backend", backend, "--seconds", "2") as (process, output, _):
+        text = output.to_the_end()
+        assert process.wait(10) == 0
+    live = text.partition(MONITORING)[2]
+    assert live.count("\x1b[3A") >= 10  # three rows up, ten times a second
+    assert "\x1b[3A" not in text.partition(MONITORING)[0]
+    # What is left on the screen: each row once, however often it was drawn.
+    frames = live.split("\x1b[3A")
+    for frame in frames[1:]:
+        names = re.findall(r"\x1b\[2K    (COUNTER|SINE|NOISE)", frame)
+        assert names == ["COUNTER", "SINE", "NOISE"]
+    counters = [re.findall(r"COUNTER +([0-9.]+)", frame)[0] for frame in frames[1:]]
+    assert len(set(counters)) > 5
+    severities = set(re.findall(r"\b(NO_ALARM|MINOR|MAJOR|INVALID)\b", live))
+    assert "NO_ALARM" in severities and "INVALID" not in severities
+
+
+def test_ctrl_c_in_a_terminal(backend: str) -> None:
+    """Typed, so that it goes to all of the foreground process group."""
+    with in_terminal("demo", "--backend", backend, "--seconds", "60") as (process, output, keys):
+        output.until(lambda text: "\x1b[3A" in text)
+        children = children_of(process.pid)
+        os.write(keys, b"\x03")
+        text = output.to_the_end(10)
+        assert process.wait(10) == 130
+    assert children
+    assert gone(children)
+    assert "Traceback" not in text
+    assert text.rstrip().endswith("stopped")
+
+
+# -- Ctrl-C ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "when",
+    ["Starting a soft IOC", "await caget(", "MOVE.A", "    COUNTER"],
+    ids=["starting", "getting", "waiting for a put", "monitoring"],
+)
+def test_ctrl_c(backend: str, when: str) -> None:
+    """It ends promptly with 130, says so, and leaves neither process nor noise."""
+    with started(
+        "demo", "--backend", backend, "--seconds", "60",
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None and process.stderr is not None
+        output = Output(process.stdout.fileno())
+        output.until(lambda text: when in text)
+        children = children_of(process.pid)
+        begin = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        text = output.to_the_end(10)
+        assert process.wait(10) == 130
+        took = time.monotonic() - begin
+        errors = process.stderr.read().decode()
+    assert errors == ""
+    assert text.rstrip().endswith("stopped")
+    assert took < 5.0
+    assert children or when.startswith("Starting")
+    assert gone(children)
+
+
+def test_a_killed_demo_leaves_no_ioc() -> None:
+    with started("demo", "--seconds", "60", stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        Output(process.stdout.fileno()).until(lambda text: MONITORING in text)
+        children = children_of(process.pid)
+        process.kill()
+    assert children
+    assert gone(children)
+
+
+def test_a_reader_that_has_seen_enough() -> None:
+    """``aioca demo | head -1``: no traceback, and no IOC that stays."""
+    with started(
+        "demo", "--seconds", "60", stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        Output(process.stdout.fileno()).until(lambda text: MONITORING in text)
+        children = children_of(process.pid)
+        process.stdout.close()
+        process.wait(20)
+        errors = process.stderr.read().decode()
+    assert gone(children)
+    assert "Traceback" not in errors
+
+
+# -- Arguments -------------------------------------------------------------------------------------
+
+
+def test_version() -> None:
+    done = run_cli("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"aioca {version('aioca')}\n", "")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["demo", "--help"]])
+def test_help(arguments: list[str]) -> None:
+    done = run_cli(*arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: aioca")
+    assert ("--backend" if "demo" in arguments else "demo") in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "COMMAND"),
+        (["nonsense"], "nonsense"),
+        (["demo", "--backend", "curio"], "curio"),
+        (["demo", "--backend"], "--backend"),
+        (["demo", "--seconds", "soon"], "soon"),
+        (["demo", "--seconds", "nan"], "nan"),
+        (["demo", "--seconds", "-1"], "-1"),
+        (["demo", "extra"], "extra"),
+        (["--nonsense"], ""),
+    ],
+    ids=" ".join,
+)
+def test_bad_arguments(arguments: list[str], said: str) -> None:
+    """Exit status 2 and the usage, before anything is started."""
+    done = run_cli(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("usage: aioca")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_command_is_installed() -> None:
+    (command,) = entry_points(group="console_scripts", name="aioca")
+    assert command.value == "aioca._cli:main"
+    assert callable(command.load())
+
+
+# A finder that has no trio, as where it is not installed
+WITHOUT_TRIO = """
+import sys
+
+class NoTrio:
+    def __init__(self, finder):
+        self.finder = finder
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "trio":
+            return None
+        return self.finder.find_spec(name, path, target)
+
+sys.meta_path[:] = [NoTrio(finder) for finder in sys.meta_path]
+from aioca._cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def run_without_trio(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT_TRIO, *arguments],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_trio_is_missing() -> None:
+    done = run_without_trio("demo", "--backend", "trio")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "trio is not installed" in done.stderr
+    assert "pip install 'aioca[trio]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_trio_is_missing_and_not_needed() -> None:
+    done = run_without_trio("demo", "--seconds", "0")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "(asyncio)" in done.stdout

@@ -1,0 +1,1209 @@
+"""camonitor: its four forms, what is delivered and in which order, and how it ends."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import numpy as np
+import pytest
+
+import aioca
+from aioca import (
+    DBE_ALARM,
+    DBE_LOG,
+    DBE_PROPERTY,
+    DBE_VALUE,
+    DBR_ENUM_STR,
+    FORMAT_CTRL,
+    FORMAT_RAW,
+    FORMAT_TIME,
+    CANothing,
+    CATimeout,
+    CAValueError,
+    Subscription,
+    caget,
+    camonitor,
+    caput,
+    connect,
+    get_channel_infos,
+    purge_channel_caches,
+    wait_for_value,
+)
+from aioca.testing import SoftIoc
+
+pytestmark = pytest.mark.anyio
+
+ECA_TIMEOUT = 80
+ECA_DISCONN = 192
+
+
+class Received:
+    """A callback that keeps what it is given and can be waited for."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+        self._event = anyio.Event()
+
+    def __call__(self, value: Any, *index: int) -> None:
+        self.values.append((*index, value) if index else value)
+        event, self._event = self._event, anyio.Event()
+        event.set()
+
+    async def until(self, condition: Callable[[list[Any]], object], seconds: float = 5.0) -> None:
+        try:
+            with anyio.fail_after(seconds):
+                while not condition(self.values):
+                    await self._event.wait()
+        except TimeoutError:
+            raise AssertionError(f"still waiting; so far: {self.values!r}") from None
+
+
+class Blocked:
+    """An async callback that does not end before it is released."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+        self.entered = anyio.Event()
+        self.release = anyio.Event()
+
+    async def __call__(self, value: Any) -> None:
+        self.values.append(value)
+        self.entered.set()
+        await self.release.wait()
+
+
+async def _everything_arrived(pv: str) -> None:
+    """Come back when the events of the puts so far have been delivered.
+
+    The events of one client come in the order in which the server has queued them, and a new
+    subscription's first one is queued last.
+    """
+    with anyio.fail_after(5):
+        async with camonitor(pv) as updates:
+            async for _ in updates:
+                break
+
+
+async def _reset(*pvs: str) -> None:
+    for pv in pvs:
+        await caput(pv, 0, wait=True)
+
+
+@pytest.fixture
+async def a(p: str) -> str:
+    """An ao of these tests, at 0."""
+    await _reset(p + "m:a")
+    return p + "m:a"
+
+
+@pytest.fixture
+async def b(p: str) -> str:
+    """Another."""
+    await _reset(p + "m:b")
+    return p + "m:b"
+
+
+# -- The forms -------------------------------------------------------------------------------------
+
+
+async def test_plain_callback(a: str) -> None:
+    received = Received()
+    subscription = camonitor(a, received)
+    assert isinstance(subscription, Subscription)
+    await received.until(lambda values: values == [0])
+    await caput(a, 1)
+    await received.until(lambda values: values == [0, 1])
+    assert received.values[-1].name == a
+    assert received.values[-1].ok
+    subscription.close()
+    await caput(a, 2, wait=True)
+    await _everything_arrived(a)
+    assert received.values == [0, 1]
+
+
+async def test_plain_callback_lives_without_a_reference(a: str) -> None:
+    received = Received()
+    camonitor(a, received)
+    gc.collect()
+    await received.until(lambda values: values == [0])
+    gc.collect()
+    await caput(a, 1)
+    await received.until(lambda values: values == [0, 1])
+    purge_channel_caches()
+
+
+async def test_block_iteration(a: str) -> None:
+    seen = []
+    with anyio.fail_after(5):
+        async with camonitor(a) as updates:
+            async for value in updates:
+                seen.append(value)
+                if value == 3:
+                    break
+                await caput(a, value + 1)
+    assert seen == [0, 1, 2, 3]
+    assert [info.subscriber_count for info in get_channel_infos() if info.name == a] == [0]
+
+
+async def test_block_callback(a: str) -> None:
+    received = Received()
+    async with camonitor(a, received) as subscription:
+        assert subscription.state != Subscription.CLOSED
+        await caput(a, 1)
+        await received.until(lambda values: values[-1:] == [1])
+    assert subscription.state == Subscription.CLOSED
+    count = len(received.values)
+    await caput(a, 2, wait=True)
+    await _everything_arrived(a)
+    assert len(received.values) == count
+
+
+async def test_task_group(a: str) -> None:
+    received = Received()
+    async with anyio.create_task_group() as group:
+        subscription = camonitor(a, received, task_group=group)
+        await received.until(lambda values: values == [0])
+        await caput(a, 1)
+        await received.until(lambda values: values == [0, 1])
+        subscription.close()  # the group has nothing to wait for then
+    await caput(a, 2, wait=True)
+    await _everything_arrived(a)
+    assert received.values == [0, 1]
+
+
+@pytest.mark.parametrize("form", ["plain", "block", "task_group"])
+async def test_list_with_callback(a: str, b: str, form: str) -> None:
+    received = Received()
+
+    async def check(subscriptions: Any) -> None:
+        assert [s.name for s in subscriptions] == [a, b, a]
+        assert all(isinstance(s, Subscription) for s in subscriptions)
+        await received.until(lambda values: len(values) == 3)
+        assert sorted(received.values) == [(0, 0), (1, 0), (2, 0)]
+        received.values.clear()
+        await caput(b, 5)
+        await received.until(lambda values: values == [(1, 5)])
+        assert received.values[0][1].name == b
+        await caput(a, 6)
+        await received.until(lambda values: len(values) == 3)
+        assert sorted(received.values[1:]) == [(0, 6), (2, 6)]
+
+    if form == "plain":
+        subscriptions = camonitor([a, b, a], received)
+        assert isinstance(subscriptions, list)
+        await check(subscriptions)
+        subscriptions.close()
+    elif form == "block":
+        async with camonitor([a, b, a], received) as subscriptions:
+            await check(subscriptions)
+    else:
+        async with anyio.create_task_group() as group:
+            subscriptions = camonitor([a, b, a], received, task_group=group)
+            await check(subscriptions)
+            for subscription in subscriptions:
+                subscription.close()
+    assert all(s.state == Subscription.CLOSED for s in subscriptions)
+
+
+async def test_list_merged_in_order_of_arrival(a: str, b: str) -> None:
+    seen = []
+    with anyio.fail_after(5):
+        async with camonitor([a, b], all_updates=True) as updates:
+            assert [s.name for s in updates.subscriptions] == [a, b]
+            async for value in updates:
+                seen.append((value.name, value))
+                if len(seen) == 2:
+                    break
+            for value, pv in enumerate([b, b, a, b, a, a], start=1):
+                await caput(pv, value, wait=True)
+            async for value in updates:
+                seen.append((value.name, value))
+                if value == 6:
+                    break
+    assert sorted(seen[:2]) == [(a, 0), (b, 0)]
+    assert seen[2:] == [(b, 1), (b, 2), (a, 3), (b, 4), (a, 5), (a, 6)]
+
+
+@pytest.mark.parametrize("form", ["plain", "block", "task_group", "stream"])
+async def test_empty_list(form: str) -> None:
+    """No PVs are no updates, and nothing to wait for."""
+    received = Received()
+    with anyio.fail_after(2):
+        if form == "plain":
+            assert list(camonitor([], received)) == []
+        elif form == "block":
+            async with camonitor([], received):
+                pass
+        elif form == "stream":
+            async with camonitor([]) as updates:
+                assert [value async for value in updates] == []
+        else:
+            async with anyio.create_task_group() as group:
+                camonitor([], received, task_group=group)
+
+
+async def test_iteration_ends_when_all_is_closed(a: str, b: str) -> None:
+    seen = []
+    with anyio.fail_after(5):
+        async with camonitor([a, b], all_updates=True) as updates:
+            async for value in updates:
+                seen.append(value.name)
+                updates.subscriptions[[a, b].index(value.name)].close()
+    assert sorted(seen) == [a, b]
+
+
+async def test_iteration_ends_when_purged(a: str) -> None:
+    with anyio.fail_after(5):
+        async with camonitor(a) as updates:
+            async for _ in updates:
+                purge_channel_caches()
+
+
+async def test_only_one_task_can_iterate(a: str) -> None:
+    async with camonitor(a) as updates, anyio.create_task_group() as group:
+        await anext(updates)
+        group.start_soon(anext, updates)
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(RuntimeError, match="another task"):
+            await anext(updates)
+        group.cancel_scope.cancel()
+
+
+# -- Callbacks -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["function", "async function", "returns awaitable", "mixed"])
+@pytest.mark.parametrize("form", ["plain", "block", "task_group"])
+async def test_callbacks_in_order_and_never_overlapping(a: str, kind: str, form: str) -> None:
+    """Each update is delivered after the callback for the one before it has ended."""
+    log: list[tuple[str, float]] = []
+    send, receive = anyio.create_memory_object_stream[Any]()
+
+    async def slow(value: Any) -> None:
+        log.append(("begin", value))
+        for _ in range(3):
+            await anyio.lowlevel.checkpoint()
+        await send.send(value)
+        log.append(("end", value))
+
+    def fast(value: Any) -> None:
+        log.append(("begin", value))
+        log.append(("end", value))
+
+    def callback(value: Any) -> Awaitable[None] | None:
+        if kind == "function" or (kind == "mixed" and value % 2):
+            return fast(value)
+        return slow(value)
+
+    async def drive() -> None:
+        for value in range(1, 10):
+            await caput(a, value, wait=True)
+        while ("end", 9) not in log:
+            with anyio.move_on_after(0.01):
+                await receive.receive()
+
+    chosen = slow if kind == "async function" else callback
+    with anyio.fail_after(5), send, receive:
+        if form == "plain":
+            subscription = camonitor(a, chosen, all_updates=True)
+            await drive()
+            subscription.close()
+        elif form == "block":
+            async with camonitor(a, chosen, all_updates=True):
+                await drive()
+        else:
+            async with anyio.create_task_group() as group:
+                camonitor(a, chosen, all_updates=True, task_group=group)
+                await drive()
+                group.cancel_scope.cancel()
+    assert log == [(step, value) for value in range(10) for step in ("begin", "end")]
+
+
+async def test_queue_put_as_callback(a: str) -> None:
+    """A queue without room: updates wait for the reader, and none is lost."""
+    send, receive = anyio.create_memory_object_stream[Any](0)
+    seen: list[float] = []
+    with anyio.fail_after(5), send, receive:
+        async with camonitor(a, send.send, all_updates=True):
+            for value in range(1, 6):
+                await caput(a, value, wait=True)
+            while seen[-1:] != [5]:
+                seen.append(await receive.receive())
+    assert seen == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("same_pv", [True, False], ids=["same PV", "another PV"])
+async def test_slow_consumer_delays_no_other(a: str, b: str, same_pv: bool) -> None:
+    blocked, received = Blocked(), Received()
+    other = a if same_pv else b
+    async with (
+        camonitor(a, blocked, all_updates=True),
+        camonitor(other, received, all_updates=True),
+    ):
+        with anyio.fail_after(5):
+            await blocked.entered.wait()
+        for value in range(1, 6):
+            await caput(other, value, wait=True)
+        await received.until(lambda values: values == [0, 1, 2, 3, 4, 5])
+        assert blocked.values == [0]
+
+
+async def test_slow_iteration_delays_no_other(a: str) -> None:
+    received = Received()
+    async with camonitor(a), camonitor(a, received, all_updates=True):  # the first is never read
+        await caput(a, 1)
+        await received.until(lambda values: values[-1:] == [1])
+
+
+# -- Options ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("format", "has", "has_not"),
+    [
+        (FORMAT_RAW, ["name", "ok", "datatype"], ["severity", "timestamp", "units"]),
+        (FORMAT_TIME, ["severity", "status", "timestamp"], ["units", "upper_disp_limit"]),
+        (FORMAT_CTRL, ["severity", "units", "precision", "upper_disp_limit"], ["timestamp"]),
+    ],
+    ids=["RAW", "TIME", "CTRL"],
+)
+async def test_format(a: str, format: Any, has: list[str], has_not: list[str]) -> None:
+    async with camonitor(a, format=format) as updates:
+        value = await _next(updates)
+    assert value == 0
+    assert [name for name in has if not hasattr(value, name)] == []
+    assert [name for name in has_not if hasattr(value, name)] == []
+
+
+async def _next(updates: AsyncIterator[Any]) -> Any:
+    with anyio.fail_after(5):
+        return await anext(updates)
+
+
+@pytest.mark.parametrize(
+    ("record", "datatype", "kind", "expected"),
+    [
+        ("m:a", None, float, 0.0),
+        ("m:a", int, int, 0),
+        ("m:a", str, str, "0.000"),
+        ("m:enum", None, int, 0),
+        ("m:enum", DBR_ENUM_STR, str, "Off"),
+        ("m:enum", str, str, "Off"),
+    ],
+)
+async def test_datatype(p: str, record: str, datatype: Any, kind: type, expected: object) -> None:
+    await _reset(p + record)
+    async with camonitor(p + record, datatype=datatype) as updates:
+        value = await _next(updates)
+    assert isinstance(value, kind)
+    assert value == expected
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(0, [1, 2, 3]), (2, [1, 2]), (4, [1, 2, 3, 0]), (-1, [1, 2, 3, 0, 0])],
+)
+async def test_count(p: str, count: int, expected: list[float]) -> None:
+    pv = p + "m:array"
+    await caput(pv, [1, 2, 3, 0, 0][:3], wait=True)
+    async with camonitor(pv, count=count) as updates:
+        value = await _next(updates)
+        assert isinstance(value, np.ndarray)
+        assert value.tolist() == expected
+        assert value.element_count == 5
+
+
+async def test_count_0_follows_the_length(p: str) -> None:
+    pv = p + "m:array"
+    await caput(pv, [1.0], wait=True)
+    async with camonitor(pv) as updates:
+        assert (await _next(updates)).tolist() == [1]
+        await caput(pv, [4.0, 5, 6, 7, 8])
+        assert (await _next(updates)).tolist() == [4, 5, 6, 7, 8]
+
+
+@pytest.mark.parametrize("format", [FORMAT_RAW, FORMAT_TIME, FORMAT_CTRL])
+@pytest.mark.parametrize("present", [True, False], ids=["there already", "comes later"])
+async def test_empty_array(p: str, format: Any, present: bool) -> None:
+    """An array of no elements is an update as any other: the first, or the last, that must come."""
+    pv = p + "m:array"
+    await caput(pv, [1.0], wait=True)
+    if present:
+        await caput(pv, np.array([], dtype=float), wait=True)
+    with anyio.move_on_after(1):
+        async with camonitor(pv, format=format) as updates:
+            if not present:
+                assert (await _next(updates)).tolist() == [1]
+                await caput(pv, np.array([], dtype=float))
+            value = await anext(updates)
+            assert value.tolist() == []
+            assert value.element_count == 5
+            return
+    raise AssertionError("it has not come")
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        (None, [0, 20, 150, 20]),
+        (DBE_VALUE, [0, 20, 150, 20]),  # beyond MDEL
+        (DBE_LOG, [0, 5, 20, 150, 20]),  # beyond ADEL
+        (DBE_ALARM, [0, 150, 20]),  # into the alarm and out of it
+        (DBE_VALUE | DBE_LOG, [0, 5, 20, 150, 20]),
+        (DBE_LOG | DBE_ALARM | DBE_VALUE, [0, 5, 20, 150, 20]),
+    ],
+)
+async def test_events(p: str, events: int | None, expected: list[float]) -> None:
+    pv = p + "m:masks"
+    received = Received()
+    await _reset(pv)
+    async with camonitor(pv, received, events, all_updates=True):
+        await received.until(lambda values: values == [0])
+        for value in (5, 20, 150, 151, 20):
+            await caput(pv, value, wait=True)
+        await _everything_arrived(pv)
+        await received.until(lambda values: len(values) >= len(expected))
+    assert received.values == expected
+    await _reset(pv)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"events": DBE_PROPERTY, "format": FORMAT_CTRL}, True),
+        ({"events": DBE_PROPERTY}, True),
+        ({"format": FORMAT_CTRL}, True),
+        ({"events": DBE_VALUE, "format": FORMAT_CTRL}, False),
+        ({"format": FORMAT_TIME}, False),
+    ],
+    ids=str,
+)
+async def test_changed_limit(p: str, options: dict[str, Any], told: bool) -> None:
+    """DBE_PROPERTY, which FORMAT_CTRL has by default, brings an update when a limit changes."""
+    pv = p + "m:masks"
+    received = Received()
+    await _reset(pv)
+    await caput(pv + ".HIGH", 200, wait=True)
+    async with camonitor(pv, received, all_updates=True, **options):
+        await received.until(lambda values: len(values) == 1)
+        await caput(pv + ".HIGH", 300, wait=True)
+        await _everything_arrived(pv)
+        await received.until(lambda values: len(values) == 1 + told)
+        if told and options.get("format") == FORMAT_CTRL:
+            assert [v.upper_warning_limit for v in received.values] == [200, 300]
+    assert len(received.values) == 1 + told
+    await caput(pv + ".HIGH", 100, wait=True)
+
+
+async def test_alarm_is_told_by_default_where_the_format_shows_it(p: str) -> None:
+    pv = p + "m:masks"
+    received = Received()
+    await _reset(pv)
+    async with camonitor(pv, received, format=FORMAT_TIME, all_updates=True):
+        await caput(pv, 9, wait=True)  # within MDEL: no value event
+        await caput(pv + ".HIGH", 8, wait=True)
+        await caput(pv + ".PROC", 1, wait=True)
+        await received.until(lambda values: len(values) >= 2)
+    assert [(value, value.severity) for value in received.values] == [(0, 0), (9, 1)]
+    await caput(pv + ".HIGH", 100, wait=True)
+    await _reset(pv)
+
+
+# -- Back-pressure ---------------------------------------------------------------------------------
+
+LAST = 10
+
+
+@pytest.mark.parametrize(
+    ("policy", "kept"),
+    [
+        ({}, [LAST]),
+        ({"max_pending": 1}, [LAST]),
+        ({"max_pending": 3}, [LAST - 2, LAST - 1, LAST]),
+        ({"max_pending": 1000}, list(range(1, LAST + 1))),
+        ({"all_updates": True}, list(range(1, LAST + 1))),
+    ],
+    ids=["latest", "newest 1", "newest 3", "newest 1000", "all"],
+)
+@pytest.mark.parametrize("form", ["callback", "iteration"])
+async def test_policies(a: str, form: str, policy: dict[str, Any], kept: list[int]) -> None:
+    """What is kept while the consumer is busy with the first update, and what is counted."""
+    with anyio.fail_after(5):
+        if form == "callback":
+            blocked = Blocked()
+            async with camonitor(a, blocked, **policy) as subscription:
+                await blocked.entered.wait()
+                for value in range(1, LAST + 1):
+                    await caput(a, value, wait=True)
+                await _everything_arrived(a)
+                blocked.release.set()
+                while blocked.values[-1] != LAST:
+                    await anyio.lowlevel.checkpoint()
+            assert blocked.values == [0, *kept]
+        else:
+            async with camonitor(a, **policy) as updates:
+                (subscription,) = updates.subscriptions
+                assert await anext(updates) == 0
+                for value in range(1, LAST + 1):
+                    await caput(a, value, wait=True)
+                await _everything_arrived(a)
+                seen = []
+                while seen[-1:] != [LAST]:
+                    seen.append(await anext(updates))
+            assert seen == kept
+    assert subscription.dropped_callbacks == LAST - len(kept)
+    assert subscription.all_updates == policy.get("all_updates", False)
+
+
+@pytest.mark.parametrize("policy", [{}, {"max_pending": 7}, {"all_updates": True}], ids=str)
+@pytest.mark.parametrize("form", ["callback", "async callback", "iteration"])
+async def test_last_value_of_a_flood_arrives(a: str, form: str, policy: dict[str, Any]) -> None:
+    """Whatever was dropped, by the server or here: in order, and the last one is there."""
+    received = Received()
+    last = 2000
+
+    async def async_callback(value: Any) -> None:
+        await anyio.lowlevel.checkpoint()
+        received(value)
+
+    async def flood() -> None:
+        await received.until(lambda values: values == [0])
+        for value in range(1, last + 1):
+            await caput(a, value)
+            if value % 50 == 0:
+                await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(flood)
+        if form == "iteration":
+            with anyio.fail_after(10):
+                async with camonitor(a, **policy) as updates:
+                    async for value in updates:
+                        received(value)
+                        if value == last:
+                            break
+        else:
+            callback = received if form == "callback" else async_callback
+            async with camonitor(a, callback, **policy):
+                await received.until(lambda values: values[-1:] == [last], seconds=10)
+    assert received.values == sorted(received.values)
+    assert len(set(received.values)) == len(received.values)
+
+
+async def test_last_value_when_the_loop_takes_while_one_is_dropped(a: str) -> None:
+    """The thread of libca may be interrupted anywhere between dropping the old value and
+    keeping the new one: the loop, iterating in between, must still get to see the new one."""
+    async with camonitor(a) as updates:
+        assert await _next(updates) == 0
+        (subscription,) = updates.subscriptions
+        feed = subscription._feed
+
+        class Interrupted(type(feed._pending)):  # type: ignore[misc]
+            """Lets the loop take what it finds at the very moment when something was dropped."""
+
+            taking = False
+
+            def popleft(self) -> Any:
+                item = super().popleft()
+                if not self.taking:
+                    Interrupted.taking = True
+                    taken.append(updates._take())
+                    Interrupted.taking = False
+                return item
+
+        taken: list[Any] = []
+        feed._pending = Interrupted()
+        raw = b"\0" * 8
+        feed.arrive(0, feed._dbr, raw)
+        feed.arrive(0, feed._dbr, raw)  # drops the first; the loop looks for it just then
+        assert taken, "nothing was interrupted: this test tests nothing any more"
+        with anyio.move_on_after(1):
+            taken = [value for value in taken if isinstance(value, float)]
+            while len(taken) < 1:
+                taken.append(await anext(updates))
+        assert len(taken) >= 1, "the last value has not arrived"
+
+
+# -- Disconnection and restart ---------------------------------------------------------------------
+
+BEFORE = """
+record(ao, "$(P)same") { field(VAL, "1") }
+record(ao, "$(P)to-string") { field(VAL, "42") }
+record(ao, "$(P)to-number") { field(VAL, "42") }
+record(ao, "$(P)to-array") { field(VAL, "42") }
+record(waveform, "$(P)longer") { field(FTVL, "DOUBLE") field(NELM, "3") field(INP, [1, 2, 3]) }
+"""
+AFTER = """
+record(ao, "$(P)same") { field(VAL, "1") }
+record(stringout, "$(P)to-string") { field(VAL, "hello") }
+record(longout, "$(P)to-number") { field(VAL, "7") }
+record(waveform, "$(P)to-array") { field(FTVL, "DOUBLE") field(NELM, "3") field(INP, [4, 5, 6]) }
+record(waveform, "$(P)longer") { field(FTVL, "DOUBLE") field(NELM, "6") field(INP, [1,2,3,4,5,6]) }
+"""
+NAMES = ["same", "to-string", "to-number", "to-array", "longer"]
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+# Not on uvloop, which differs in nothing here: libca takes 8 s to notice that the IOC is back.
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {}), ("trio", {})], ids=lambda b: b[0])
+async def test_restart_with_other_types(own_ioc: Callable[..., SoftIoc], unique: str) -> None:
+    """All that a restart of the IOC does, in one test, as libca takes its time to reconnect."""
+    ioc = own_ioc(BEFORE, {"P": unique})
+    ioc.start()
+    pvs = [unique + name for name in NAMES]
+    noticed, quiet, fixed, texts = Received(), Received(), Received(), Received()
+    async with (
+        camonitor(pvs, noticed, notify_disconnect=True, all_updates=True) as subscriptions,
+        camonitor(pvs, quiet),
+        camonitor(unique + "longer", fixed, count=-1),
+        camonitor(unique + "to-array", texts, datatype=str),
+    ):
+        for received, count in ((noticed, 5), (quiet, 5), (fixed, 1), (texts, 1)):
+            await received.until(lambda values, count=count: len(values) == count)
+        assert {i: _plain(v) for i, v in noticed.values} == {
+            0: 1, 1: 42, 2: 42, 3: 42, 4: [1, 2, 3],
+        }  # fmt: skip
+        for received in (noticed, quiet, fixed, texts):
+            received.values.clear()
+
+        ioc.kill()
+        await noticed.until(lambda values: len(values) == len(NAMES))
+        assert sorted(index for index, _ in noticed.values) == [0, 1, 2, 3, 4]
+        for index, value in noticed.values:
+            assert type(value) is CANothing
+            assert not value
+            assert not value.ok
+            assert (value.name, value.errorcode) == (pvs[index], ECA_DISCONN)
+        assert quiet.values == []
+        assert all(s.state == Subscription.OPEN for s in subscriptions)
+        noticed.values.clear()
+
+        ioc.restart(AFTER)
+        for received, count in ((noticed, 5), (quiet, 5), (fixed, 1), (texts, 1)):
+            await received.until(lambda values, count=count: len(values) >= count, seconds=25)
+        # Whatever was wrong would come now.
+        await _everything_arrived(unique + "same")
+        for received in (noticed, quiet):
+            assert len(received.values) == 5, received.values
+            values = dict(received.values)
+            # The first update comes, though the value is what it was before.
+            assert {i: _plain(v) for i, v in values.items()} == {
+                0: 1, 1: "hello", 2: 7, 3: [4, 5, 6], 4: [1, 2, 3, 4, 5, 6],
+            }  # fmt: skip
+            assert isinstance(values[1], str)
+            assert isinstance(values[2], int)
+            assert isinstance(values[3], np.ndarray)
+            assert values[4].element_count == 6
+        assert fixed.values[-1].tolist() == [1, 2, 3, 4, 5, 6]
+        assert _plain(texts.values[-1]) == ["4", "5", "6"]
+        await caput(unique + "to-string", "world")
+        await noticed.until(lambda values: values[-1:] == [(1, "world")])
+
+
+@pytest.mark.parametrize("form", ["callback", "iteration"])
+async def test_connect_timeout(own_ioc: Callable[..., SoftIoc], unique: str, form: str) -> None:
+    """One falsy CANothing, once; and the monitor is still there when the PV comes."""
+    received = Received()
+    pv = unique + "late"
+
+    async def check(subscription: Subscription) -> None:
+        await received.until(lambda values: len(values) == 1)
+        (nothing,) = received.values
+        assert type(nothing) is CANothing
+        assert not nothing
+        assert (nothing.name, nothing.errorcode) == (pv, ECA_TIMEOUT)
+        assert subscription.state == Subscription.OPENING
+        ioc = own_ioc('record(ao, "$(P)late") { field(VAL, "3") }', {"P": unique})
+        await anyio.to_thread.run_sync(ioc.start)
+        await received.until(lambda values: values[1:] == [3], seconds=15)
+        assert subscription.state == Subscription.OPEN
+
+    async def iterate(updates: Any) -> None:
+        async for value in updates:
+            received(value)
+
+    if form == "callback":
+        async with camonitor(pv, received, connect_timeout=0.1) as subscription:
+            await check(subscription)
+    else:
+        async with (
+            camonitor(pv, connect_timeout=0.1) as updates,
+            anyio.create_task_group() as group,
+        ):
+            group.start_soon(iterate, updates)
+            await check(updates.subscriptions[0])
+            group.cancel_scope.cancel()
+
+
+async def test_connect_timeout_in_time(a: str) -> None:
+    received = Received()
+    async with camonitor(a, received, connect_timeout=0.2):
+        await received.until(lambda values: values == [0])
+        await anyio.sleep(0.3)  # longer than the timeout: nothing must happen, so nothing to await
+        assert received.values == [0]
+
+
+async def test_connect_timeout_closed_before(unique: str) -> None:
+    received = Received()
+    subscription = camonitor(unique + "absent", received, connect_timeout=0.05)
+    subscription.close()
+    await anyio.sleep(0.15)  # longer than the timeout: nothing must happen, so nothing to await
+    assert received.values == []
+
+
+# -- Closing ---------------------------------------------------------------------------------------
+
+
+async def test_states_and_attributes(a: str, p: str) -> None:
+    await connect(p + "m:b")
+    received = Received()
+    subscription = camonitor(a, received)
+    assert (Subscription.OPENING, Subscription.OPEN, Subscription.CLOSED) == (0, 1, 2)
+    assert subscription.name == a
+    assert subscription.callback is received
+    assert subscription.all_updates is False
+    assert subscription.dropped_callbacks == 0
+    await received.until(lambda values: values == [0])
+    assert subscription.state == Subscription.OPEN
+    subscription.close()
+    assert subscription.state == Subscription.CLOSED
+    subscription.close()
+    assert subscription.state == Subscription.CLOSED
+    assert subscription.name == a
+    every = camonitor(p + "m:b", received, all_updates=True)
+    assert every.all_updates is True
+    every.close()
+
+
+async def test_opening_until_connected(unique: str) -> None:
+    received = Received()
+    subscription = camonitor(unique + "absent", received)
+    assert subscription.state == Subscription.OPENING
+    await anyio.lowlevel.checkpoint()
+    assert subscription.state == Subscription.OPENING
+    (info,) = (info for info in get_channel_infos() if info.name == unique + "absent")
+    assert (info.connected, info.subscriber_count) == (False, 1)
+    subscription.close()
+    subscription.close()
+    assert subscription.state == Subscription.CLOSED
+    (info,) = (info for info in get_channel_infos() if info.name == unique + "absent")
+    assert info.subscriber_count == 0
+
+
+@pytest.mark.parametrize("connected", [True, False], ids=["connected", "connecting"])
+@pytest.mark.parametrize("turns", [0, 1, 2, 5])
+async def test_close_while_opening(p: str, connected: bool, turns: int) -> None:
+    """No callback after close, however far the monitor has got by then."""
+    pv = p + "m:a"
+    if connected:
+        await connect(pv)
+    received = Received()
+    subscription = camonitor(pv, received)
+    for _ in range(turns):
+        await anyio.lowlevel.checkpoint()
+    subscription.close()
+    count = len(received.values)
+    await _everything_arrived(pv)
+    assert len(received.values) == count
+
+
+async def test_no_callback_after_close_though_queued(a: str) -> None:
+    closed, witness = Received(), Received()
+    async with camonitor(a, closed) as subscription, camonitor(a, witness):
+        await witness.until(lambda values: values == [0])
+        await closed.until(lambda values: values == [0])
+        await caput(a, 1)
+        time.sleep(0.3)  # the loop must not run while the update arrives
+        assert subscription.scheduled, "nothing is queued: this test tests nothing any more"
+        subscription.close()
+        await witness.until(lambda values: values == [0, 1])
+        assert closed.values == [0]
+
+
+@pytest.mark.parametrize("how", ["iteration", "callback"])
+async def test_close_within(a: str, how: str) -> None:
+    """Closed while more is queued for it: none of that comes."""
+    seen = []
+    witness = Received()
+
+    def callback(value: Any) -> None:
+        seen.append(value)
+        if value == 1:
+            subscription.close()
+
+    with anyio.fail_after(5):
+        async with camonitor(a, witness, all_updates=True):
+            await witness.until(lambda values: values == [0])
+            if how == "callback":
+                subscription = camonitor(a, callback, all_updates=True)
+                await _everything_arrived(a)
+                for value in range(1, 4):
+                    await caput(a, value)
+                time.sleep(0.3)  # the loop must not run: all shall be delivered in one go
+                await witness.until(lambda values: values == [0, 1, 2, 3])
+            else:
+                async with camonitor(a, all_updates=True) as updates:
+                    await _everything_arrived(a)
+                    for value in range(1, 4):
+                        await caput(a, value)
+                    await witness.until(lambda values: values == [0, 1, 2, 3])
+                    async for value in updates:
+                        seen.append(value)
+                        if value == 1:
+                            updates.subscriptions[0].close()
+    await _everything_arrived(a)
+    assert seen == [0, 1]
+
+
+async def test_close_from_the_callback_of_another(a: str) -> None:
+    """Both updates come in one batch; the first closes the subscription of the second."""
+    victim, witness = Received(), Received()
+
+    def closes(value: Any) -> None:
+        if value == 1:
+            victims.close()
+
+    async with camonitor(a, closes), camonitor(a, victim) as victims, camonitor(a, witness):
+        await witness.until(lambda values: values == [0])
+        await caput(a, 1)
+        time.sleep(0.3)  # the loop must not run: all shall be delivered in one go
+        assert victims.scheduled, "nothing is queued: this test tests nothing any more"
+        await witness.until(lambda values: values == [0, 1])
+        assert victim.values == [0]
+        assert victims.state == Subscription.CLOSED
+
+
+async def test_callback_that_runs_at_close_may_end(a: str) -> None:
+    blocked = Blocked()
+    ended = anyio.Event()
+
+    async def callback(value: Any) -> None:
+        await blocked(value)
+        ended.set()
+
+    with anyio.fail_after(5):
+        subscription = camonitor(a, callback, all_updates=True)
+        await blocked.entered.wait()
+        await caput(a, 1, wait=True)
+        await _everything_arrived(a)
+        subscription.close()
+        blocked.release.set()
+        await ended.wait()
+    await _everything_arrived(a)
+    assert blocked.values == [0]
+
+
+# -- Errors in callbacks ---------------------------------------------------------------------------
+
+
+def _failing(when: float, asynchronous: bool) -> Callable[[Any], Any]:
+    def callback(value: Any) -> None:
+        if value == when:
+            raise ValueError(f"at {value}")
+
+    async def async_callback(value: Any) -> None:
+        await anyio.lowlevel.checkpoint()
+        callback(value)
+
+    return async_callback if asynchronous else callback
+
+
+async_or_not = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+
+
+@async_or_not
+async def test_error_in_a_block(a: str, asynchronous: bool) -> None:
+    """It cancels the body and comes out of the block as it is, not in a group."""
+    cancelled = False
+    with anyio.fail_after(5), pytest.raises(ValueError, match="at 1") as info:
+        async with camonitor(a, _failing(1, asynchronous)) as subscription:
+            await caput(a, 1)
+            try:
+                await anyio.sleep_forever()
+            except anyio.get_cancelled_exc_class():
+                cancelled = True
+                raise
+    assert cancelled
+    assert type(info.value) is ValueError
+    assert subscription.state == Subscription.CLOSED
+    assert any(entry.name == "callback" for entry in info.traceback)
+
+
+@async_or_not
+async def test_error_in_a_block_of_many(a: str, b: str, asynchronous: bool) -> None:
+    """An error in the callback of one closes all."""
+    callback = _failing(1, asynchronous)
+    with anyio.fail_after(5), pytest.raises(ValueError, match="at 1"):
+        async with camonitor([a, b], lambda value, _: callback(value)) as subscriptions:
+            await caput(b, 1)
+            await anyio.sleep_forever()
+    assert [s.state for s in subscriptions] == [Subscription.CLOSED] * 2
+
+
+@async_or_not
+async def test_error_without_an_owner(
+    a: str, asynchronous: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged with its traceback, closes the subscription, and disturbs nobody."""
+    witness = Received()
+    subscription = camonitor(a, _failing(1, asynchronous))
+    async with camonitor(a, witness):
+        await witness.until(lambda values: values == [0])
+        with caplog.at_level(logging.ERROR, logger="aioca"):
+            await caput(a, 1)
+            with anyio.fail_after(5):
+                while subscription.state != Subscription.CLOSED:
+                    await anyio.lowlevel.checkpoint()
+        await caput(a, 2)
+        await witness.until(lambda values: values[-1:] == [2])
+    (record,) = (r for r in caplog.records if r.levelno >= logging.ERROR)
+    assert a in record.getMessage()
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], ValueError)
+    assert "in callback" in (record.exc_text or caplog.text)
+
+
+# -- What is wrong is found before anything is made ------------------------------------------------
+
+
+def _callback(*args: Any) -> None:
+    raise AssertionError("nothing should have been made")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "text"),
+    [
+        ({"events": 0}, ValueError, "events"),
+        ({"events": 16}, ValueError, "events"),
+        ({"events": "value"}, ValueError, "events"),
+        ({"all_updates": True, "max_pending": 3}, ValueError, "max_pending"),
+        ({"max_pending": 0}, ValueError, "max_pending"),
+        ({"max_pending": 1.5}, ValueError, "max_pending"),
+        ({"callback": 5}, TypeError, "callback"),
+        ({"callback": None, "task_group": object()}, ValueError, "callback"),
+        ({"datatype": "nonsense"}, (TypeError, ValueError), "nonsense"),
+        ({"datatype": 1234}, (TypeError, ValueError), "1234"),
+        ({"format": 7}, ValueError, "format"),
+        ({"count": -2}, ValueError, "count"),
+        ({"count": 1.5}, ValueError, "count"),
+        ({"connect_timeout": "soon"}, TypeError, "timeout"),
+        ({"pv": 5}, TypeError, "5"),
+        ({"pv": ["X", 5]}, TypeError, "5"),
+        ({"pv": ""}, CAValueError, "empty"),
+        ({"pv": ["X", "Y" * 992]}, CAValueError, "992"),
+    ],
+    ids=str,
+)
+async def test_validation(arguments: dict[str, Any], error: Any, text: str) -> None:
+    with pytest.raises(error, match=text):
+        camonitor(**{"pv": "X", "callback": _callback, **arguments})
+    assert get_channel_infos() == []
+
+
+async def test_finished_task_group(a: str) -> None:
+    """A group that takes no more children gets none, and nothing is made."""
+    async with anyio.create_task_group() as group:
+        pass
+    with pytest.raises(RuntimeError):
+        camonitor(a, _callback, task_group=group)
+    await _everything_arrived(a)
+    assert [info.subscriber_count for info in get_channel_infos()] == [0]
+
+
+async def test_iterate_without_a_block(a: str) -> None:
+    subscription: Any = camonitor(a)
+    with pytest.raises(TypeError, match="async with"):
+        async for _ in subscription:
+            pass
+    subscription.close()
+
+
+@pytest.mark.parametrize("callback", [None, lambda _: None], ids=["stream", "callback"])
+async def test_enter_twice_nested(a: str, callback: Any) -> None:
+    """The second entry fails, and the first block ends as it should."""
+    subscription = camonitor(a, callback)
+    with anyio.fail_after(5):
+        async with subscription:
+            with pytest.raises(RuntimeError):
+                async with subscription:
+                    raise AssertionError("entered twice")
+            assert subscription.state != Subscription.CLOSED
+            await anyio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint()
+    assert subscription.state == Subscription.CLOSED
+
+
+@pytest.mark.parametrize("callback", [None, lambda *_: None], ids=["stream", "callback"])
+@pytest.mark.parametrize("many", [False, True], ids=["one", "list"])
+async def test_enter_closed(a: str, callback: Any, many: bool) -> None:
+    subscription: Any = camonitor([a] if many else a, callback)
+    async with subscription:
+        pass
+    with pytest.raises(RuntimeError, match="closed"):
+        async with subscription:
+            raise AssertionError("entered when closed")
+
+
+async def test_enter_what_a_task_group_owns(a: str) -> None:
+    async with anyio.create_task_group() as group:
+        subscription = camonitor(a, lambda _: None, task_group=group)
+        with pytest.raises(RuntimeError, match="owner"):
+            async with subscription:
+                raise AssertionError("entered with another owner")
+        assert subscription.state != Subscription.CLOSED
+        group.cancel_scope.cancel()
+
+
+# -- wait_for_value --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("present", [True, False], ids=["there already", "comes later"])
+@pytest.mark.parametrize(
+    ("record", "start", "end", "match"),
+    [
+        ("m:a", 0, 3, 3),
+        ("m:a", 0, 3, lambda value: value > 2),
+        ("m:array", [0.0, 1], [1.0, 2, 3], [1, 2, 3]),
+        ("m:array", [0.0, 1], [1.0, 2, 3], np.array([1.0, 2, 3])),
+        ("m:array", [0.0, 1], [1.0, 2, 3], lambda value: value.sum() == 6),
+        ("m:enum", 0, 2, 2),
+        ("m:enum", 0, 2, "Automatic"),
+        ("m:enum", 0, "Manual", lambda value: value == 1),
+    ],
+    ids=str,
+)
+async def test_wait_for_value(
+    p: str, record: str, start: Any, end: Any, match: Any, present: bool
+) -> None:
+    pv = p + record
+    await caput(pv, end if present else start, wait=True)
+
+    async def put() -> None:
+        await caput(pv, end)
+
+    async with anyio.create_task_group() as group:
+        if not present:
+            group.start_soon(put)
+        value = await wait_for_value(pv, match, timeout=5)
+    assert value.name == pv
+    if callable(match):
+        assert match(value)
+    else:
+        assert np.array_equal(value, match)
+    assert [info.subscriber_count for info in get_channel_infos() if info.name == pv] == [0]
+
+
+async def test_wait_for_value_sees_every_update(a: str) -> None:
+    """A value that was there for a moment only."""
+
+    async def blip() -> None:
+        for value in range(1, 6):
+            await caput(a, value, wait=True)
+
+    async with anyio.create_task_group() as group:
+        looking = anyio.Event()
+
+        def match(value: Any) -> bool:
+            looking.set()
+            return bool(value == 3)
+
+        async def wait() -> None:
+            assert await wait_for_value(a, match, timeout=5) == 3
+
+        group.start_soon(wait)
+        with anyio.fail_after(5):
+            await looking.wait()
+        await blip()
+
+
+async def test_wait_for_value_has_the_options_of_camonitor(a: str) -> None:
+    value = await wait_for_value(a, 0, timeout=5, format=FORMAT_TIME, datatype=int)
+    assert isinstance(value, int)
+    assert value.timestamp > 0
+
+
+async def test_wait_for_value_timeout(a: str) -> None:
+    """The message says what the last value was."""
+    await caput(a, 12.25, wait=True)
+    with pytest.raises(CATimeout, match=r"12\.25") as info:
+        await wait_for_value(a, 3, timeout=0.2)
+    assert isinstance(info.value, TimeoutError)
+    assert info.value.name == a
+    assert info.value.errorcode == ECA_TIMEOUT
+
+
+@pytest.mark.parametrize("timeout", [0.2, lambda: (time.time() + 0.2,), 0], ids=["s", "at", "0"])
+async def test_wait_for_value_timeout_connecting(unique: str, timeout: Any) -> None:
+    start = time.monotonic()
+    with pytest.raises(CATimeout, match="connecting"):
+        await wait_for_value(unique + "absent", 3, timeout() if callable(timeout) else timeout)
+    assert time.monotonic() - start < 2
+
+
+async def test_wait_for_value_ends_in_time_under_a_flood(p: str) -> None:
+    """Every operation ends by its deadline: also when there is always one more update to look at,
+    as they come (10 in a second) faster than ``match`` can say no to them."""
+    looks = 0
+
+    def match(value: Any) -> bool:
+        nonlocal looks
+        looks += 1
+        time.sleep(0.15)  # slower than the PV
+        return looks > 15  # for the test to end
+
+    with pytest.raises(CATimeout):
+        await wait_for_value(p + "ticks", match, timeout=0.6)
+
+
+async def test_wait_for_value_closed_meanwhile(a: str) -> None:
+    async def purge() -> None:
+        await anyio.wait_all_tasks_blocked()
+        purge_channel_caches()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(purge)
+        with pytest.raises(aioca.CADisconnected, match="closed"):
+            await wait_for_value(a, 3, timeout=5)
+
+
+async def test_wait_for_value_error_in_match(a: str) -> None:
+    with pytest.raises(ZeroDivisionError):
+        await wait_for_value(a, lambda value: 1 / value, timeout=5)
+    assert [info.subscriber_count for info in get_channel_infos()] == [0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"pv": 5}, TypeError),
+        ({"pv": ["X"]}, TypeError),
+        ({"timeout": "soon"}, TypeError),
+        ({"events": 99}, ValueError),
+    ],
+    ids=str,
+)
+async def test_wait_for_value_validation(arguments: dict[str, Any], error: type) -> None:
+    with pytest.raises(error):
+        await wait_for_value(**{"pv": "X", "match": 1, **arguments})
+    assert get_channel_infos() == []
+
+
+async def test_value_does_not_change_under_the_reader(p: str) -> None:
+    """An update that was delivered is the user's: those that follow have memory of their own."""
+    pv = p + "m:array"
+    await caput(pv, [1.0] * 5, wait=True)
+    async with camonitor(pv, all_updates=True) as updates:
+        first = await _next(updates)
+        for value in range(2, 20):
+            await caput(pv, [float(value)] * 5, wait=True)
+        assert first.tolist() == [1.0] * 5
+    assert (await caget(pv)).tolist() == [19.0] * 5

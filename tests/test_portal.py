@@ -1,0 +1,493 @@
+"""The portal: from the threads of libca into the loop, losing nothing and waiting for nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import logging
+import math
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import pairwise
+
+import anyio
+import anyio.lowlevel
+import pytest
+import trio
+
+from aioca import _portal, camonitor, get_channel_infos
+from aioca._portal import Portal, portal_for, running_loop
+from aioca.testing import SoftIoc
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def ended() -> list[str]:
+    """What `portal` calls at the end of its run."""
+    return []
+
+
+@pytest.fixture
+async def portal(ended: list[str]) -> AsyncIterator[Portal]:
+    """A portal of its own into the loop of the test."""
+    made = portal_for(running_loop())
+    made.on_end(lambda: ended.append("ended"))
+    yield made
+    await made._sentinel.aclose()
+    assert ended == ["ended"]
+
+
+@pytest.fixture
+def many_switches() -> Iterator[None]:
+    """Have threads interrupt each other far more often than they do by themselves."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.fixture
+def no_deadlock() -> Iterator[None]:
+    """Nothing in the process could end a loop that waits for a lock: end the process then."""
+    faulthandler.dump_traceback_later(60, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+def in_threads(*targets: Callable[[], None]) -> list[threading.Thread]:
+    threads = [threading.Thread(target=target) for target in targets]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+# -- Nothing is lost, nothing is out of order ------------------------------------------------------
+
+
+@pytest.mark.parametrize("burst", [1, _portal._MANY - 1, _portal._MANY * 10], ids=str)
+async def test_every_job_in_order(portal: Portal, many_switches: None, burst: int) -> None:
+    """From several threads at once, in small bursts and in such as start the polling."""
+    per_thread, seen = 3000, [[0], [0], [0]]
+    wrong: list[tuple[int, int]] = []
+
+    def job(which: int, number: int) -> None:
+        if number != seen[which][0] + 1:
+            wrong.append((which, number))
+        seen[which][0] = number
+
+    def thread(which: int) -> None:
+        for number in range(1, per_thread + 1):
+            portal.post(lambda number=number: job(which, number))
+            if number % burst == 0:
+                time.sleep(0)  # for the loop to drain in between
+
+    threads = in_threads(*(lambda which=which: thread(which) for which in range(3)))
+    with anyio.fail_after(20):
+        while seen != [[per_thread]] * 3 and not wrong:
+            await anyio.sleep(0.001)  # to look again: nobody tells of a job that is lost
+    assert wrong == []
+    for each in threads:
+        each.join()
+
+
+async def test_last_update_is_never_lost(portal: Portal, many_switches: None) -> None:
+    """What a subscription does: one slot, posted for only when it has not been yet. The flag is
+    lowered before the slot is read, so the last value written is the last one read."""
+    rounds, per_round = 300, 40
+    written = scheduled = read = 0
+    arrived = anyio.Event()
+
+    def deliver() -> None:
+        nonlocal scheduled, read
+        scheduled = 0
+        read = written
+        if read % per_round == 0:
+            arrived.set()
+
+    def update(value: int) -> None:
+        nonlocal written, scheduled
+        written = value
+        if not scheduled:
+            scheduled = 1
+            portal.post(deliver)
+
+    more = threading.Semaphore(0)
+
+    def thread() -> None:
+        for start in range(rounds):
+            more.acquire()
+            for value in range(per_round):
+                update(start * per_round + value + 1)
+
+    (running,) = in_threads(thread)
+    with anyio.fail_after(20):
+        for each in range(1, rounds + 1):
+            arrived = anyio.Event()
+            more.release()
+            while read != each * per_round:
+                await arrived.wait()
+    running.join()
+
+
+async def test_posted_during_the_drain(portal: Portal) -> None:
+    """A job's own posts run, after all that was there before them."""
+    seen: list[object] = []
+    done = anyio.Event()
+
+    def first() -> None:
+        portal.post(lambda: seen.append("posted by the first"))
+        portal.post(done.set)
+        seen.append("first")
+
+    portal.post(first)
+    portal.post(lambda: seen.append("second"))
+    with anyio.fail_after(5):
+        await done.wait()
+    assert seen == ["first", "second", "posted by the first"]
+
+
+async def test_job_that_raises(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is logged with its traceback, those after it run, and the loop does not notice."""
+    records: list[logging.LogRecord] = []
+    logger = logging.Logger("apart")  # no test may have such a record in the real one
+    handler = logging.Handler()
+    handler.emit = records.append  # type: ignore[method-assign]
+    logger.addHandler(handler)
+    monkeypatch.setattr(_portal, "logger", logger)
+    done = anyio.Event()
+
+    portal.post(lambda: 1 / 0)
+    portal.post(done.set)
+    with anyio.fail_after(5):
+        await done.wait()
+    (record,) = records
+    assert "please report this" in record.getMessage()
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], ZeroDivisionError)
+
+
+# -- Nobody is starved -----------------------------------------------------------------------------
+
+
+async def _beat(beats: list[float]) -> None:
+    while True:
+        beats.append(time.monotonic())
+        await anyio.lowlevel.checkpoint()
+
+
+async def test_slow_jobs_leave_room_for_tasks(portal: Portal) -> None:
+    """All posted at once: the drain pauses now and then."""
+    beats: list[float] = []
+    done = anyio.Event()
+    for _ in range(400):
+        portal.post(lambda: time.sleep(0.001))
+    portal.post(done.set)
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            group.start_soon(_beat, beats)
+            await done.wait()
+            group.cancel_scope.cancel()
+    # 400 ms of work. A drain looks at the clock every 16 jobs and stops after 5 ms: the tasks
+    # had some 12 turns; much fewer would be none.
+    assert len(beats) >= 6
+
+
+async def test_flood_leaves_room_for_tasks(portal: Portal) -> None:
+    """A thread that never stops to post: the tasks of the loop go on."""
+    beats: list[float] = []
+    stop = threading.Event()
+    jobs = 0
+
+    def job() -> None:
+        nonlocal jobs
+        jobs += 1
+
+    def thread() -> None:
+        while not stop.is_set():
+            portal.post(job)
+            if len(portal._jobs) > 100_000:
+                time.sleep(0.001)  # for memory's sake
+
+    (running,) = in_threads(thread)
+    try:
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                group.start_soon(_beat, beats)
+                await anyio.sleep(0.5)  # the time that is looked at
+                group.cancel_scope.cancel()
+    finally:
+        stop.set()
+        running.join()
+    assert jobs > 1000
+    assert len(beats) > 20
+    gaps = [after - before for before, after in pairwise(beats)]
+    assert max(gaps) < 0.25
+    with anyio.fail_after(20):
+        while portal._jobs:
+            await anyio.sleep(0.001)  # to look again
+
+
+async def test_lone_job_does_not_wait_for_the_poll(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only where many jobs come is the next drain put off; and that ends with the load."""
+    monkeypatch.setattr(_portal, "_POLL", 0.5)
+
+    async def delivered() -> float:
+        done = anyio.Event()
+        start = time.monotonic()
+        in_threads(lambda: portal.post(done.set))[0].join()
+        with anyio.fail_after(5):
+            await done.wait()
+        return time.monotonic() - start
+
+    for _ in range(5):
+        assert await delivered() < 0.3
+    for _ in range(_portal._MANY * 2):
+        portal.post(lambda: None)
+    while portal._jobs:
+        await anyio.lowlevel.checkpoint()
+    assert 0.3 < await delivered() < 2.0  # polled for
+    for _ in range(5):
+        assert await delivered() < 0.3
+
+
+async def test_polling_stops_without_load(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing runs in an idle loop."""
+    drains = 0
+    drain = type(portal)._drain
+
+    def counted(self: Portal) -> None:
+        nonlocal drains
+        drains += 1
+        drain(self)
+
+    monkeypatch.setattr(type(portal), "_drain", counted)
+    for _ in range(_portal._MANY * 2):
+        portal.post(lambda: None)
+    with anyio.fail_after(5):
+        while portal._jobs or portal._awake:
+            await anyio.sleep(0.001)  # to look again
+    assert drains == 2  # the one with the jobs, and the one that finds none
+    await anyio.sleep(0.05)  # many times _POLL: nothing must happen, so nothing to await
+    assert drains == 2
+
+
+# -- The end ---------------------------------------------------------------------------------------
+
+
+def _run_for_portal(backend: str, ends: list[str], error: Exception | None) -> Portal:
+    async def main() -> Portal:
+        made.append(portal_for(running_loop()))
+        made[0].on_end(lambda: ends.append(threading.current_thread().name))
+        if error is not None:
+            raise error
+        return made[0]
+
+    made: list[Portal] = []
+    try:
+        anyio.run(main, backend=backend)
+    except ValueError as raised:
+        assert raised is error
+    return made[0]
+
+
+@pytest.mark.parametrize("error", [None, ValueError("of main")], ids=["returned", "failed"])
+def test_end_of_run(backend: str, error: Exception | None) -> None:
+    """The loop tells, once; what is posted later is dropped without a word, from any thread."""
+    ends: list[str] = []
+    portal = _run_for_portal(backend, ends, error)
+    assert ends == [threading.current_thread().name]
+    assert portal.is_closed()
+    ran: list[int] = []
+    in_threads(lambda: portal.post(lambda: ran.append(1)))[0].join()
+    portal.post(lambda: ran.append(2))
+    portal.ended()
+    assert ends == [threading.current_thread().name]
+    assert ran == []
+
+
+def test_loop_closed_without_telling() -> None:
+    """The first post from a thread finds out, tells, once, and does not raise."""
+    ends: list[str] = []
+    errors: list[BaseException] = []
+
+    async def main() -> Portal:
+        portal = portal_for(running_loop())
+        portal.on_end(lambda: ends.append(threading.current_thread().name))
+        return portal
+
+    loop = asyncio.new_event_loop()
+    portal = loop.run_until_complete(main())
+    loop.close()
+    assert ends == []
+
+    def post() -> None:
+        try:
+            for _ in range(3):
+                portal.post(lambda: None)
+        except BaseException as error:
+            errors.append(error)
+
+    (thread,) = in_threads(post)
+    thread.join()
+    assert errors == []
+    assert ends == [thread.name]
+
+
+def test_posts_while_the_run_ends(backend: str) -> None:
+    """Threads go on posting while the loop ends: no error, no job after the end."""
+    late: list[int] = []
+    errors: list[BaseException] = []
+    over = stop = False
+
+    async def main() -> Portal:
+        portal = portal_for(running_loop())
+        portal.on_end(lambda: None)
+        started.set()
+        portals.append(portal)
+        await anyio.sleep(0.02)  # some traffic; then the run ends in the midst of it
+        return portal
+
+    def job() -> None:
+        if over:
+            late.append(1)
+
+    def thread() -> None:
+        try:
+            started.wait()
+            while not stop:
+                for portal in portals:
+                    portal.post(job)
+                time.sleep(0)
+        except BaseException as error:
+            errors.append(error)
+
+    started, portals = threading.Event(), list[Portal]()
+    threads = in_threads(thread, thread)
+    for _ in range(5):
+        over = False
+        portals.clear()
+        anyio.run(main, backend=backend)
+        over = True
+        time.sleep(0.01)  # posts to the loop that has ended
+    stop = True
+    for each in threads:
+        each.join()
+    assert errors == []
+    assert late == []
+
+
+# -- Waiters and timers ----------------------------------------------------------------------------
+
+
+async def test_waiter_is_woken(portal: Portal) -> None:
+    with anyio.fail_after(5):
+        for deadline in (math.inf, portal.now() + 60):
+            waiter = portal.waiter()
+            in_threads(lambda waiter=waiter: portal.post(waiter.wake))
+            assert await waiter.wait(deadline)
+
+
+async def test_waiter_woken_before_it_waits(portal: Portal) -> None:
+    with anyio.fail_after(5):
+        for deadline in (math.inf, portal.now() + 60):
+            waiter = portal.waiter()
+            waiter.wake()
+            waiter.wake()
+            assert await waiter.wait(deadline)
+            waiter.wake()
+
+
+async def test_waiter_deadline(portal: Portal) -> None:
+    waiter = portal.waiter()
+    with anyio.fail_after(5):
+        assert not await waiter.wait(portal.now() + 0.02)
+    waiter.wake()  # nobody is there any more
+
+
+async def test_waiter_cancelled(portal: Portal) -> None:
+    for deadline in (math.inf, portal.now() + 60):
+        waiter = portal.waiter()
+        with anyio.move_on_after(0.02) as scope:
+            await waiter.wait(deadline)
+        assert scope.cancelled_caught
+        waiter.wake()
+    await anyio.lowlevel.checkpoint()
+
+
+async def test_after(portal: Portal) -> None:
+    seen: list[str] = []
+    done = anyio.Event()
+    portal.after(0.01, lambda: seen.append("first"))
+    cancelled = portal.after(0.02, lambda: seen.append("cancelled"))
+    portal.after(0.05, done.set)
+    cancelled()
+    cancelled()
+    with anyio.fail_after(5):
+        await done.wait()
+    assert seen == ["first"]
+
+
+def test_which_loop(backend: str) -> None:
+    async def main() -> object:
+        return running_loop()
+
+    with pytest.raises(RuntimeError, match="no event loop is running"):
+        running_loop()
+    loop = anyio.run(main, backend=backend)
+    expected = asyncio.AbstractEventLoop if backend == "asyncio" else trio.lowlevel.TrioToken
+    assert isinstance(loop, expected)
+    with pytest.raises(RuntimeError, match="no event loop is running"):
+        running_loop()
+
+
+# -- With libca ------------------------------------------------------------------------------------
+
+FAST = "".join(
+    f'record(calc, "$(P){i}") {{ field(SCAN, ".1 second") field(INPA, "$(P){i}")'
+    ' field(CALC, "A+1") }\n'
+    for i in range(100)
+)
+
+
+async def test_clear_during_callbacks(
+    own_ioc: Callable[..., SoftIoc], unique: str, no_deadlock: None
+) -> None:
+    """ca_clear_subscription waits for the callback that is running, which needs the GIL and posts
+    to the loop that is waiting: it ends, as a post waits for nobody. No callback comes after."""
+    own_ioc(FAST, {"P": unique}).start()
+    pvs = [f"{unique}{i}" for i in range(100)]
+    updates = late = cycles = 0
+    closed: set[int] = set()
+
+    def callback(value: object, index: int) -> None:
+        nonlocal updates
+        updates += 1
+
+    with anyio.fail_after(30):
+        async with camonitor(pvs * 10, callback, all_updates=True):  # 10,000 in a second
+            while updates < 1000:
+                await anyio.lowlevel.checkpoint()
+            end = time.monotonic() + 1.5
+            while time.monotonic() < end:
+                cycle = cycles
+
+                def until_closed(value: object, index: int, cycle: int = cycle) -> None:
+                    nonlocal late
+                    late += cycle in closed
+
+                some = camonitor(pvs, until_closed)
+                for _ in range(cycles % 5):
+                    await anyio.lowlevel.checkpoint()
+                some.close()
+                closed.add(cycle)
+                cycles += 1
+                await anyio.lowlevel.checkpoint()
+    assert late == 0
+    assert cycles > 10
+    assert updates > 5000
+    assert {info.subscriber_count for info in get_channel_infos()} == {0}

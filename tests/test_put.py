@@ -1,0 +1,599 @@
+"""caput: what is written arrives as it was, or is refused in words."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
+
+import anyio
+import numpy as np
+import pytest
+
+from aioca import (
+    DBR_CHAR,
+    DBR_CHAR_STR,
+    DBR_DOUBLE,
+    DBR_ENUM_STR,
+    DBR_LONG,
+    DBR_STRING,
+    FORMAT_TIME,
+    CAAccessDenied,
+    CANothing,
+    CARequestError,
+    CAValueError,
+    caget,
+    caput,
+    connect,
+)
+
+pytestmark = pytest.mark.anyio
+
+ECA_PUTFAIL = 160
+ECA_BADCOUNT = 176
+ECA_BADSTR = 186
+ECA_NOWTACCESS = 376
+
+
+def plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else +value
+
+
+@pytest.fixture
+async def nothing_written(p: str) -> AsyncIterator[None]:
+    """The three records ao:a ao:b ao:c are as they were when the test has ended."""
+    pvs = [p + "ao:a", p + "ao:b", p + "ao:c"]
+    before = [+value for value in await caget(pvs)]
+    yield
+    assert [+value for value in await caget(pvs)] == before
+
+
+# -- One PV ----------------------------------------------------------------------------------------
+
+
+class Case(NamedTuple):
+    """What is written to a record of the block ``put:``, and what is read back."""
+
+    pv: str
+    value: Any
+    expected: Any = ...
+
+    def __str__(self) -> str:
+        return f"{self.pv}={self.value!r}"[:40]
+
+
+CASES = [
+    Case("ai", 1.25),
+    Case("ao", -2.5),
+    Case("ao", 3, 3.0),
+    Case("ao", True, 1.0),
+    Case("ao", "4.5", 4.5),
+    Case("ao", b"5.5", 5.5),
+    Case("ao", np.float32(1.5), 1.5),
+    Case("ao", np.int16(-2), -2.0),
+    Case("ao", np.array(2.25), 2.25),
+    Case("ao", [6.5], 6.5),
+    Case("longin", -7),
+    Case("longout", 2**31 - 1),
+    Case("longout", -(2**31)),
+    Case("longout", np.uint8(200), 200),
+    Case("longout", "12", 12),
+    Case("longout", 5.0, 5),
+    Case("int64out", -4294967296, -4294967296.0),
+    Case("bi", 1),
+    Case("bi", "Closed", 0),
+    Case("bo", "On", 1),
+    Case("bo", True, 1),
+    Case("bo", False, 0),
+    Case("mbbi", "zwei µ", 2),
+    Case("mbbo", b"Manual", 1),
+    Case("mbbo", 2),
+    Case("mbbo", "2", 2),
+    Case("stringin", "hallo"),
+    Case("stringout", "grün µ"),
+    Case("stringout", "x" * 39),
+    Case("stringout", ""),
+    Case("stringout", 1.5, "1.5"),
+    Case("stringout", b"bytes", "bytes"),
+    Case("lsi", "short"),
+    Case("lso", "y" * 39),
+    Case("lso.VAL$", "µ" * 99),
+    Case("lso.VAL$", "z" * 41),
+    Case("stringout.DESC$", "described"),
+    Case("wf:STRING", ["a", "", "µ"]),
+    Case("wf:STRING", ["one"]),
+    Case("wf:STRING", np.array([b"n", b"p"]), ["n", "p"]),
+    Case("wf:STRING", [1, 2.5], ["1", "2.5"]),
+    Case("wf:CHAR", [0, 1, 255]),
+    Case("wf:CHAR", [-1], [255]),
+    Case("wf:CHAR", "text", [*b"text"]),
+    Case("wf:CHAR", b"\0\xff", [0, 255]),
+    Case("wf:UCHAR", np.array([1, 200], "u1"), [1, 200]),
+    Case("wf:SHORT", [-32768, 32767]),
+    Case("wf:USHORT", [0, 65535]),
+    Case("wf:LONG", (-(2**31), 2**31 - 1), [-(2**31), 2**31 - 1]),
+    Case("wf:ULONG", [0, 2**32 - 1]),
+    Case("wf:INT64", [-(2**53), 2**53]),
+    Case("wf:UINT64", [0, 2**53]),
+    Case("wf:FLOAT", [1.5, math.inf]),
+    Case("wf:FLOAT", np.array([0.5, 1.5], "f8"), [0.5, 1.5]),
+    Case("wf:DOUBLE", [1e308, -math.inf, 0.0]),
+    Case("wf:DOUBLE", range(3), [0, 1, 2]),
+    Case("wf:DOUBLE", 7, [7]),
+    Case("wf:DOUBLE", "8.5", [8.5]),
+    Case("wf:DOUBLE", ["1.5", "2"], [1.5, 2]),
+    Case("wf:DOUBLE", np.arange(10.0)[::3], [0, 3, 6, 9]),
+    Case("wf:DOUBLE", np.array([1, 2], ">f8"), [1, 2]),
+    Case("wf:ENUM", [0, 1, 65535]),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+async def test_comes_back(p: str, case: Case) -> None:
+    pv = p + "put:" + case.pv
+    done = await caput(pv, case.value, wait=True)
+    assert type(done) is CANothing
+    assert done
+    assert (done.name, done.ok, done.errorcode) == (pv, True, 1)
+    expected = case.value if case.expected is ... else case.expected
+    assert plain(await caget(pv)) == expected
+
+
+async def test_comes_back_without_wait(p: str) -> None:
+    """Requests on one circuit are served in their order."""
+    for number in range(10):
+        assert await caput(p + "put:ao", number)
+        assert await caget(p + "put:ao") == number
+
+
+async def test_writing_starts_processing(p: str) -> None:
+    await caput(p + "put:calc.A", 21, wait=True)
+    assert await caget(p + "put:calc") == 42
+
+
+@pytest.mark.parametrize(
+    "pv,value,datatype,expected",
+    [
+        ("ao", "2.5", float, 2.5),
+        ("ao", "2.5", DBR_DOUBLE, 2.5),
+        ("ao", 2, DBR_LONG, 2.0),
+        ("ao", 2.5, str, 2.5),
+        ("ao", 2.5, DBR_STRING, 2.5),
+        ("ao", 2.5, np.float32, 2.5),
+        ("mbbo", "Automatic", DBR_ENUM_STR, 2),
+        ("mbbo", 1, DBR_ENUM_STR, 1),
+        ("stringout", "text", str, "text"),
+        ("stringout.DESC$", "text", DBR_CHAR_STR, "text"),
+        ("stringout.DESC$", [65, 66, 0], DBR_CHAR, "AB"),
+        ("wf:CHAR", "text", DBR_CHAR_STR, [*b"text"]),
+        ("wf:DOUBLE", [1.5, 2.5], int, [1, 2]),
+        ("wf:DOUBLE", [1.5, 2.5], DBR_STRING, [1.5, 2.5]),
+    ],
+)
+async def test_datatype(p: str, pv: str, value: Any, datatype: Any, expected: Any) -> None:
+    await caput(p + "put:" + pv, value, datatype=datatype, wait=True)
+    assert plain(await caget(p + "put:" + pv)) == expected
+
+
+@pytest.mark.parametrize("number", [2**53 + 1, 2**63 - 1, -(2**63), -(2**53) - 1])
+async def test_64_bit_integers_are_exact(p: str, number: int) -> None:
+    await caput(p + "put:int64out", number, wait=True)
+    # As a double it could not be told from its neighbours
+    assert +await caget(p + "put:int64out", datatype=str) == str(number)
+
+
+async def test_64_bit_integers_in_an_array_are_exact(p: str) -> None:
+    """Or refused: never another number."""
+    numbers = [2**60 + 1, -(2**62) - 1]
+    try:
+        await caput(p + "put:wf:INT64", numbers, wait=True)
+    except CAValueError:
+        return
+    assert plain(await caget(p + "put:wf:INT64", datatype=str)) == [*map(str, numbers)]
+
+
+async def test_nan(p: str) -> None:
+    await caput(p + "put:ao", math.nan, wait=True)
+    assert math.isnan(plain(await caget(p + "put:ao")))
+
+
+@pytest.mark.parametrize(
+    "pv,datatype,text",
+    [("stringout.DESC$", None, ""), ("lso.VAL$", None, ""), ("wf:CHAR", str, "")],
+)
+async def test_empty_string(p: str, pv: str, datatype: Any, text: str) -> None:
+    pv = p + "put:" + pv
+    await caput(pv, "something", wait=True)
+    await caput(pv, text, wait=True)
+    assert plain(await caget(pv, datatype=datatype)) == ""
+
+
+async def test_shorter_long_string_leaves_nothing_of_the_longer(p: str) -> None:
+    for pv in ("lso.VAL$", "stringout.DESC$", "wf:CHAR"):
+        await caput(p + "put:" + pv, "something long", wait=True)
+        await caput(p + "put:" + pv, "short", wait=True)
+        assert plain(await caget(p + "put:" + pv, datatype=str)) == "short"
+
+
+@pytest.mark.parametrize("nothing", [[], (), np.array([]), np.array([], "i4")], ids=repr)
+async def test_no_elements(p: str, nothing: Any) -> None:
+    await caput(p + "put:wf:DOUBLE", [1, 2, 3], wait=True)
+    await caput(p + "put:wf:DOUBLE", nothing, wait=True)
+    assert plain(await caget(p + "put:wf:DOUBLE")) == []
+    assert +await caget(p + "put:wf:DOUBLE.NORD") == 0
+
+
+async def test_a_million_doubles(p: str) -> None:
+    sent = np.random.default_rng().random(1_000_000)
+    await caput(p + "wf:big", sent, wait=True, timeout=20)
+    got: Any = await caget(p + "wf:big", timeout=20)
+    assert got.dtype == np.float64
+    np.testing.assert_array_equal(got, sent)
+    await caput(p + "wf:big", [], wait=True)
+
+
+async def test_array_may_change_once_caput_is_back(p: str) -> None:
+    """libca copies: also what is sent without waiting."""
+    array = np.arange(1000.0)
+    await caput(p + "wf:scratch", array)
+    array[:] = -1
+    got: Any = await caget(p + "wf:scratch")
+    np.testing.assert_array_equal(got, np.arange(1000.0))
+    await caput(p + "wf:scratch", [], wait=True)
+
+
+@pytest.mark.parametrize(
+    "pv,value,datatype",
+    [
+        ("ao", 1.5, None),
+        ("longout", 4, None),
+        ("mbbo", 2, None),
+        ("mbbo", "Manual", DBR_ENUM_STR),
+        ("stringout", "grün", None),
+        ("stringout", "grün", bytes),
+        ("lso.VAL$", "x" * 60, None),
+        ("lso.VAL$", "x" * 60, bytes),
+        ("wf:CHAR", "text", None),
+        ("wf:CHAR", "text", str),
+        ("wf:CHAR", "text", bytes),
+        ("wf:DOUBLE", [1.5, 2.5], None),
+        ("wf:DOUBLE", [1.5, 2.5], str),
+        ("wf:DOUBLE", [], None),
+        ("wf:STRING", ["a", "µ"], None),
+        ("wf:STRING", ["a", "µ"], bytes),
+        ("wf:ENUM", [0, 1], None),
+    ],
+)
+async def test_augmented_value_is_put_back(p: str, pv: str, value: Any, datatype: Any) -> None:
+    pv = p + "put:" + pv
+    await caput(pv, value, wait=True)
+    before: Any = await caget(pv, datatype=datatype, format=FORMAT_TIME)
+    await caput(pv, 0 if isinstance(value, (int, float)) else [] if "wf" in pv else "", wait=True)
+    await caput(pv, before, wait=True)
+    after: Any = await caget(pv, datatype=datatype, format=FORMAT_TIME)
+    assert type(after) is type(before)
+    assert plain(after) == plain(before)
+    assert after.timestamp_ns > before.timestamp_ns
+
+
+# -- What is refused here --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wait", [False, True])
+@pytest.mark.parametrize(
+    "pv,value,status",
+    [
+        ("stringout", "x" * 40, ECA_BADSTR),
+        ("ao", "x" * 40, ECA_BADSTR),
+        ("wf:STRING", ["x" * 40], ECA_BADSTR),
+        ("ao", [1, 2], ECA_BADCOUNT),
+        ("wf:DOUBLE", [0] * 6, ECA_BADCOUNT),
+        ("wf:CHAR", "x" * 101, ECA_BADCOUNT),
+        ("wf:DOUBLE", np.zeros((2, 2)), ECA_BADCOUNT),
+        ("lso.VAL$", "x" * 201, ECA_BADCOUNT),
+        ("ao", None, None),
+        ("stringout", None, None),
+        ("wf:DOUBLE", [1.0, None], None),
+        ("longout", math.nan, None),
+        ("longout", math.inf, None),
+        ("longout", 2**31, None),
+        ("longout", -(2**31) - 1, None),
+        ("wf:SHORT", [40000], None),
+        ("wf:USHORT", [math.nan], None),
+        ("bo", -1, None),
+        ("ao", 1j, None),
+        ("ao", object(), None),
+        ("ao", {"a": 1}, None),
+    ],
+)  # fmt: skip
+async def test_refused_before_it_is_sent(
+    p: str, pv: str, value: Any, status: int | None, wait: bool
+) -> None:
+    pv = p + "put:" + pv
+    before: Any = await caget(pv, format=FORMAT_TIME)
+    with pytest.raises(CAValueError) as caught:
+        await caput(pv, value, wait=wait)
+    assert caught.value.name == pv
+    assert caught.value.errorcode == status or status is None
+    assert str(caught.value).startswith(f"{pv}: ")
+    nothing = await caput(pv, value, wait=wait, throw=False)
+    assert type(nothing) is CANothing
+    assert not nothing
+    assert nothing.errorcode == caught.value.errorcode
+    after: Any = await caget(pv, format=FORMAT_TIME)
+    assert (plain(after), after.raw_stamp) == (plain(before), before.raw_stamp)
+
+
+async def test_refused_before_it_is_sent_also_when_not_yet_connected(p: str) -> None:
+    with pytest.raises(CAValueError, match=r"put:longout: .*outside"):
+        await caput(p + "put:longout", 2**31)
+
+
+async def test_string_too_long_says_what_to_do(p: str) -> None:
+    with pytest.raises(CAValueError, match=r"41 bytes, a string holds 39.*long string.*\$"):
+        await caput(p + "put:stringout", "x" * 41)
+
+
+@pytest.mark.parametrize("datatype", [38, 37, complex, "nonsense", 1234])
+async def test_datatype_that_is_none(p: str, datatype: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match="datatype"):
+        await caput(p + "put:ao", 1, datatype=datatype)
+
+
+# -- What the server refuses -----------------------------------------------------------------------
+
+REFUSED_BY_SERVER = [("put:mbbo", "Nonsense"), ("put:ao", "abc"), ("ao:disabled", 1.0)]
+
+
+@pytest.mark.parametrize("pv,value", REFUSED_BY_SERVER)
+async def test_refused_by_the_server(p: str, pv: str, value: Any) -> None:
+    with pytest.raises(CARequestError, match="refused") as caught:
+        await caput(p + pv, value, wait=True)
+    assert not isinstance(caught.value, CAValueError)
+    assert (caught.value.name, caught.value.errorcode) == (p + pv, ECA_PUTFAIL)
+    nothing = await caput(p + pv, value, wait=True, throw=False)
+    assert (type(nothing), nothing.errorcode) == (CANothing, ECA_PUTFAIL)
+
+
+@pytest.mark.parametrize("pv,value", REFUSED_BY_SERVER)
+async def test_refused_by_the_server_without_wait_is_logged(
+    p: str, pv: str, value: Any, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert await caput(p + pv, value)
+    await caget(p + pv)  # what came before it has come
+    records = [r for r in caplog.records if r.name == "aioca" and r.levelno >= logging.WARNING]
+    assert len(records) == 1
+    assert p + pv in records[0].getMessage()
+    assert "CA.Client" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("wait", [False, True])
+async def test_no_write_access(p: str, wait: bool) -> None:
+    with pytest.raises(CAAccessDenied) as caught:
+        await caput(p + "ao:readonly", 1, wait=wait)
+    assert caught.value.errorcode == ECA_NOWTACCESS
+    assert p + "ao:readonly" in str(caught.value)
+    assert not await caput(p + "ao:readonly", 1, wait=wait, throw=False)
+    assert +await caget(p + "ao:readonly") == 7
+
+
+async def test_enum_index_beyond_its_labels_is_accepted(p: str) -> None:
+    """The server takes it: it is not for the client to know better."""
+    try:
+        await caput(p + "put:mbbo", 9, wait=True)
+        assert +await caget(p + "put:mbbo") == 9
+    finally:
+        await caput(p + "put:mbbo", 0, wait=True)
+
+
+# -- Lists -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def abc(p: str) -> AsyncIterator[list[str]]:
+    """Three PVs, in an order that is not that of the alphabet."""
+    pvs = [p + "ao:b", p + "ao:c", p + "ao:a"]
+    yield pvs
+    await caput(pvs, 0, wait=True)
+
+
+@pytest.mark.parametrize("wait", [False, True])
+@pytest.mark.parametrize(
+    "values,expected",
+    [
+        ([1, 2, 3], [1, 2, 3]),
+        ((1.5, 2.5, 3.5), [1.5, 2.5, 3.5]),
+        (np.array([4, 5, 6]), [4, 5, 6]),
+        (["1", "2", "3"], [1, 2, 3]),
+        (range(7, 10), [7, 8, 9]),
+        (iter([1, 2, 3]), [1, 2, 3]),
+        (8, [8, 8, 8]),
+        (8.5, [8.5, 8.5, 8.5]),
+        ("123", [123, 123, 123]),  # three characters for three PVs
+        (b"456", [456, 456, 456]),
+        (np.float64(2.5), [2.5, 2.5, 2.5]),
+        (np.array(3.5), [3.5, 3.5, 3.5]),
+        ([[1], [2], [3]], [1, 2, 3]),
+    ],
+    ids=repr,
+)
+async def test_list(abc: list[str], values: Any, expected: list[float], wait: bool) -> None:
+    if hasattr(values, "__next__"):
+        values = [*expected].__iter__()  # the parameter is used up by the first backend
+    done = await caput(abc, values, wait=wait)
+    assert [(type(one), bool(one), one.name) for one in done] == [
+        (CANothing, True, pv) for pv in abc
+    ]
+    assert [+value for value in await caget(abc)] == expected
+
+
+async def test_augmented_values_as_values(p: str, abc: list[str]) -> None:
+    array: Any = await caget(p + "wf:DOUBLE")  # three elements for three PVs
+    await caput(abc, array)
+    assert [+value for value in await caget(abc)] == [1.5, -2.5, 3]
+    scalar: Any = await caget(p + "ai")
+    await caput(abc, scalar)
+    assert [+value for value in await caget(abc)] == [1.5] * 3
+
+
+async def test_repeat_value(p: str) -> None:
+    pvs = [p + "put:wf:DOUBLE", p + "put:wf:LONG"]
+    await caput(pvs, [1, 2], repeat_value=True, wait=True)
+    assert [plain(value) for value in await caget(pvs)] == [[1, 2], [1, 2]]
+    await caput(pvs, [1, 2], wait=True)
+    assert [plain(value) for value in await caget(pvs)] == [[1], [2]]
+    await caput(pvs, np.array([3, 4, 5]), repeat_value=True, wait=True)
+    assert [plain(value) for value in await caget(pvs)] == [[3, 4, 5]] * 2
+
+
+async def test_keywords(p: str, abc: list[str]) -> None:
+    assert await caput(pv=p + "ao:a", value=1, wait=True)
+    done = await caput(pvs=abc, values=2, wait=True)
+    assert len(done) == 3
+    assert +await caget(p + "ao:a") == 2
+
+
+async def test_iterables_of_names(abc: list[str]) -> None:
+    await caput(tuple(abc), 1, wait=True)
+    names: Any = (pv for pv in abc)
+    done = await caput(names, [4, 5, 6], wait=True)
+    assert [one.name for one in done] == abc
+    assert [+value for value in await caget(abc)] == [4, 5, 6]
+
+
+async def test_same_pv_twice_in_a_list(abc: list[str]) -> None:
+    """Each of the two is written, also with two put-callbacks for one PV."""
+    for wait in (False, True):
+        done = await caput([abc[0], abc[1], abc[0]], [1, 2, 3], wait=wait)
+        assert all(done)
+        assert len(done) == 3
+        assert +await caget(abc[1]) == 2
+        assert +await caget(abc[0]) in (1, 3)  # through two channels: no order between them
+
+
+async def test_empty_list() -> None:
+    for wait in (False, True):
+        assert await caput([], [], wait=wait) == []
+        assert await caput([], 1, wait=wait) == []
+
+
+@pytest.mark.parametrize("values", [[1], [1, 2], [1, 2, 3, 4], [], np.array([1, 2])], ids=repr)
+@pytest.mark.parametrize("throw", [True, False])
+@pytest.mark.usefixtures("nothing_written")
+async def test_lengths_that_differ(p: str, values: Any, throw: bool) -> None:
+    pvs = [p + "ao:a", p + "ao:b", p + "ao:c"]
+    with pytest.raises(ValueError, match=f"3 PVs but {len(values)} values") as caught:
+        await caput(pvs, values, wait=True, throw=throw)
+    assert not isinstance(caught.value, CANothing)
+    assert pvs[0] in str(caught.value)
+
+
+@pytest.mark.parametrize("wait", [False, True])
+async def test_list_without_throw(p: str, abc: list[str], wait: bool) -> None:
+    pvs = [abc[0], p + "ao:readonly", abc[1], "", abc[2]]
+    done = await caput(pvs, [1, 2, "x" * 40, 4, 5], wait=wait, throw=False)
+    assert [bool(one) for one in done] == [True, False, False, False, True]
+    assert {type(one) for one in done} == {CANothing}
+    assert [one.name for one in done] == pvs
+    assert [+value for value in await caget(abc)] == [1, 0, 5]
+
+
+async def test_list_error_names_all(p: str, abc: list[str]) -> None:
+    pvs = [abc[0], p + "ao:readonly", p + "put:mbbo"]
+    with pytest.raises(CAAccessDenied) as caught:
+        await caput(pvs, [1, 2, "Nonsense"], wait=True)
+    assert [(one.name, one.errorcode) for one in caught.value.failures] == [
+        (pvs[1], ECA_NOWTACCESS), (pvs[2], ECA_PUTFAIL),
+    ]  # fmt: skip
+    assert pvs[1] in str(caught.value)
+    assert pvs[2] in str(caught.value)
+    assert +await caget(abc[0]) == 1
+
+
+@pytest.mark.usefixtures("nothing_written")
+async def test_list_with_a_value_that_cannot_be_sent(p: str) -> None:
+    """Known before anything is sent, if the PVs are connected: then nothing is."""
+    pvs = [p + "ao:a", p + "ao:b", p + "ao:c"]
+    await connect(pvs)
+    with pytest.raises(CAValueError, match="ao:b") as caught:
+        await caput(pvs, [77, None, 78], wait=True)
+    assert [one.name for one in caught.value.failures] == [pvs[1]]
+
+
+# -- Waiting ---------------------------------------------------------------------------------------
+
+
+async def next_number(pv: str) -> float:
+    """A value that the PV does not have."""
+    return float(plain(await caget(pv))) + 1
+
+
+async def test_wait_is_for_the_end_of_processing(p: str) -> None:
+    number = await next_number(p + "slow:done")
+    await caput(p + "slow.A", number, wait=True)
+    assert +await caget(p + "slow:done") == number
+    # ... and without wait it is not waited for
+    await caput(p + "slow.A", number + 1)
+    assert +await caget(p + "slow:done") == number
+    await caput(p + "slow.A", number + 1, wait=True)  # after which none is under way
+
+
+async def test_overlapping_waits_on_one_pv(p: str) -> None:
+    """The server serves one put-callback of a channel at a time, and while a second one waits
+    it serves nothing else of this client: which must not be seen."""
+    await connect([p + "slow.A", p + "ai", p + "slow:done"])
+    number = await next_number(p + "slow:done")
+    done: list[float] = []
+
+    async def put(value: float) -> None:
+        assert await caput(p + "slow.A", value, wait=True, timeout=20)
+        done.append(value)
+
+    async with anyio.create_task_group() as tg:
+        for i in range(3):
+            tg.start_soon(put, number + i)
+        await anyio.wait_all_tasks_blocked()
+        assert +await caget(p + "ai") == 1.5
+        assert not done
+    assert sorted(done) == [number, number + 1, number + 2]
+    assert +await caget(p + "slow:done") in done
+
+
+async def test_overlapping_waits_in_one_list(p: str) -> None:
+    number = await next_number(p + "slow:done")
+    done = await caput([p + "slow.A"] * 3, [number] * 3, wait=True, timeout=20)
+    assert [one.ok for one in done] == [True] * 3
+    assert +await caget(p + "slow:done") == number
+
+
+async def test_cancelled_wait_leaves_the_pv_usable(p: str) -> None:
+    await connect([p + "slow.A", p + "slow:done"])
+    number = await next_number(p + "slow:done")
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(lambda: caput(p + "slow.A", number, wait=True))
+        await anyio.wait_all_tasks_blocked()
+        tg.cancel_scope.cancel()
+    # The cancelled one is still being processed; nothing below waits for that
+    assert +await caget(p + "slow:done") == number - 1
+    assert +await caget(p + "slow.A") == number
+    with anyio.fail_after(10):
+        assert await caput(p + "slow.A", number + 1, wait=True)
+    assert +await caget(p + "slow:done") == number + 1
+
+
+async def test_cancelled_before_it_is_sent_writes_nothing(p: str) -> None:
+    """In trio every call lets cancellation in before it acts."""
+    await connect(p + "put:ao")
+    before = plain(await caget(p + "put:ao"))
+    done = []
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await anyio.lowlevel.checkpoint()
+        done.append(await caput(p + "put:ao", 55))
+    assert not done
+    assert same_number(plain(await caget(p + "put:ao")), before)
+
+
+def same_number(a: float, b: float) -> bool:
+    return a == b or (math.isnan(a) and math.isnan(b))

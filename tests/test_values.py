@@ -1,0 +1,722 @@
+"""Augmented values: what comes back for each record type, datatype, format and count."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import pickle
+import subprocess
+import sys
+from datetime import datetime, timedelta, timezone
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from aioca import (
+    DBR_CHAR,
+    DBR_CHAR_BYTES,
+    DBR_CHAR_STR,
+    DBR_CHAR_UNICODE,
+    DBR_CLASS_NAME,
+    DBR_DOUBLE,
+    DBR_ENUM,
+    DBR_ENUM_STR,
+    DBR_FLOAT,
+    DBR_LONG,
+    DBR_PUT_ACKS,
+    DBR_PUT_ACKT,
+    DBR_SHORT,
+    DBR_STRING,
+    DBR_STSACK_STRING,
+    FORMAT_CTRL,
+    FORMAT_RAW,
+    FORMAT_TIME,
+    ca_extra_fields,
+    caget,
+    caput,
+    run,
+)
+from aioca.types import ca_array, ca_bytes, ca_float, ca_int, ca_str
+
+pytestmark = pytest.mark.anyio
+
+FORMATS = [FORMAT_RAW, FORMAT_TIME, FORMAT_CTRL]
+
+ALWAYS = {"name", "ok", "datatype", "element_count"}
+ALARM = {"status", "severity", "alarm"}
+TIME = ALARM | {"raw_stamp", "timestamp", "timestamp_ns", "datetime", "datetime_utc"}
+LIMITS = {
+    f"{side}_{what}_limit"
+    for side in ("upper", "lower")
+    for what in ("disp", "alarm", "warning", "ctrl")
+}
+NUMBER = ALARM | LIMITS | {"units"}
+EVERY = ALWAYS | TIME | NUMBER | {"precision", "enums", "ackt", "acks"}
+CTRL = {
+    # There is no CTRL form of a string that has more: TIME is the richest.
+    DBR_STRING: TIME,
+    DBR_ENUM: ALARM | {"enums"},
+    DBR_SHORT: NUMBER,
+    DBR_CHAR: NUMBER,
+    DBR_LONG: NUMBER,
+    DBR_FLOAT: NUMBER | {"precision"},
+    DBR_DOUBLE: NUMBER | {"precision"},
+}
+
+
+class Case(NamedTuple):
+    """A PV and its value as it should come."""
+
+    pv: str
+    kind: type
+    datatype: int
+    value: Any
+    count: int = 1
+    dtype: str = ""
+
+
+CASES = [
+    Case("ai", ca_float, DBR_DOUBLE, 1.5),
+    Case("ao", ca_float, DBR_DOUBLE, 2.5),
+    Case("longin", ca_int, DBR_LONG, -42),
+    Case("longout", ca_int, DBR_LONG, 42),
+    Case("int64out", ca_float, DBR_DOUBLE, 4294967296.0),
+    Case("bi", ca_int, DBR_ENUM, 1),
+    Case("bo", ca_int, DBR_ENUM, 0),
+    Case("mbbi", ca_int, DBR_ENUM, 2),
+    Case("mbbo", ca_int, DBR_ENUM, 0),
+    Case("stringin", ca_str, DBR_STRING, "hello"),
+    Case("stringout", ca_str, DBR_STRING, "out"),
+    Case("lsi", ca_str, DBR_STRING, ""),
+    Case("lso", ca_str, DBR_STRING, ""),
+    Case("calc", ca_float, DBR_DOUBLE, 7.0),
+    Case("ai.PREC", ca_int, DBR_SHORT, 3),
+    Case("ai.RTYP", ca_str, DBR_STRING, "ai"),
+    Case("ai.EGU$", ca_str, DBR_CHAR, "mm", 16),
+    Case("stringout.DESC$", ca_str, DBR_CHAR, "a description", 41),
+    Case("stringin.VAL$", ca_str, DBR_CHAR, "hello", 40),
+    Case("lsi.VAL$", ca_str, DBR_CHAR, "", 200),
+    Case("wf:STRING", ca_array, DBR_STRING, ["ab", "cdé", ""], 5, "<U3"),
+    Case("wf:CHAR", ca_array, DBR_CHAR, [], 100, "u1"),
+    Case("wf:UCHAR", ca_array, DBR_CHAR, [], 100, "u1"),
+    Case("wf:SHORT", ca_array, DBR_SHORT, [1, -2, 3], 5, "i2"),
+    Case("wf:USHORT", ca_array, DBR_LONG, [1, 2, 3], 5, "i4"),
+    Case("wf:LONG", ca_array, DBR_LONG, [1, -2, 3], 5, "i4"),
+    Case("wf:ULONG", ca_array, DBR_DOUBLE, [1, 2, 3], 5, "f8"),
+    Case("wf:INT64", ca_array, DBR_DOUBLE, [1, -2, 3], 5, "f8"),
+    Case("wf:UINT64", ca_array, DBR_DOUBLE, [1, 2, 3], 5, "f8"),
+    Case("wf:FLOAT", ca_array, DBR_FLOAT, [1.5, -2.5, 3], 5, "f4"),
+    Case("wf:DOUBLE", ca_array, DBR_DOUBLE, [1.5, -2.5, 3], 5, "f8"),
+    Case("wf:ENUM", ca_array, DBR_ENUM, [], 5, "u2"),
+    Case("wf:empty", ca_array, DBR_DOUBLE, [], 5, "f8"),
+    Case("wf:one", ca_float, DBR_DOUBLE, 0.0),
+    # Filters in the server: what is left is the PV's native count
+    Case("wf:DOUBLE.[0:1]", ca_array, DBR_DOUBLE, [1.5, -2.5], 2, "f8"),
+    Case("wf:DOUBLE.[1:1]", ca_float, DBR_DOUBLE, -2.5),
+    Case("wf:LONG.[-2:-1]", ca_array, DBR_LONG, [0, 0], 2, "i4"),
+    Case('ai.{"dbnd":{"d":1}}', ca_float, DBR_DOUBLE, 1.5),
+    Case('stringout.DESC${"dbnd":{"d":1}}', ca_str, DBR_CHAR, "a description", 41),
+]
+PLAIN: dict[type, type] = {
+    ca_int: int, ca_float: float, ca_str: str, ca_bytes: bytes, ca_array: np.ndarray,
+}  # fmt: skip
+
+
+def attributes(value: Any) -> dict[str, Any]:
+    """Every attribute that the value has, found as existing programs find them."""
+    return {name: getattr(value, name) for name in EVERY if hasattr(value, name)}
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal, where NaN equals NaN."""
+    if isinstance(a, float):
+        return a == b or (math.isnan(a) and math.isnan(b))
+    return bool(np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b)
+
+
+# -- What comes back -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.pv)
+async def test_native(p: str, case: Case) -> None:
+    for format in FORMATS:
+        value: Any = await caget(p + case.pv, format=format)
+        expected = {FORMAT_RAW: set(), FORMAT_TIME: TIME, FORMAT_CTRL: CTRL[case.datatype]}[format]
+        assert type(value) is case.kind
+        assert attributes(value).keys() == ALWAYS | expected
+        assert set(ca_extra_fields) >= attributes(value).keys() - {
+            "alarm", "timestamp_ns", "datetime_utc",
+        }  # fmt: skip
+        assert (value.name, value.ok) == (p + case.pv, True)
+        assert (value.datatype, value.element_count) == (case.datatype, case.count)
+        assert type(+value) is PLAIN[case.kind]
+        if case.kind is ca_array:
+            if case.pv != "wf:LONG.[-2:-1]":  # libca's own idea of where the end is
+                assert value.tolist() == (+value).tolist() == case.value
+            assert value.dtype == case.dtype
+            assert value.ndim == 1
+            assert value.flags.writeable
+        else:
+            assert value == +value == case.value
+            assert repr(value) == repr(case.value)
+            assert hash(value) == hash(case.value)
+
+
+async def test_ctrl_of_a_float(p: str) -> None:
+    value: Any = await caget(p + "ai", format=FORMAT_CTRL)
+    assert attributes(value) == {
+        "name": p + "ai", "ok": True, "datatype": DBR_DOUBLE, "element_count": 1,
+        "status": 0, "severity": 0, "alarm": ("NO_ALARM", "NO_ALARM"),
+        "units": "mm", "precision": 3,
+        "upper_disp_limit": 100.0, "lower_disp_limit": -100.0,
+        "upper_alarm_limit": 90.0, "upper_warning_limit": 80.0,
+        "lower_warning_limit": -80.0, "lower_alarm_limit": -90.0,
+        "upper_ctrl_limit": 100.0, "lower_ctrl_limit": -100.0,
+    }  # fmt: skip
+
+
+async def test_ctrl_limits_have_the_type_of_the_value(p: str) -> None:
+    value: Any = await caget(p + "longin", format=FORMAT_CTRL)
+    assert type(value.upper_disp_limit) is int
+    assert (value.units, value.upper_disp_limit) == ("cnt", 1000)
+    ao: Any = await caget(p + "ao", format=FORMAT_CTRL)
+    # Of an output, what can be displayed is not what can be written
+    assert (ao.upper_ctrl_limit, ao.lower_ctrl_limit) == (10.0, -10.0)
+    assert (ao.upper_disp_limit, ao.lower_disp_limit) == (20.0, -20.0)
+
+
+@pytest.mark.parametrize(
+    "pv,labels",
+    [
+        ("bi", ["Closed", "Open"]),
+        ("bo", ["Off", "On"]),
+        ("mbbi", ["zero", "one", "zwei µ"]),
+        ("mbbo", ["Off", "Manual", "Automatic"]),
+        ("wf:ENUM", []),
+    ],
+)
+async def test_ctrl_of_an_enum(p: str, pv: str, labels: list[str]) -> None:
+    value: Any = await caget(p + pv, format=FORMAT_CTRL)
+    assert value.enums == labels
+    assert type(value.enums) is list
+
+
+async def test_missing_attribute_says_what_brings_it(p: str) -> None:
+    value: Any = await caget(p + "ai")
+    with pytest.raises(AttributeError, match="FORMAT_TIME"):
+        value.timestamp  # noqa: B018
+    with pytest.raises(AttributeError, match="FORMAT_CTRL"):
+        value.units  # noqa: B018
+    with pytest.raises(AttributeError, match=r"no attribute 'nonsense'$"):
+        value.nonsense  # noqa: B018
+
+
+# -- Datatypes -------------------------------------------------------------------------------------
+
+LABELS = (DBR_STRING, DBR_ENUM_STR, str)
+
+
+@pytest.mark.parametrize(
+    "pv,datatype,expected",
+    [
+        # codes of libca
+        ("ai", DBR_DOUBLE, 1.5),
+        ("ai", DBR_FLOAT, 1.5),
+        ("ai", DBR_LONG, 1),
+        ("ai", DBR_SHORT, 1),
+        ("ai", DBR_CHAR, 1),
+        ("ai", DBR_ENUM, 1),
+        ("ai", DBR_STRING, "1.500"),
+        ("longin", DBR_DOUBLE, -42.0),
+        ("stringin", DBR_STRING, "hello"),
+        # the types of Python
+        ("ai", int, 1),
+        ("ai", bool, 1),
+        ("ai", float, 1.5),
+        ("ai", str, "1.500"),
+        ("ai", bytes, b"1.500"),
+        ("longin", float, -42.0),
+        ("longin", str, "-42"),
+        ("stringin", bytes, b"hello"),
+        # what numpy takes for a dtype
+        ("longin", np.float32, -42.0),
+        ("ai", np.int32, 1),
+        ("ai", np.dtype("i2"), 1),
+        ("ai", "float64", 1.5),
+        ("ai", np.uint8, 1),
+        ("ai", "U", "1.500"),
+        ("ai", "S40", "1.500"),
+        # labels of an enum, the native type of anything else
+        *[("mbbi", datatype, "zwei µ") for datatype in LABELS],
+        ("mbbi", bytes, "zwei µ".encode()),
+        ("mbbi", DBR_ENUM, 2),
+        ("bi", DBR_ENUM_STR, "Open"),
+        ("bi", int, 1),
+        ("ai", DBR_ENUM_STR, 1.5),
+        ("stringin", DBR_ENUM_STR, "hello"),
+        # long strings
+        ("stringout.DESC$", str, "a description"),
+        ("stringout.DESC$", bytes, b"a description"),
+        ("stringout.DESC$", DBR_ENUM_STR, "a description"),
+        ("stringout.DESC$", DBR_CHAR_STR, "a description"),
+        ("stringout.DESC$", DBR_CHAR_UNICODE, "a description"),
+        ("stringout.DESC$", DBR_CHAR_BYTES, b"a description"),
+        ("wf:CHAR", str, ""),
+        ("wf:CHAR", bytes, b""),
+        ("wf:CHAR", DBR_CHAR_STR, ""),
+    ],
+    ids=str,
+)
+async def test_datatype(p: str, pv: str, datatype: Any, expected: Any) -> None:
+    for format in FORMATS:
+        value: Any = await caget(p + pv, datatype=datatype, format=format)
+        assert value == expected
+        assert type(+value) is type(expected)
+
+
+@pytest.mark.parametrize(
+    "pv,datatype,expected,dtype",
+    [
+        ("wf:DOUBLE", int, [1, -2, 3], "i4"),
+        ("wf:DOUBLE", np.float32, [1.5, -2.5, 3], "f4"),
+        ("wf:DOUBLE", str, ["1.5000", "-2.5000", "3.0000"], "U7"),
+        ("wf:DOUBLE", bytes, [b"1.5000", b"-2.5000", b"3.0000"], "S7"),
+        ("wf:LONG", DBR_STRING, ["1", "-2", "3"], "U2"),
+        ("wf:LONG", DBR_ENUM_STR, [1, -2, 3], "i4"),
+        ("wf:LONG", DBR_CHAR, [1, 254, 3], "u1"),
+        ("wf:STRING", bytes, [b"ab", "cdé".encode(), b""], "S4"),
+        ("wf:empty", str, [], "U1"),
+        ("ai.EGU$", DBR_CHAR, [*b"mm"], "u1"),
+        ("stringin.VAL$", DBR_CHAR, [*b"hello"], "u1"),
+    ],
+    ids=str,
+)
+async def test_datatype_of_an_array(
+    p: str, pv: str, datatype: Any, expected: list[Any], dtype: str
+) -> None:
+    value: Any = await caget(p + pv, datatype=datatype)
+    assert value.dtype == dtype
+    if pv.endswith("$"):  # brings its NUL as well
+        value = value[: len(expected)]
+    assert value.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "datatype,error",
+    [
+        (complex, TypeError),
+        ("nonsense", TypeError),
+        (object(), TypeError),
+        (dict, TypeError),
+        (7, ValueError),
+        (-1, ValueError),
+        (1234, ValueError),
+        (DBR_PUT_ACKS, ValueError),
+    ],
+    ids=str,
+)
+async def test_datatype_that_is_none(p: str, datatype: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="datatype"):
+        await caget(p + "ai", datatype=datatype)
+
+
+@pytest.mark.parametrize("format", [3, -1, "time", None])
+async def test_format_that_is_none(p: str, format: Any) -> None:
+    with pytest.raises(ValueError, match="format"):
+        await caget(p + "ai", format=format)
+
+
+async def test_long_string_beyond_40_characters(p: str) -> None:
+    text = "µ" * 60 + "x" * 70
+    await caput(p + "put:lso.VAL$", text, wait=True)
+    for datatype in (None, str, DBR_CHAR_STR, DBR_CHAR_UNICODE, DBR_ENUM_STR):
+        value: Any = await caget(p + "put:lso.VAL$", datatype=datatype, format=FORMAT_TIME)
+        assert (value, value.datatype, value.element_count) == (text, DBR_CHAR, 200)
+        assert value.severity == 0
+    assert await caget(p + "put:lso.VAL$", datatype=bytes) == text.encode()  # type: ignore[comparison-overlap]
+    # Without the $ it is a string of 40, cut within a character here
+    short: Any = await caget(p + "put:lso")
+    assert text.startswith(short.rstrip("\N{REPLACEMENT CHARACTER}"))
+    assert len(short.encode()) >= 38
+
+
+async def test_char_array_as_text(p: str) -> None:
+    await caput(p + "put:wf:CHAR", [*"grün".encode(), 0, 65], wait=True)
+    pv = p + "put:wf:CHAR"
+    assert (await caget(pv, datatype=str)) == "grün"  # type: ignore[comparison-overlap]
+    assert (await caget(pv, datatype=bytes)) == "grün".encode()  # type: ignore[comparison-overlap]
+    numbers: Any = await caget(pv)
+    assert bytes(numbers) == "grün".encode() + b"\0A"
+    await caput(pv, [0xFF, 65], wait=True)
+    assert (await caget(pv, datatype=str)) == "\N{REPLACEMENT CHARACTER}A"  # type: ignore[comparison-overlap]
+    assert (await caget(pv, datatype=bytes)) == b"\xffA"  # type: ignore[comparison-overlap]
+
+
+@pytest.mark.parametrize("pv", ["ai", "wf:DOUBLE", "lsi", "mbbi"])
+async def test_class_name(p: str, pv: str) -> None:
+    value: Any = await caget(p + pv, datatype=DBR_CLASS_NAME)
+    assert value == await caget(p + pv + ".RTYP")
+    assert type(value) is ca_str
+    assert attributes(value).keys() == ALWAYS
+
+
+# -- Count -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "pv,count,expected",
+    [
+        ("wf:DOUBLE", 0, [1.5, -2.5, 3]),
+        ("wf:DOUBLE", -1, [1.5, -2.5, 3, 0, 0]),
+        ("wf:DOUBLE", 1, [1.5]),
+        ("wf:DOUBLE", 2, [1.5, -2.5]),
+        ("wf:DOUBLE", 4, [1.5, -2.5, 3, 0]),
+        ("wf:DOUBLE", 5, [1.5, -2.5, 3, 0, 0]),
+        ("wf:DOUBLE", 1_000_000, [1.5, -2.5, 3, 0, 0]),
+        ("wf:empty", 0, []),
+        ("wf:empty", -1, [0] * 5),
+        ("wf:empty", 2, [0, 0]),
+        ("wf:STRING", 0, ["ab", "cdé", ""]),
+        ("wf:STRING", -1, ["ab", "cdé", "", "", ""]),
+        ("wf:STRING", 1, ["ab"]),
+    ],
+)
+async def test_count(p: str, pv: str, count: int, expected: list[Any]) -> None:
+    """A channel with more than one element gives an array, also of one or of none."""
+    for format in FORMATS:
+        value: Any = await caget(p + pv, count=count, format=format)
+        assert type(value) is ca_array
+        assert value.tolist() == expected
+        assert value.element_count == 5
+
+
+@pytest.mark.parametrize("count", [0, -1, 1, 7])
+@pytest.mark.parametrize("pv,expected", [("ai", 1.5), ("stringin", "hello"), ("wf:one", 0.0)])
+async def test_count_of_a_scalar(p: str, pv: str, expected: object, count: int) -> None:
+    assert await caget(p + pv, count=count) == expected
+
+
+@pytest.mark.parametrize("count", [-2, 1.5, "1", None])
+async def test_count_that_is_none(p: str, count: Any) -> None:
+    with pytest.raises(ValueError, match="count"):
+        await caget(p + "ai", count=count)
+
+
+# -- Contents --------------------------------------------------------------------------------------
+
+
+async def test_nan_and_infinities(p: str) -> None:
+    values = [math.nan, math.inf, -math.inf, -0.0, 5e-324]
+    await caput(p + "put:wf:DOUBLE", values, wait=True)
+    array: Any = await caget(p + "put:wf:DOUBLE")
+    assert array.tobytes() == np.array(values).tobytes()
+    await caput(p + "put:wf:FLOAT", values[:3], wait=True)
+    floats: Any = await caget(p + "put:wf:FLOAT")
+    np.testing.assert_array_equal(floats, np.array(values[:3], "f4"))
+    for value in values:
+        await caput(p + "put:ao", value, wait=True)
+        assert same(await caget(p + "put:ao"), value)
+
+
+async def test_text_is_utf_8(p: str) -> None:
+    units: Any = await caget(p + "ai:utf8", format=FORMAT_CTRL)
+    assert units.units == "µm"
+    strings: Any = await caget(p + "wf:STRING")
+    assert strings[1] == "cdé"
+    label: Any = await caget(p + "mbbi", datatype=DBR_ENUM_STR)
+    assert label == "zwei µ"
+
+
+async def test_text_that_is_not_utf_8(p: str) -> None:
+    """An IOC of the days of Latin-1 must not make its PVs unreadable."""
+    pv = p + "put:units"
+    try:
+        await caput(pv + ".EGU$", [0xB5, ord("m"), 0], datatype=DBR_CHAR, wait=True)
+        value: Any = await caget(pv, format=FORMAT_CTRL)
+        assert value.units == "\N{REPLACEMENT CHARACTER}m"
+        assert (await caget(pv + ".EGU$", datatype=bytes)) == b"\xb5m"  # type: ignore[comparison-overlap]
+        assert (await caget(pv + ".EGU")) == "\N{REPLACEMENT CHARACTER}m"  # type: ignore[comparison-overlap]
+        # Longer than the eight bytes that units have, with the cut in a character
+        await caput(pv + ".EGU$", "1234567µm", wait=True)
+        value = await caget(pv, format=FORMAT_CTRL)
+        assert value.units.startswith("1234567")
+        assert len(value.units) <= 8
+    finally:
+        await caput(pv + ".EGU", "V", wait=True)
+
+
+async def test_never_processed(p: str) -> None:
+    value: Any = await caget(p + "ai:never", format=FORMAT_TIME)
+    assert value.alarm == ("UDF", "INVALID")
+    assert str(value.alarm) == "UDF INVALID"
+    assert (value.status, value.severity) == (17, 3)
+    assert value.raw_stamp == (631152000, 0)  # 1990, the epoch of EPICS
+    assert value.timestamp == 631152000.0
+    assert value.datetime_utc == datetime(1990, 1, 1, tzinfo=timezone.utc)
+
+
+@pytest.mark.parametrize(
+    "value,alarm",
+    [
+        (0, ("NO_ALARM", "NO_ALARM")),
+        (85, ("HIGH", "MINOR")),
+        (95, ("HIHI", "MAJOR")),
+        (-85, ("LOW", "MINOR")),
+        (-95, ("LOLO", "MAJOR")),
+    ],
+)
+async def test_alarm(p: str, value: float, alarm: tuple[str, str]) -> None:
+    try:
+        await caput(p + "ai", value, wait=True)
+        for format in (FORMAT_TIME, FORMAT_CTRL):
+            got: Any = await caget(p + "ai", format=format)
+            assert got.alarm == alarm
+            assert (got.alarm.status, got.alarm.severity) == alarm
+            assert got.severity == ["NO_ALARM", "MINOR", "MAJOR"].index(alarm[1])
+    finally:
+        await caput(p + "ai", 1.5, wait=True)
+
+
+async def test_stamps_agree(p: str) -> None:
+    before = datetime.now(timezone.utc)
+    await caput(p + "put:ao", 1, wait=True)
+    value: Any = await caget(p + "put:ao", format=FORMAT_TIME)
+    after = datetime.now(timezone.utc)
+    seconds, nanoseconds = value.raw_stamp
+    assert value.timestamp_ns == seconds * 10**9 + nanoseconds
+    assert value.timestamp == pytest.approx(value.timestamp_ns / 1e9, abs=1e-6)
+    assert value.datetime_utc.utcoffset() == timedelta(0)
+    since_1970 = value.datetime_utc - datetime(1970, 1, 1, tzinfo=timezone.utc)
+    assert since_1970 // timedelta(microseconds=1) == value.timestamp_ns // 1000
+    assert value.datetime.tzinfo is None
+    # Naive local time is what a naive datetime means to astimezone()
+    assert abs(value.datetime.astimezone(timezone.utc) - value.datetime_utc) < timedelta(
+        microseconds=2
+    )
+    # The IOC runs on this machine; its clock may be a tick coarser
+    assert before - timedelta(seconds=1) < value.datetime_utc < after + timedelta(seconds=1)
+
+
+# -- Alarm acknowledgement -------------------------------------------------------------------------
+
+
+async def test_alarm_acknowledgement(p: str) -> None:
+    pv = p + "ackn"
+
+    async def state() -> tuple[str, int, int]:
+        value: Any = await caget(pv, datatype=DBR_STSACK_STRING)
+        assert attributes(value).keys() == ALWAYS | ALARM | {"ackt", "acks"}
+        assert type(value) is ca_str
+        return value.alarm.severity, value.ackt, value.acks
+
+    try:
+        await caput(pv, 20, wait=True)
+        assert await state() == ("MAJOR", 1, 2)
+        await caput(pv, 0, wait=True)  # gone, but it has not been seen
+        assert await state() == ("NO_ALARM", 1, 2)
+        await caput(pv, 1, datatype=DBR_PUT_ACKS, wait=True)  # a lower one changes nothing
+        assert await state() == ("NO_ALARM", 1, 2)
+        await caput(pv, 2, datatype=DBR_PUT_ACKS, wait=True)
+        assert await state() == ("NO_ALARM", 1, 0)
+        await caput(pv, 0, datatype=DBR_PUT_ACKT, wait=True)
+        assert await state() == ("NO_ALARM", 0, 0)
+        await caput(pv, 20, wait=True)
+        await caput(pv, 0, wait=True)  # a transient one needs no acknowledgement now
+        assert await state() == ("NO_ALARM", 0, 0)
+    finally:
+        await caput(pv, 0, wait=True)
+        await caput(pv, 1, datatype=DBR_PUT_ACKT, wait=True)
+        await caput(pv, 2, datatype=DBR_PUT_ACKS, wait=True)
+
+
+# -- Values as Python objects ----------------------------------------------------------------------
+
+
+def get(pv: str, datatype: Any = None, format: Any = FORMAT_RAW, count: int = 0) -> Any:
+    """A fresh value; the tests from here on are about the object, for which one backend will do."""
+    return run(caget(pv, datatype, format, count))
+
+
+@pytest.fixture(scope="module")
+def array(p: str) -> Any:
+    value = get(p + "wf:DOUBLE", format=FORMAT_TIME)
+    assert value.timestamp  # decoded before, that it could be passed on
+    return value
+
+
+def by_pickle(value: Any) -> Any:
+    return pickle.loads(pickle.dumps(value))
+
+
+def by_oldest_pickle(value: Any) -> Any:
+    return pickle.loads(pickle.dumps(value, protocol=0))
+
+
+@pytest.mark.parametrize("duplicate", [by_pickle, by_oldest_pickle, copy.copy, copy.deepcopy])
+@pytest.mark.parametrize(
+    "pv,datatype",
+    [
+        ("ai", None), ("longin", None), ("mbbi", None), ("stringin", None), ("stringin", bytes),
+        ("stringout.DESC$", None), ("wf:DOUBLE", None), ("wf:STRING", None), ("wf:empty", None),
+        ("ai", DBR_STSACK_STRING),
+    ],
+)  # fmt: skip
+def test_copies_keep_everything(p: str, pv: str, datatype: Any, duplicate: Any) -> None:
+    for format in FORMATS:
+        value: Any = get(p + pv, datatype=datatype, format=format)
+        other = duplicate(value)  # before any attribute was asked for
+        assert type(other) is type(value)
+        assert same(other, value)
+        assert attributes(other).keys() == attributes(value).keys()
+        for name, content in attributes(value).items():
+            assert same(getattr(other, name), content), name
+        again = duplicate(other)
+        assert attributes(again).keys() == attributes(value).keys()
+
+
+def test_copy_of_an_array_is_its_own(p: str) -> None:
+    value: Any = get(p + "wf:DOUBLE", format=FORMAT_TIME)
+    for other in (value.copy(), copy.copy(value), copy.deepcopy(value), +value):
+        other[0] = 99
+        assert value[0] == 1.5
+    assert value.copy().timestamp == value.timestamp
+
+
+def test_big_array_is_writable(p: str) -> None:
+    """Beyond a page it shares the memory of its DBR: writing must not reach the attributes."""
+    value: Any = get(p + "wf:scratch", count=-1, format=FORMAT_TIME)
+    stamp, status = copy.copy(value).raw_stamp, copy.copy(value).status
+    value[:] = np.arange(1000)
+    assert (value.raw_stamp, value.status) == (stamp, status)
+    assert value.sum() == 499500
+
+
+@pytest.mark.parametrize(
+    "derive",
+    [
+        lambda v: v[:2],
+        lambda v: v[0],
+        lambda v: v[[True, False, True]],
+        lambda v: v[::-1],
+        lambda v: v + 1,
+        lambda v: 1 + v,
+        lambda v: -v,
+        lambda v: v > 0,
+        lambda v: np.sqrt(np.abs(v)),
+        lambda v: v.astype(int),
+        lambda v: v.sum(),
+        lambda v: v.max(),
+        lambda v: v.mean(),
+        lambda v: v.reshape(3, 1),
+        lambda v: v.view(),
+        lambda v: np.concatenate([v, v]),
+        np.asarray,
+        lambda v: np.array(v, subok=True)[1:],
+        lambda v: pickle.loads(pickle.dumps(v[:2])),
+        lambda v: v.cumsum(),
+    ],
+)
+def test_what_derives_from_an_array_carries_no_lie(array: Any, derive: Any) -> None:
+    derived = derive(array)
+    assert attributes(derived) == {}
+    if isinstance(derived, np.ndarray):
+        assert (derived + 0).dtype is not None  # works as an array does
+
+
+def test_array_changed_in_place(p: str) -> None:
+    value: Any = get(p + "wf:DOUBLE")
+    original = value
+    value += 1
+    assert value.tolist() == [2.5, -1.5, 4.0]
+    assert value is original or attributes(value) == {}
+
+
+@pytest.mark.parametrize(
+    "pv,derive",
+    [
+        ("ai", lambda v: v + 1),
+        ("ai", lambda v: 2 * v),
+        ("ai", lambda v: -v),
+        ("ai", abs),
+        ("ai", round),
+        ("longin", lambda v: v // 2),
+        ("longin", abs),
+        ("longin", lambda v: v & 1),
+        ("stringin", lambda v: v[:2]),
+        ("stringin", lambda v: v + "x"),
+        ("stringin", lambda v: v.upper()),
+        ("stringin", str),
+        ("stringin", lambda v: f"{v}"),
+    ],
+)
+def test_what_derives_from_a_scalar_is_plain(p: str, pv: str, derive: Any) -> None:
+    value: Any = get(p + pv, format=FORMAT_TIME)
+    assert value.timestamp
+    assert type(derive(value)) in (int, float, str)
+
+
+def test_values_serve_as_plain_ones(p: str) -> None:
+    number: Any = get(p + "longin")
+    text: Any = get(p + "stringin")
+    real: Any = get(p + "ai")
+    assert {-42: "x"}[number] == "x"
+    assert {"hello": 1}[text] == 1
+    assert [0, 1, 2][get(p + "mbbi")] == 2
+    assert f"{real:.2f} {number:d} {text!s:>6}" == "1.50 -42  hello"
+    assert "".join([text, "!"]) == "hello!"
+    assert sorted([3.0, real]) == [1.5, 3.0]
+    assert np.array([real, real]).dtype == np.float64
+
+
+def test_dir_has_the_attributes(p: str) -> None:
+    value: Any = get(p + "ai", format=FORMAT_CTRL)
+    assert {"units", "precision", "name"} <= set(dir(value))
+    assert "timestamp" not in dir(value)
+
+
+# -- epicscorelibs ---------------------------------------------------------------------------------
+
+
+def run_python(program: str, *args: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program, *args],
+        capture_output=True, text=True, timeout=60, check=False, env=dict(os.environ),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+INSTANCES = """
+import sys
+import aioca
+async def main(p):
+    pvs = [p + "longin", p + "ai", p + "stringin", p + "wf:DOUBLE"]
+    return [*await aioca.caget(pvs, format=aioca.FORMAT_TIME),
+            await aioca.caget(p + "stringin", datatype=bytes)]
+values = aioca.run(main(sys.argv[1]))
+from epicscorelibs.ca import dbr
+import aioca.types, copy, pickle
+kinds = [dbr.ca_int, dbr.ca_float, dbr.ca_str, dbr.ca_array, dbr.ca_bytes]
+ours = [getattr(aioca.types, kind.__name__) for kind in kinds]
+for value, kind, own in zip(values, kinds, ours):
+    assert isinstance(value, kind) and isinstance(value, own), (value, kind)
+    assert not any(isinstance(value, other) for other in kinds if other is not kind)
+    again = pickle.loads(pickle.dumps(value))
+    assert type(again) is type(copy.copy(value)) is own and again.name == value.name
+assert isinstance(values[1], float) and isinstance(values[2], str)
+print("fine")
+"""
+
+
+def test_instances_of_the_classes_in_epicscorelibs(p: str) -> None:
+    assert run_python(INSTANCES, p) == "fine\n"
+
+
+def test_import_is_light() -> None:
+    modules = run_python("import sys, aioca, aioca.types; print(*sys.modules)").split()
+    heavy = {"setuptools", "pkg_resources", "setuptools_dso", "trio", "asyncio"}
+    assert not heavy & set(modules)
+    assert not [name for name in modules if name.startswith("epicscorelibs.ca")]
+    assert "epicscorelibs.path" not in modules
