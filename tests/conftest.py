@@ -58,9 +58,9 @@ def backend(request: pytest.FixtureRequest) -> str:
 def ioc() -> Iterator[SoftIoc]:
     """The IOC that all tests share. They must not stop it, and leave its records as they were."""
     prefix = f"T{secrets.token_hex(3)}:"
-    with SoftIoc(HERE / "records.db", {"P": prefix}, port=PORTS[0]) as soft_ioc:
-        soft_ioc.command(f'asSetFilename("{HERE / "records.acf"}")')
-        soft_ioc.command("asInit")
+    with SoftIoc(
+        HERE / "records.db", {"P": prefix}, port=PORTS[0], access_security=HERE / "records.acf"
+    ) as soft_ioc:
         yield soft_ioc
 
 

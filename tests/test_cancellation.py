@@ -13,7 +13,6 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from conftest import PORTS
 
 from aioca import (
     _context,
@@ -27,6 +26,7 @@ from aioca import (
     wait_for_value,
 )
 from aioca.testing import SoftIoc
+from conftest import PORTS
 
 pytestmark = pytest.mark.anyio
 
@@ -229,10 +229,10 @@ async def test_tiny_deadlines(p: str, operation: Operation) -> None:
     await connect(pv)
     outcomes = [
         await _cancelled_by_deadline(microseconds / 1e6, operation, pv)
-        for microseconds in (0, 1, 10, 30, 60, 100, 150, 200, 300, 500, 1000, 2000, 5000)
+        for microseconds in (0, 1, 10, 30, 60, 100, 150, 200, 300, 500, 1000, 2000, 5000, 1e6)
         for _ in range(2)
     ]
-    assert not all(outcomes), "none ended in 5 ms"
+    assert not outcomes[-1], "it did not end within a second"
     await _nothing_is_left()
     await _usable(pv, 5)
 

@@ -362,7 +362,7 @@ def test_help(arguments: list[str]) -> None:
         (["demo", "extra"], "extra"),
         (["--nonsense"], ""),
     ],
-    ids=" ".join,
+    ids=lambda given: " ".join(given) or "nothing" if isinstance(given, list) else "",
 )
 def test_bad_arguments(arguments: list[str], said: str) -> None:
     """Exit status 2 and the usage, before anything is started."""

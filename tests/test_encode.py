@@ -154,8 +154,10 @@ def test_long_string_of_a_dollar_name(code: int) -> None:
     text = "x" * 41
     for given_code in (None, code):
         encoded = encode("PV.DESC$", text, given_code, DBR_CHAR, 100)
-        assert encoded[:2] == (DBR_CHAR, 41)
-        assert data_of(encoded) == text.encode()
+        # With a NUL: of a longer one that the field had, the server would keep the rest
+        assert encoded[:2] == (DBR_CHAR, 42)
+        assert data_of(encoded) == text.encode() + b"\0"
+    assert data_of(encode("PV.DESC$", text, None, DBR_CHAR, 41)) == text.encode()
 
 
 # -- Values that cannot go -------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import tempfile
 import textwrap
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -262,7 +262,7 @@ def test_it_starts_no_repeater_and_no_other_process(own_ioc: MakeIoc, unique: st
 
 
 @pytest.fixture(scope="module")
-def shell() -> SoftIoc:  # type: ignore[misc]
+def shell() -> Iterator[SoftIoc]:
     """An IOC for commands that change nothing."""
     database = 'record(ai, "$(P)a") { field(VAL, "1") }\nrecord(ai, "$(P)b") { field(VAL, "2") }'
     with SoftIoc(database, {"P": "S:"}) as ioc:
@@ -389,15 +389,14 @@ def test_starting_twice(own_ioc: MakeIoc, unique: str) -> None:
     assert ioc.command("dbl") == unique + "x"
 
 
-@pytest.mark.anyio
-async def test_restart_with_another_database(own_ioc: MakeIoc, unique: str) -> None:
+def test_restart_with_another_database(own_ioc: MakeIoc, unique: str, backend: str) -> None:
     ioc = own_ioc(ONE, {"P": unique})
     ioc.start()
-    await caput(unique + "x", 4.25, wait=True)
+    run(caput(unique + "x", 4.25, wait=True), backend=backend)
     ioc.restart()
-    assert await caget(unique + "x", timeout=20) == 1.5
+    assert ioc.command(f"dbgf {unique}x").split() == ["DBF_DOUBLE:", "1.5"]
     ioc.restart(OTHER)
-    assert await caget(unique + "x", timeout=20) == "other"
+    assert run(caget(unique + "x", timeout=20), backend=backend) == "other"
     ioc.restart(macros={"P": unique + "new:"})
     assert ioc.command("dbl") == unique + "new:x"
     assert ioc.database == OTHER
@@ -412,13 +411,31 @@ def test_restart_starts_one_that_does_not_run(own_ioc: MakeIoc, unique: str) -> 
 def test_one_that_has_died(own_ioc: MakeIoc, unique: str) -> None:
     ioc = own_ioc(ONE, {"P": unique})
     ioc.start()
+    ioc.timeout = 3.0
     os.kill(pid_of(ioc), signal.SIGKILL)
-    with pytest.raises(SoftIocError, match="ended"):
-        ioc.command("dbl")
-    with pytest.raises(SoftIocError, match="ended"):
-        ioc.command("dbl")
+    for _ in range(2):  # it is not forgotten
+        with pytest.raises(SoftIocError, match="the IOC has ended"):
+            ioc.command("dbl")
+    ioc.timeout = 30.0
     ioc.restart()
     assert ioc.command("dbl") == unique + "x"
+
+
+def test_the_end_of_the_output_is_remembered(own_ioc: MakeIoc, unique: str) -> None:
+    """Every command says at once that the IOC has ended, though its input still takes lines."""
+    ioc = own_ioc(ONE, {"P": unique})
+    ioc.start()
+    ioc.timeout = 3.0
+    assert ioc.process is not None and ioc.process.stdout is not None
+    held, ioc.process.stdin = ioc.process.stdin, open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    assert held is not None
+    held.close()  # which ends it
+    try:
+        for _ in range(2):
+            with pytest.raises(SoftIocError, match="the IOC has ended"):
+                ioc.command("dbl")
+    finally:
+        ioc.kill()
 
 
 # -- Pause -----------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 How a value travels, and where that is written:
 
     `_operations`    caget, caput, connect, cainfo: arguments in, results out
-    `_requests`      one request for many PVs, waited for once
+    `_requests`      one request for many PVs, waited for once; `_put`: the one that writes
     `_camonitor`     camonitor in its four forms, and wait_for_value
     `_subscription`  what it returns and how updates are delivered; `_lifetime`: who owns that
     `_monitor`       what a monitor keeps until it is taken

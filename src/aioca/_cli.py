@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import math
+import os
 import sys
 from collections.abc import Sequence
 
@@ -26,7 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     demo_parser.add_argument("--backend", choices=["asyncio", "trio"], default="asyncio")
     demo_parser.add_argument(
-        "--seconds", type=float, default=5.0, metavar="S", help="how long to monitor (default: 5)"
+        "--seconds",
+        type=_seconds,
+        default=5.0,
+        metavar="S",
+        help="how long to monitor (default: 5)",
     )
     options = parser.parse_args(arguments)
     if options.backend == "trio" and importlib.util.find_spec("trio") is None:
@@ -34,10 +40,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         demo(options.backend, options.seconds)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print("\nstopped")
         return 130  # what a shell reports for a program that Ctrl-C has ended
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python is not to complain of it at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"not a time: {text}")
+    return seconds
 
 
 if __name__ == "__main__":

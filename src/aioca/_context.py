@@ -99,7 +99,7 @@ class Context:
     def infos(self) -> list[ChannelInfo]:
         return [
             ChannelInfo(channel.name, channel.connected, len(channel.monitors))
-            for channel in self._channels.values()
+            for channel in tuple(self._channels.values())  # of a loop in any thread
         ]
 
     # -- What libca reports on no callback (on a thread of libca) ----------------------------------

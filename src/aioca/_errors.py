@@ -33,7 +33,8 @@ class CANothing(Exception):  # noqa: N818
     __module__ = "aioca"
 
     def __init__(self, name: str, errorcode: int = _libca.ECA_NORMAL, *, detail: str = ""):
-        super().__init__(name, errorcode)
+        # Not super(): the next class may be cadef's, or OSError, and mean other things by this.
+        Exception.__init__(self, name, errorcode)
         self.name = name
         self.errorcode = errorcode
         self.ok = errorcode == _libca.ECA_NORMAL

@@ -15,7 +15,8 @@ from ._context import Context, current
 from ._dbr import FORMAT_RAW, datatype_code
 from ._errors import CANothing, CAValueError, Failure, error_for
 from ._info import CAInfo
-from ._requests import Get, Put, Request
+from ._put import Put
+from ._requests import Get, Request
 from .types import AugmentedValue, Count, Datatype, Format, Timeout
 
 # -- caget -----------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ import sys
 MARK = "-- aioca --"
 
 
-def main(database: str, macros: str) -> None:
+def main(database: str, macros: str, access_security: str) -> None:
+    """Run until the standard input ends, or says ``exit``."""
     from epicscorelibs import ioc
 
     def run(command: str) -> None:
@@ -19,7 +20,13 @@ def main(database: str, macros: str) -> None:
         ioc.iocshCmd(f'echo "{MARK}"'.encode())
         ioc.Com.fflush(None)
 
-    ioc.start_ioc(database, macros)
+    if access_security:
+        ioc.dbCore.asSetFilename(access_security.encode())
+    try:
+        ioc.start_ioc(database, macros)
+    except RuntimeError as error:
+        print(error, flush=True)
+        os._exit(1)
     run("")
     for line in iter(sys.stdin.readline, ""):
         command = line.rstrip("\n")
@@ -31,4 +38,4 @@ def main(database: str, macros: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(*sys.argv[1:])

@@ -79,6 +79,7 @@ class SoftIoc:
         macros: values for its ``$(NAME)``.
         port: where it listens, for searches (UDP) and connections (TCP); a free one by default.
             It stays the same when the IOC is restarted.
+        access_security: an access security file (``ASG(...) {...}``), if it is to have one.
         timeout: seconds to wait for it to start, and for the end of a command.
         environment: further environment variables for the IOC.
 
@@ -93,10 +94,12 @@ class SoftIoc:
         macros: Mapping[str, object] | None = None,
         *,
         port: int | None = None,
+        access_security: Path | None = None,
         timeout: float = 30.0,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.database = database
+        self.access_security = access_security
         self.macros = dict(macros or {})
         self.port = free_port() if port is None else port
         self.timeout = timeout
@@ -104,6 +107,7 @@ class SoftIoc:
         self.process: subprocess.Popen[str] | None = None
         self._output: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._last: list[str] = []
+        self._owed = 0  # answers that were given up on, and may still come
 
     def __repr__(self) -> str:
         state = f"pid {self.process.pid}" if self.process is not None else "not running"
@@ -136,11 +140,13 @@ class SoftIoc:
             if not isinstance(file, Path):
                 file = Path(folder, "ioc.db")
                 file.write_text(str(self.database), encoding="utf-8")
-            macros = ",".join(f"{name}={value}" for name, value in self.macros.items())
+            macros = ",".join(f"{name}={_quoted(value)}" for name, value in self.macros.items())
+            security = str(self.access_security or "")
             self._last = []
+            self._owed = 0
             self._output = queue.SimpleQueue()
             self.process = subprocess.Popen(
-                [sys.executable, "-u", "-m", "aioca._softioc", str(file), macros],
+                [sys.executable, "-u", "-c", _RUN, _PROGRAM, str(file), macros, security],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                 text=True, encoding="utf-8", errors="replace", env=self._environment(),
                 # Ctrl-C in a terminal is for the client; the IOC ends when the client says so.
@@ -159,6 +165,7 @@ class SoftIoc:
         """Have it exit by itself, and wait for that. Idempotent."""
         if self.process is not None:
             try:
+                self.resume()
                 self._send("exit")
                 self.process.wait(self.timeout)
             except (SoftIocError, subprocess.TimeoutExpired):
@@ -191,7 +198,10 @@ class SoftIoc:
 
     def pause(self) -> None:
         """Freeze it (SIGSTOP): connections stay open, and nothing answers."""
-        self._running().send_signal(signal.SIGSTOP)
+        process = self._running()
+        process.send_signal(signal.SIGSTOP)
+        # The signal is sent, not yet heard: wait until it has stopped (or is gone).
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         """Let it go on after `pause` (SIGCONT)."""
@@ -254,18 +264,39 @@ class SoftIoc:
             try:
                 line = self._output.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
+                self._owed += 1
                 raise SoftIocError(
                     f"no answer within {self.timeout:g} s:\n{self._tail()}"
                 ) from None
             if line is None:
+                self._output.put(None)  # for whoever asks next
                 raise SoftIocError(f"the IOC has ended:\n{self._tail()}")
             if line == MARK:
-                return "\n".join(lines)
+                if not self._owed:
+                    return "\n".join(lines)
+                self._owed -= 1
+                lines.clear()
+                continue
+            line = _COLOUR.sub("", line)
             lines.append(line)
             self._last = [*self._last[-19:], line]
 
     def _tail(self) -> str:
         return "\n".join(self._last) or "(it has printed nothing)"
+
+
+# Run by its path: as a module it would import all of this package first, and as a script it would
+# have this folder, with its types.py, first on its path.
+_PROGRAM = str(Path(__file__).with_name("_softioc.py"))
+_RUN = "import runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
+
+# What the IOC writes its error messages in, for a terminal
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def _quoted(value: object) -> str:
+    """A value as the macro parser takes it whole."""
+    return '"' + re.sub(r'(["\\])', r"\\\1", str(value)) + '"'
 
 
 def _read(process: subprocess.Popen[str], output: queue.SimpleQueue[str | None]) -> None:

@@ -1,0 +1,41 @@
+"""A monitor that a trio nursery owns: an error in its callback cancels the nursery.
+
+Usage: python nursery_scoped_monitor.py PV LIMIT
+"""
+
+import sys
+
+import exceptiongroup
+import trio
+
+from aioca import camonitor
+
+
+class TooHighError(Exception):
+    """The interlock of this program."""
+
+
+async def main(pv: str, limit: float) -> None:
+    def check(value):
+        print(value.name, value)
+        if value > limit:
+            raise TooHighError(f"{value.name} is {value}")
+
+    async def work():
+        try:
+            await trio.sleep_forever()
+        finally:
+            print("work was cancelled")
+
+    def report(group):
+        print("stopped:", *group.exceptions)
+
+    # Python 3.11 and later have `except* TooHighError as group:` for this
+    with exceptiongroup.catch({TooHighError: report}):
+        async with trio.open_nursery() as nursery:
+            camonitor(pv, check, task_group=nursery)
+            nursery.start_soon(work)
+
+
+if __name__ == "__main__":
+    trio.run(main, sys.argv[1], float(sys.argv[2]))

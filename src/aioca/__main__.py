@@ -1,0 +1,8 @@
+"""``python -m aioca`` is the ``aioca`` command."""
+
+import sys
+
+from ._cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

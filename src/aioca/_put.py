@@ -1,0 +1,131 @@
+"""The request behind caput.
+
+- A put-callback that is under way occupies its channel until the server reports its end, also when
+  nobody waits for it any more: `Channel.put_owner`. Another one goes through a spare channel.
+- So the token of a put outlives its call, until the last of its completions has come or its channel
+  has been cleared.
+- What was sent is never repeated, and what is not known to have been done is said to be unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from . import _libca
+from ._channel import Channel
+from ._context import Context
+from ._encode import encode
+from ._errors import CAValueError, Failure
+from ._requests import Request
+
+
+class Put(Request):
+    """Writes, with or without waiting for their processing to end."""
+
+    doing = "writing"
+
+    def __init__(
+        self,
+        context: Context,
+        channels: Sequence[Channel],
+        values: Sequence[Any],
+        code: int | None,
+        wait: bool,
+    ) -> None:
+        super().__init__(context, channels)
+        self._values = values
+        self._code = code
+        self._notify = wait
+        self._encoded: dict[int, Any] = {}
+        self._sent_on: dict[int, Channel] = {}  # where each put-callback is under way
+        self._over = False
+
+    def check(self) -> list[Failure]:
+        """Encode what can be before anything is sent, and say what cannot be sent."""
+        failures = []
+        for index, channel in enumerate(self.channels):
+            if channel.connected:
+                try:
+                    self._encoded[index] = self._encode(index, channel)
+                except CAValueError as error:
+                    failures.append(_local_failure(error))
+        return failures
+
+    def _encode(self, index: int, channel: Channel) -> Any:
+        return encode(
+            channel.name, self._values[index], self._code,
+            channel.native_type, channel.native_count,
+        )  # fmt: skip
+
+    def _request(self, index: int, channel: Channel) -> int:
+        if self._notify and channel.put_owner is not None:
+            channel = channel.spare()
+            self._sent_on[index] = channel  # ours from here on, also if it never connects
+            if not channel.connected:
+                self._await_connection(index, channel)
+                return _libca.ECA_NORMAL
+        encoded = self._encoded.pop(index, None)
+        if encoded is None:
+            try:
+                encoded = self._encode(index, channel)
+            except CAValueError as error:
+                self._settle(index, _local_failure(error))
+                return _libca.ECA_NORMAL
+        dbr, count, data = encoded
+        if not self._notify:
+            status = _libca.put(dbr, count, channel.chid, data)
+            if status == _libca.ECA_NORMAL:
+                self._settle(index, status)
+            return status
+        self._sent_on[index] = channel
+        channel.put_owner = self  # first: the callback may come before the call is back
+        status = _libca.put_notify(dbr, count, channel.chid, data, self._token + index)
+        if status != _libca.ECA_NORMAL:
+            channel.put_owner = None
+            self._return_spare(index)
+        return status
+
+    def arrive(self, index: int, dbr: int, raw: _libca.Raw) -> None:
+        self._sent_on[index].put_owner = None
+        super().arrive(index, dbr, _libca.ECA_NORMAL if raw == b"" else raw)
+        if self._over:
+            self._release_token()
+
+    def _finish(self) -> None:
+        self._over = True
+        for index in tuple(self._sent_on):
+            self._return_spare(index)
+        super()._finish()
+
+    def _return_spare(self, index: int) -> None:
+        channel, sent_on = self.channels[index], self._sent_on[index]
+        if sent_on is not channel:
+            # One whose put is still under way is cleared, and the server cancels the put.
+            channel.give_back(sent_on)
+
+    def put_abandoned(self) -> None:
+        if self._over:
+            self._release_token()
+
+    def _release_token(self) -> None:
+        """Done with when no put-callback of ours can come any more; any thread."""
+        if not any(channel.put_owner is self for channel in tuple(self._sent_on.values())):
+            super()._release_token()
+
+    def _why_no_reply(self) -> str:
+        return f"writing: sent, its processing has not ended; {_UNKNOWN}"
+
+    def _why_status(self, status: int) -> str:
+        if status == _libca.ECA_DISCONN:
+            return f"writing: the server was lost before it had confirmed; {_UNKNOWN}"
+        if status == _libca.ECA_PUTFAIL:
+            return "writing: the server refused the value"
+        return super()._why_status(status)
+
+
+_UNKNOWN = "the outcome is unknown, it may have been or still be carried out"
+
+
+def _local_failure(error: CAValueError) -> Failure:
+    return Failure(error.name, error.errorcode, error._detail, local=True)

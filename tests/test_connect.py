@@ -1,0 +1,416 @@
+"""connect, cainfo, what channels there are, closing them all, and the settings of libca."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+
+from aioca import (
+    CADisconnected,
+    CAInfo,
+    CANothing,
+    CATimeout,
+    caget,
+    cainfo,
+    camonitor,
+    caput,
+    configure,
+    connect,
+    get_channel_infos,
+    purge_channel_caches,
+    run,
+)
+from aioca.testing import SoftIoc
+
+pytestmark = pytest.mark.anyio
+
+NEVER, PREVIOUSLY, CONNECTED, CLOSED = range(4)
+NO_ACCESS = 7
+ECA_DISCONN = 192
+
+
+def python(program: str, *args: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program, *args],
+        capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """There is no event for what other clients, or the network, have done."""
+    with anyio.fail_after(10):
+        while not condition():
+            await anyio.sleep(0.01)
+
+
+# -- connect ---------------------------------------------------------------------------------------
+
+
+async def test_connect(p: str) -> None:
+    done = await connect(p + "ai")
+    assert type(done) is CANothing
+    assert done
+    assert (done.name, done.ok, done.errorcode) == (p + "ai", True, 1)
+    assert [*get_channel_infos()] == [(p + "ai", True, 0)]
+    many = await connect([p + "ai", p + "longin"])
+    assert [(one.name, bool(one)) for one in many] == [(p + "ai", True), (p + "longin", True)]
+
+
+async def test_connect_without_wait(p: str) -> None:
+    """It has only begun: the channel is there, and connects by itself."""
+    assert await connect(p + "ai", wait=False)
+    assert [info.name for info in get_channel_infos()] == [p + "ai"]
+    await until(lambda: get_channel_infos()[0].connected)
+    assert all(await connect([p + "absent", p + "longin"], wait=False))
+
+
+async def test_connect_to_nothing(p: str) -> None:
+    with pytest.raises(CATimeout, match="connecting"):
+        await connect(p + "absent", timeout=0.1)
+    done = await connect([p + "absent", p + "ai"], timeout=0.5, throw=False)
+    assert [bool(one) for one in done] == [False, True]
+
+
+async def test_name_is_searched_for_once(p: str) -> None:
+    async with anyio.create_task_group() as tg:
+        for _ in range(20):
+            tg.start_soon(connect, p + "ai")
+            tg.start_soon(caget, p + "ai")
+            tg.start_soon(cainfo, [p + "ai", p + "ai"])
+    assert [*get_channel_infos()] == [(p + "ai", True, 0)]
+
+
+# -- cainfo ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "pv,datatype,count",
+    [
+        ("stringin", "string", 1),
+        ("ai.PREC", "short", 1),
+        ("wf:FLOAT", "float", 5),
+        ("bi", "enum", 1),
+        ("wf:CHAR", "char", 100),
+        ("longin", "long", 1),
+        ("ai", "double", 1),
+        ("stringout.DESC$", "char", 41),
+    ],
+)
+async def test_cainfo(ioc: SoftIoc, p: str, pv: str, datatype: str, count: int) -> None:
+    info = await cainfo(p + pv)
+    assert type(info) is CAInfo
+    assert (info.ok, info.name) == (True, p + pv)
+    assert info.state_strings[info.state] == "connected"
+    assert info.host.endswith(f":{ioc.port}")
+    assert (info.read, info.write) == (True, True)
+    assert info.datatype_strings[info.datatype] == datatype
+    assert info.count == count
+    assert str(info).splitlines() == [
+        p + pv,
+        "    State:            connected",
+        f"    Host:             {info.host}",
+        "    Access:           read, write",
+        f"    Native data type: DBF_{datatype.upper()}",
+        f"    Request type:     DBR_{datatype.upper()}",
+        f"    Element count:    {count}",
+    ]
+
+
+async def test_cainfo_without_write_access(p: str) -> None:
+    info = await cainfo(p + "ao:readonly")
+    assert (info.read, info.write) == (True, False)
+    assert "Access:           read, no write" in str(info)
+
+
+async def test_cainfo_of_a_list(p: str) -> None:
+    infos = await cainfo([p + "longin", p + "ai", p + "longin"])
+    assert [info.name for info in infos] == [p + "longin", p + "ai", p + "longin"]
+    mixed: Any = await cainfo([p + "absent", p + "ai"], timeout=0.5, throw=False)
+    assert [type(info) for info in mixed] == [CANothing, CAInfo]
+
+
+async def test_cainfo_without_wait(p: str) -> None:
+    info = await cainfo(p + "absent", wait=False)
+    assert type(info) is CAInfo
+    assert (info.ok, info.state, info.host) == (False, NEVER, "<disconnected>")
+    assert (info.read, info.write, info.count, info.datatype) == (False, False, 0, NO_ACCESS)
+    assert info.datatype_strings[info.datatype] == "no access"
+    assert str(info).splitlines() == [
+        p + "absent",
+        "    State:            never connected",
+        "    Host:             <disconnected>",
+        "    Access:           no read, no write",
+        "    Native data type: <disconnected>",
+        "    Request type:     <disconnected>",
+        "    Element count:    0",
+    ]
+    await connect(p + "ai")
+    assert (await cainfo(p + "ai", wait=False)).ok
+
+
+async def test_cainfo_of_a_server_that_is_lost(
+    own_ioc: Callable[..., SoftIoc], unique: str
+) -> None:
+    pv = unique + "X"
+    with own_ioc(f'record(waveform, "{pv}") {{ field(NELM, "7") }}') as ioc:
+        assert (await cainfo(pv)).count == 7
+        assert [*get_channel_infos()] == [(pv, True, 0)]
+        ioc.kill()
+        await until(lambda: not get_channel_infos()[0].connected)
+        info = await cainfo(pv, wait=False)
+        assert (info.ok, info.state) == (False, PREVIOUSLY)
+        assert (info.read, info.write, info.count, info.datatype) == (False, False, 0, NO_ACCESS)
+        assert "State:            previously connected" in str(info)
+
+
+# -- get_channel_infos -----------------------------------------------------------------------------
+
+
+async def test_channel_infos(p: str) -> None:
+    assert get_channel_infos() == []
+    await caget([p + "ai", p + "longin"])
+    with pytest.raises(CATimeout):
+        await caget(p + "absent", timeout=0)
+    async with camonitor(p + "ai") as first, camonitor(p + "ai") as second:
+        assert await first.__anext__() == await second.__anext__() == 1.5
+        assert [*get_channel_infos()] == [
+            (p + "ai", True, 2), (p + "longin", True, 0), (p + "absent", False, 0),
+        ]  # fmt: skip
+    info = get_channel_infos()[0]
+    assert (info.name, info.connected, info.subscriber_count) == (p + "ai", True, 0)
+
+
+def test_channel_infos_with_no_loop(p: str) -> None:
+    run(caget(p + "ai"))
+    assert get_channel_infos() == []
+
+
+def test_no_loop_no_call(p: str) -> None:
+    coroutine = caget(p + "ai")
+    with pytest.raises(RuntimeError, match="no event loop"):
+        coroutine.send(None)
+
+
+# -- purge_channel_caches --------------------------------------------------------------------------
+
+
+async def test_purge(p: str) -> None:
+    await caget([p + "ai", p + "longin"])
+    purge_channel_caches()
+    assert get_channel_infos() == []
+    purge_channel_caches()
+    assert await caget(p + "ai") == 1.5
+
+
+async def put_wait(pv: str) -> Any:
+    return await caput(pv, 1, wait=True)
+
+
+@pytest.mark.parametrize("function", [caget, put_wait, connect, cainfo], ids=lambda f: f.__name__)
+async def test_purge_while_something_connects(p: str, function: Any) -> None:
+    errors: list[CADisconnected] = []
+
+    async def call() -> None:
+        with pytest.raises(CADisconnected, match="closed by this program") as caught:
+            await function(p + "absent")
+        errors.append(caught.value)
+
+    with anyio.fail_after(4):  # less than its timeout
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(call)
+            await anyio.wait_all_tasks_blocked()
+            purge_channel_caches()
+    assert (errors[0].name, errors[0].errorcode) == (p + "absent", ECA_DISCONN)
+    assert get_channel_infos() == []
+
+
+async def test_purge_while_something_is_under_way(p: str) -> None:
+    """A put whose channel is cleared: the server is told to give it up, nobody is left waiting."""
+    pv = p + "slow.A"
+    results: list[Any] = []
+
+    async def call() -> None:
+        results.extend(await caput([pv, pv], [7, 8], wait=True, throw=False))
+
+    await connect(pv)
+    with anyio.fail_after(4):
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(call)
+            await anyio.wait_all_tasks_blocked()
+            purge_channel_caches()
+    assert [(bool(one), one.errorcode) for one in results] == [(False, ECA_DISCONN)] * 2
+    assert await caput(pv, 9, wait=True)
+    assert await caget(p + "slow:done") == 9
+
+
+def test_purge_with_no_loop(p: str, backend: str) -> None:
+    purge_channel_caches()
+    assert run(caget(p + "ai"), backend=backend) == 1.5
+    purge_channel_caches()
+    assert run(caget(p + "ai"), backend=backend) == 1.5
+
+
+def test_purge_from_another_thread(p: str, backend: str) -> None:
+    """What belongs to a running loop is closed by that loop."""
+
+    async def main() -> None:
+        await connect(p + "ai")
+        thread = threading.Thread(target=purge_channel_caches)
+        thread.start()
+        await until(lambda: get_channel_infos() == [])
+        thread.join()
+        assert await caget(p + "ai") == 1.5
+
+    run(main(), backend=backend)
+
+
+# A task that was woken by the connection, and before it runs another one closes the channel.
+PURGE_BEFORE_RESULT = """
+import sys
+import anyio
+import aioca
+async def main(pv):
+    async def purge():
+        await aioca.connect(pv)
+        aioca.purge_channel_caches()
+    async def info():
+        try:
+            found = await aioca.cainfo(pv)
+        except aioca.CADisconnected as error:
+            print(error.name)
+        else:
+            print(found.name, found)
+    for order in ((purge, info), (info, purge)):
+        async with anyio.create_task_group() as tg:
+            for function in order:
+                tg.start_soon(function)
+aioca.run(main(sys.argv[1]), backend=sys.argv[2])
+"""
+
+
+def test_purge_between_connection_and_cainfo(p: str, backend: str) -> None:
+    """In a process of its own, as libca given a channel that was cleared would end this one."""
+    done = python(PURGE_BEFORE_RESULT, p + "ai", backend)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(p + "ai") >= 2
+
+
+# -- configure -------------------------------------------------------------------------------------
+
+CONFIGURE = """
+import json, os, sys
+import aioca
+aioca.configure(**json.loads(sys.argv[1]))
+print(json.dumps({k: v for k, v in os.environ.items() if k.startswith("EPICS_CA")}))
+"""
+
+
+def configured(settings: str, **environment: str) -> dict[str, str]:
+    import json
+
+    unset = {name: "" for name in os.environ if name.startswith("EPICS_CA")}
+    done = python(CONFIGURE, settings, **unset, **environment)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, str] = json.loads(done.stdout)
+    return {name: value for name, value in found.items() if value}
+
+
+def test_configure() -> None:
+    assert configured(
+        """{"addr_list": ["a", "b:5066"], "auto_addr_list": false, "name_servers": "c d:5068",
+            "server_port": 5072, "repeater_port": 5073, "conn_tmo": 12.5,
+            "max_array_bytes": 100000, "auto_array_bytes": true}"""
+    ) == {
+        "EPICS_CA_ADDR_LIST": "a b:5066",
+        "EPICS_CA_AUTO_ADDR_LIST": "NO",
+        "EPICS_CA_NAME_SERVERS": "c d:5068",
+        "EPICS_CA_SERVER_PORT": "5072",
+        "EPICS_CA_REPEATER_PORT": "5073",
+        "EPICS_CA_CONN_TMO": "12.5",
+        "EPICS_CA_MAX_ARRAY_BYTES": "100000",
+        "EPICS_CA_AUTO_ARRAY_BYTES": "YES",
+    }
+
+
+def test_configure_leaves_what_is_not_given() -> None:
+    assert configured("{}", EPICS_CA_CONN_TMO="7") == {"EPICS_CA_CONN_TMO": "7"}
+    assert configured('{"addr_list": "x"}', EPICS_CA_CONN_TMO="7") == {
+        "EPICS_CA_ADDR_LIST": "x",
+        "EPICS_CA_CONN_TMO": "7",
+    }
+
+
+CONFIGURE_AND_GET = """
+import sys
+import aioca
+pv, port = sys.argv[1:]
+aioca.configure(addr_list=[f"127.0.0.1:{port}"], auto_addr_list=False, name_servers="")
+print(aioca.run(aioca.caget(pv)))
+try:
+    aioca.configure(conn_tmo=5)
+except RuntimeError as error:
+    print(error)
+"""
+
+
+def test_configure_is_for_the_context(ioc: SoftIoc, p: str) -> None:
+    """It takes effect; and once it could not any more, it says so."""
+    done = python(CONFIGURE_AND_GET, p + "ai", str(ioc.port), EPICS_CA_ADDR_LIST="127.0.0.1:9")
+    assert done.returncode == 0, done.stderr
+    value, error = done.stdout.splitlines()
+    assert value == "1.5"
+    assert "before the first use" in error
+
+
+async def test_configure_too_late(p: str) -> None:
+    await connect(p + "ai")
+    before = dict(os.environ)
+    with pytest.raises(RuntimeError, match="before the first use"):
+        configure(conn_tmo=5)
+    with pytest.raises(RuntimeError, match="before the first use"):
+        configure()
+    assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"addr_list": ["a b"]},
+        {"addr_list": [""]},
+        {"addr_list": [5]},
+        {"name_servers": ["a\tb"]},
+        {"auto_addr_list": "No"},  # libca takes it for yes
+        {"auto_addr_list": 0},
+        {"auto_array_bytes": "YES"},
+        {"server_port": 5000},  # libca ignores those up to here
+        {"server_port": 65536},
+        {"server_port": "5064"},
+        {"server_port": True},
+        {"server_port": 5064.5},
+        {"repeater_port": 80},
+        {"conn_tmo": 0},
+        {"conn_tmo": -1},
+        {"conn_tmo": float("nan")},
+        {"conn_tmo": float("inf")},
+        {"max_array_bytes": 0},
+        {"max_array_bytes": 100000.5},
+    ],
+    ids=str,
+)
+def test_configure_refuses(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    from aioca import _client
+
+    monkeypatch.setattr(_client, "_shared", None)  # as it is at the start of a process
+    monkeypatch.setattr(os, "environ", {"UNTOUCHED": "yes"})
+    (name,) = settings
+    with pytest.raises(ValueError, match=name):
+        configure(**{"addr_list": "x", **settings})
+    assert os.environ == {"UNTOUCHED": "yes"}

@@ -1,0 +1,862 @@
+"""Event loops come and go, several at once, and so do processes: what is left of each is nothing.
+
+What may end a process runs in one of its own: `start` and `finish`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from aioca import (
+    _context,
+    _libca,
+    caget,
+    camonitor,
+    caput,
+    get_channel_infos,
+    purge_channel_caches,
+    run,
+)
+from aioca.testing import SoftIoc, loopback_environment
+
+both_backends = pytest.mark.parametrize("backend", ["asyncio", "trio"])
+
+BUSY = 50
+DATABASE = (
+    'record(ao, "PV1") {} record(ao, "PV2") { field(VAL, "5") } record(ao, "PV3") {}\n'
+    'record(calc, "TICK") { field(SCAN, ".1 second") field(INPA, "TICK") field(CALC, "A+1") }\n'
+    + "".join(
+        f'record(calc, "BUSY{i}") {{ field(SCAN, ".1 second") field(INPA, "BUSY{i}")'
+        ' field(CALC, "A+1") }\n'
+        for i in range(BUSY)
+    )
+)
+
+
+@pytest.fixture(scope="module")
+def busy_ioc() -> Iterator[SoftIoc]:
+    """For the processes that are started here; this one does not search at its port."""
+    with SoftIoc(DATABASE) as ioc:
+        yield ioc
+
+
+@pytest.fixture
+def start(busy_ioc: SoftIoc) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start programs that find `busy_ioc`: ``start(text, *arguments)``."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("EPICS_CA")}
+    environment.update(loopback_environment(busy_ioc.port))
+    started: list[subprocess.Popen[str]] = []
+
+    def start(text: str, *arguments: object) -> subprocess.Popen[str]:
+        command = [sys.executable, "-u", "-c", textwrap.dedent(text), *map(str, arguments)]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+            start_new_session=True,  # so that what it forks can be ended with it
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+def interrupt_at(process: subprocess.Popen[str], line: str) -> list[str]:
+    """Wait until it has printed this, and send it what Ctrl-C sends; the lines until then."""
+    assert process.stdout is not None
+    lines: list[str] = []
+    for text in process.stdout:  # ends if the process does
+        lines.append(text.rstrip("\n"))
+        if lines[-1] == line:
+            process.send_signal(signal.SIGINT)
+            return lines
+    raise AssertionError(f"it ended first: {lines}\n{process.stderr and process.stderr.read()}")
+
+
+def finish(process: subprocess.Popen[str], returncode: int | None = 0) -> tuple[str, str]:
+    """What it printed on both streams; it must end by itself, in time, as expected."""
+    try:
+        out, err = process.communicate(timeout=20)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise AssertionError(f"it did not end: {process.communicate()}") from None
+    if returncode is not None:
+        assert process.returncode == returncode, (out, err)
+    return out, err
+
+
+# -- One run after the other -----------------------------------------------------------------------
+
+REPEATED = """
+    import gc, os, resource, sys, threading, time
+    import anyio, asyncio
+    from aioca import caget, camonitor, caput, get_channel_infos, _context, _libca
+
+    how = sys.argv[1]
+
+    async def main():
+        updates = 0
+        def callback(value):
+            nonlocal updates
+            updates += 1
+        async def async_callback(value):
+            await anyio.sleep(10)
+        camonitor([f"BUSY{i}" for i in range(20)], lambda value, index: callback(value))
+        camonitor("TICK", async_callback)
+        async with camonitor("TICK") as stream:
+            await anext(stream)
+        await caput("PV1", await caget("PV2"), wait=True)
+        while updates < 20:
+            await anyio.sleep(0.001)
+
+    def once():
+        if how == "trio.run":
+            import trio
+            trio.run(main)
+        elif how == "asyncio.run":
+            asyncio.run(main())
+        else:
+            anyio.run(main, backend=how)
+        assert get_channel_infos() == [] and not _context.all_contexts(), "channels"
+        assert _libca.token_count() == 0, "tokens"
+
+    def rss():
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * resource.getpagesize() / 1e6
+
+    def measure():
+        gc.collect()
+        return (
+            len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")),
+            threading.active_count(),
+        )
+
+    for _ in range(8):
+        once()
+    time.sleep(0.3)  # the threads of libca end after their circuit
+    before, memory = measure(), rss()
+    for _ in range(30):
+        once()
+    end = time.monotonic() + 5
+    while any(a > b for a, b in zip(measure(), before)) and time.monotonic() < end:
+        time.sleep(0.05)
+    after = measure()
+    assert all(a <= b for a, b in zip(after, before)), (before, after)
+    assert rss() - memory < 8, (memory, rss())
+    print("done")
+"""
+
+
+def test_repeated_runs(start: Callable[..., subprocess.Popen[str]]) -> None:
+    """30 short runs, each with monitors alive at its end, leave no channel, token, thread or file
+    descriptor, and no memory to speak of."""
+    processes = {
+        how: start(REPEATED, how) for how in ("asyncio.run", "trio.run", "asyncio", "trio")
+    }
+    for how, process in processes.items():
+        assert finish(process) == ("done\n", ""), how
+
+
+async def _use_it(pv: str) -> None:
+    await caput(pv, await caget(pv))
+
+
+def test_runs_of_different_backends_in_turn(p: str) -> None:
+    for _ in range(3):
+        for backend in ("asyncio", "trio"):
+            anyio.run(_use_it, p + "m:a", backend=backend)
+            assert get_channel_infos() == []
+
+
+# -- Several at once -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("first_to_end", [0, 1])
+@pytest.mark.parametrize(
+    "backends", [("asyncio", "asyncio"), ("asyncio", "trio"), ("trio", "trio")], ids="+".join
+)
+def test_two_threads(p: str, backends: tuple[str, str], first_to_end: int) -> None:
+    """Each has a channel of its own to the same PV, and does not notice when the other ends."""
+    pv = p + "ticks"
+    updates: tuple[list[float], list[float]] = ([], [])
+    wrong_thread: list[str] = []
+    stop = (threading.Event(), threading.Event())
+    errors: list[BaseException] = []
+
+    async def main(which: int) -> None:
+        thread = threading.current_thread()
+
+        def callback(value: float) -> None:
+            if threading.current_thread() is not thread:
+                wrong_thread.append(threading.current_thread().name)
+            updates[which].append(value)
+
+        camonitor(pv, callback)
+        while not stop[which].is_set():
+            await anyio.sleep(0.005)  # to look again: the event is another thread's
+            await caget(pv)
+
+    def loop(which: int) -> None:
+        try:
+            anyio.run(main, which, backend=backends[which])
+        except BaseException as error:
+            errors.append(error)
+
+    def wait_for(condition: Callable[[], object]) -> None:
+        end = time.monotonic() + 10
+        while not condition():
+            assert time.monotonic() < end
+            assert errors == []
+            time.sleep(0.005)  # to look again
+
+    threads = [threading.Thread(target=loop, args=(which,)) for which in (0, 1)]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_for(lambda: len(updates[0]) > 1 and len(updates[1]) > 1)
+        assert [info.name for info in get_channel_infos()] == [pv, pv]
+        stop[first_to_end].set()
+        threads[first_to_end].join(10)
+        assert [info.name for info in get_channel_infos()] == [pv]
+        ended, going_on = len(updates[first_to_end]), len(updates[1 - first_to_end])
+        wait_for(lambda: len(updates[1 - first_to_end]) > going_on + 1)
+        assert len(updates[first_to_end]) == ended
+    finally:
+        for event in stop:
+            event.set()
+        for thread in threads:
+            thread.join(10)
+    assert errors == []
+    assert wrong_thread == []
+    assert get_channel_infos() == []
+
+
+def test_purge_from_another_thread(p: str, backend: str) -> None:
+    """What belongs to a loop is closed by that loop; it can be used again at once."""
+    seen: list[float] = []
+
+    async def main() -> None:
+        with anyio.fail_after(10):
+            async with camonitor(p + "ticks") as updates:
+                async for value in updates:  # ends when it is closed
+                    seen.append(value)
+                    if len(seen) == 1:
+                        thread.start()
+        assert await caget(p + "m:a") is not None
+
+    thread = threading.Thread(target=purge_channel_caches)
+    anyio.run(main, backend=backend)
+    thread.join()
+    assert seen
+
+
+def test_purge_with_no_loop() -> None:
+    purge_channel_caches()
+    purge_channel_caches()
+
+
+# -- The end of a run ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("end", ["returns", "fails"])
+def test_end_of_run_with_monitors(
+    p: str, backend: str, kind: str, end: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody has closed them: all is gone, no callback comes later, and nobody complains."""
+    seen: list[float] = []
+    over = False
+
+    def callback(value: float) -> None:
+        assert not over
+        seen.append(value)
+
+    async def async_callback(value: float) -> None:
+        callback(value)
+        await anyio.sleep(0.01 if len(seen) == 1 else 100)
+
+    async def main() -> None:
+        camonitor(p + "ticks", callback if kind == "sync" else async_callback, all_updates=True)
+        with anyio.fail_after(10):
+            while len(seen) < 2:
+                await anyio.sleep(0.01)  # to look again
+        if end == "fails":
+            raise ZeroDivisionError
+
+    with caplog.at_level(logging.WARNING):
+        try:
+            anyio.run(main, backend=backend)
+        except ZeroDivisionError:
+            assert end == "fails"
+        else:
+            assert end == "returns"
+        over = True
+        assert _context.all_contexts() == []
+        assert get_channel_infos() == []
+        assert _libca.token_count() == 0
+        count = len(seen)
+        time.sleep(0.25)  # two updates of the PV: nothing must happen, so nothing to await
+    assert len(seen) == count
+    assert [record.getMessage() for record in caplog.records] == []
+
+
+ENDING = """
+    import sys, time
+    import anyio
+    from aioca import camonitor, _libca, get_channel_infos
+    backend, kind = sys.argv[1:]
+    late, calls, over = [], 0, False
+    pvs = [f"BUSY{i}" for i in range(50)]
+
+    def callback(value, index):
+        global calls
+        calls += 1
+        if over:
+            late.append(value)
+
+    async def async_callback(value, index):
+        callback(value, index)
+        await anyio.sleep(0)
+
+    async def other():
+        # A generator that takes a while to end: updates go on coming while the run ends.
+        try:
+            yield
+        finally:
+            try:
+                with anyio.CancelScope(shield=True):
+                    await anyio.sleep(0.25)
+            except RuntimeError:
+                time.sleep(0.25)
+
+    async def main():
+        others = [other() for _ in range(4)]
+        for each in others:
+            await anext(each)
+        keep.extend(others)
+        camonitor(pvs * 10, callback if kind == "sync" else async_callback, all_updates=True)
+        while calls < 1000:
+            await anyio.sleep(0)
+
+    for _ in range(2):
+        keep, over, calls = [], False, 0
+        anyio.run(main, backend=backend)
+        over = True
+        assert get_channel_infos() == [], get_channel_infos()
+        assert _libca.token_count() == 0
+    time.sleep(0.2)
+    assert not late
+    print("done")
+"""
+
+
+@both_backends
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_end_of_run_under_traffic(
+    start: Callable[..., subprocess.Popen[str]], backend: str, kind: str
+) -> None:
+    """5,000 updates in a second go on while the loop ends, and while other generators of the
+    run take their time: no error, nothing on stderr, no callback later."""
+    assert finish(start(ENDING, backend, kind)) == ("done\n", "")
+
+
+def _bare_loop(main: Callable[[], Any]) -> None:
+    """As old programs do it: without shutdown_asyncgens, which would tell us."""
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(main())
+    loop.close()
+
+
+def test_bare_loop_noticed_by_traffic(p: str) -> None:
+    """The next update finds the loop closed, on a thread of libca, and ends the context."""
+    seen: list[float] = []
+
+    async def main() -> None:
+        camonitor(p + "ticks", seen.append)
+        while not seen:
+            await asyncio.sleep(0.01)  # to look again
+
+    _bare_loop(main)
+    assert seen
+    end = time.monotonic() + 5
+    while _context.all_contexts():  # not get_channel_infos(), which looks itself
+        assert time.monotonic() < end, "not noticed"
+        time.sleep(0.01)  # to look again
+    assert _libca.token_count() == 0
+    count = len(seen)
+    time.sleep(0.25)  # two updates of the PV: nothing must happen, so nothing to await
+    assert len(seen) == count
+
+
+@pytest.mark.parametrize("by", ["get_channel_infos", "purge_channel_caches", "the next run"])
+def test_bare_loop_noticed_without_traffic(p: str, by: str) -> None:
+    async def main() -> None:
+        camonitor(p + "m:a", lambda _: None)
+        await caget(p + "m:b")
+
+    _bare_loop(main)
+    if by == "get_channel_infos":
+        assert get_channel_infos() == []
+    elif by == "purge_channel_caches":
+        purge_channel_caches()
+    else:
+        asyncio.run(_use_it(p + "m:b"))
+    assert _context.all_contexts() == []
+    assert _libca.token_count() == 0
+
+
+WAITING = """
+    import asyncio, sys
+    import anyio
+    from aioca import caget, camonitor, get_channel_infos, _context, _libca
+    waits_in = sys.argv[1]
+
+    async def wait():
+        if waits_in == "caget":
+            await caget("absent", timeout=None)
+        elif waits_in == "iteration":
+            async with camonitor("absent") as updates:
+                await anext(updates)
+        else:
+            async with anyio.create_task_group() as group:
+                camonitor("absent", lambda _: None, task_group=group)
+
+    async def main():
+        task = asyncio.ensure_future(wait())
+        task._log_destroy_pending = False
+        await caget("PV1")
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(main())
+    loop.close()
+    assert get_channel_infos() == []
+    assert not _context.all_contexts()
+    assert _libca.token_count() == 0, _libca._owners
+    print("done")
+"""
+
+
+@pytest.mark.parametrize("waits_in", ["caget", "iteration", "task group"])
+def test_bare_loop_closed_with_tasks_waiting(
+    start: Callable[..., subprocess.Popen[str]], waits_in: str
+) -> None:
+    """A task that still waits for us is never going to run again: ending what it waits for must
+    not fail because its loop is closed."""
+    out, err = finish(start(WAITING, waits_in), None)
+    assert out == "done\n", err
+
+
+# -- No loop ---------------------------------------------------------------------------------------
+
+
+def _step(coroutine: Any) -> None:
+    """Run a coroutine without a loop."""
+    try:
+        coroutine.send(None)
+    finally:
+        coroutine.close()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: _step(caget("X")),
+        lambda: _step(caput("X", 1)),
+        lambda: camonitor("X"),
+        lambda: camonitor("X", lambda _: None),
+    ],
+    ids=["caget", "caput", "camonitor", "camonitor callback"],
+)
+def test_no_running_loop(call: Callable[[], None]) -> None:
+    with pytest.raises(RuntimeError, match="no event loop is running in this thread"):
+        call()
+    assert get_channel_infos() == []
+
+
+def test_no_running_loop_in_a_worker_thread(p: str, backend: str) -> None:
+    """The loop of another thread is not this one's."""
+
+    async def main() -> None:
+        with pytest.raises(RuntimeError, match="no event loop is running in this thread"):
+            await anyio.to_thread.run_sync(camonitor, p + "m:a")
+
+    anyio.run(main, backend=backend)
+
+
+# -- Interpreter exit ------------------------------------------------------------------------------
+
+EXIT = """
+    import os, signal, sys, threading, time
+    import anyio
+    from aioca import camonitor
+    backend, where, end = sys.argv[1:]
+    pvs = [f"BUSY{i}" for i in range(50)]
+    busy = threading.Event()
+    count = 0
+
+    def callback(value, index):
+        global count
+        count += 1
+        if count > 1000:
+            busy.set()
+
+    async def main():
+        camonitor(pvs * 10, callback)
+        while not busy.is_set():
+            await anyio.sleep(0.001)
+        if where == "daemon":
+            await anyio.sleep_forever()
+        else:
+            await over()
+
+    async def over():
+        if end == "SIGINT":
+            print("interrupt me")
+            await anyio.sleep_forever()
+        finish()
+
+    def finish():
+        if end == "sys.exit":
+            sys.exit(3)
+        if end == "exception":
+            raise ZeroDivisionError("on purpose")
+
+    if where == "daemon":
+        thread = threading.Thread(
+            target=anyio.run, args=(main,), kwargs={"backend": backend}, daemon=True
+        )
+        thread.start()
+        busy.wait()
+        if end == "SIGINT":
+            print("interrupt me")
+            time.sleep(60)
+        finish()
+    else:
+        anyio.run(main, backend=backend)
+"""
+
+RETURN_CODES = {"normal": 0, "sys.exit": 3, "exception": 1, "SIGINT": -signal.SIGINT}
+
+
+@both_backends
+@pytest.mark.parametrize("where", ["main", "daemon"])
+@pytest.mark.parametrize("end", RETURN_CODES)
+def test_exit_under_traffic(
+    start: Callable[..., subprocess.Popen[str]], backend: str, where: str, end: str
+) -> None:
+    """5,000 updates in a second while the interpreter ends, whatever it ends by, with the loop
+    over or still running in a daemon thread: no abort, and nothing on stderr of our making."""
+    processes = [start(EXIT, backend, where, end) for _ in range(2)]
+    for process in processes:
+        if end == "SIGINT":
+            interrupt_at(process, "interrupt me")
+        began = time.monotonic()
+        _, err = finish(process, RETURN_CODES[end])
+        if end == "SIGINT":
+            assert time.monotonic() - began < 2
+        if end in ("normal", "sys.exit"):
+            assert err == ""
+        else:
+            last = err.rstrip().splitlines()[-1]
+            assert last.startswith("KeyboardInterrupt" if end == "SIGINT" else "ZeroDivisionError")
+            assert err.startswith("Traceback (most recent call last)")
+            for noise in ("Exception ignored", "terminat", "Fatal", "CA.Client", "Event loop"):
+                assert noise not in err
+
+
+def test_exit_in_a_callback(start: Callable[..., subprocess.Popen[str]]) -> None:
+    """sys.exit() in a callback of asyncio ends the program, as in any other callback of its."""
+    program = """
+        import asyncio, sys
+        from aioca import camonitor
+        async def main():
+            camonitor("TICK", lambda value: sys.exit(4))
+            await asyncio.sleep(60)
+        asyncio.run(main())
+    """
+    assert finish(start(program), 4) == ("", "")
+
+
+# -- fork ------------------------------------------------------------------------------------------
+
+FORK = """
+    import os, sys, warnings
+    import anyio
+    from aioca import caget, camonitor, caput, get_channel_infos, _libca
+    backend, when = sys.argv[1:]
+    warnings.simplefilter("ignore", DeprecationWarning)  # 3.12: fork with threads
+    updates = 0
+
+    def callback(value):
+        global updates
+        updates += 1
+
+    async def use():
+        with anyio.fail_after(10):
+            await caput("PV1", 3, wait=True)
+            assert await caget("PV1") == 3
+            async with camonitor("TICK") as stream:
+                await anext(stream)
+                await anext(stream)
+
+    def child():
+        status = 1
+        try:
+            assert get_channel_infos() == []
+            assert _libca.token_count() == 0
+            # Where the fork was made inside a run, that run is the parent's; ours is a thread's.
+            import threading
+            failed = []
+            def thread():
+                try:
+                    anyio.run(use, backend=backend)
+                except BaseException as error:
+                    failed.append(error)
+            t = threading.Thread(target=thread)
+            t.start()
+            t.join()
+            assert not failed, failed
+            assert get_channel_infos() == []
+            status = 0
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            if when == "exits":
+                sys.exit(status)
+            os._exit(status)
+
+    def fork():
+        pid = os.fork()
+        if not pid:
+            child()
+        return pid
+
+    async def main():
+        camonitor("TICK", callback)
+        await use()
+        if when == "inside":
+            pid = fork()
+            before = updates
+            status = await anyio.to_thread.run_sync(lambda: os.waitpid(pid, 0)[1])
+            assert status == 0, status
+            assert updates > before  # the parent went on meanwhile
+        await use()
+
+    anyio.run(main, backend=backend)
+    if when != "inside":
+        assert os.waitpid(fork(), 0)[1] == 0
+    anyio.run(main, backend=backend) if when != "inside" else anyio.run(use, backend=backend)
+    print("done")
+"""
+
+
+@both_backends
+@pytest.mark.parametrize("when", ["inside", "between", "exits"])
+def test_fork(start: Callable[..., subprocess.Popen[str]], backend: str, when: str) -> None:
+    """The child has nothing of the parent's and can start afresh; the parent notices nothing."""
+    out, err = finish(start(FORK, backend, when))
+    assert out == "done\n"
+    # What libCom itself says of every thread that is started in a forked child.
+    err = err.replace("Warning: Undefined Behavior!\n", "")
+    err = err.replace("         Detected use of epicsThread from child process after fork()\n", "")
+    assert err == ""
+
+
+# -- A context that is there already ---------------------------------------------------------------
+
+ADOPTED = """
+    import ctypes, sys
+    import anyio
+    from epicscorelibs.ca import cadef
+    libca = ctypes.CDLL(cadef.libca._name)  # the same library, without the prototypes of cadef
+    libca.ca_current_context.restype = ctypes.c_void_p
+    libca.ca_pend_io.argtypes = [ctypes.c_double]
+    backend, preemptive = sys.argv[1], int(sys.argv[2])
+    assert libca.ca_context_create(preemptive) == 1
+    mine = libca.ca_current_context()
+    assert mine
+
+    def use_mine():
+        assert libca.ca_current_context() == mine
+        chid, value = ctypes.c_void_p(), ctypes.c_double()
+        assert libca.ca_create_channel(b"PV2", None, None, 0, ctypes.byref(chid)) == 1
+        assert libca.ca_pend_io(5.0) == 1
+        assert libca.ca_array_get(6, 1, chid, ctypes.byref(value)) == 1
+        assert libca.ca_pend_io(5.0) == 1
+        assert value.value == 5.0
+        assert libca.ca_clear_channel(chid) == 1
+
+    libca.ca_create_channel.argtypes = [
+        ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_void_p]
+    libca.ca_array_get.argtypes = [
+        ctypes.c_long, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_void_p]
+    libca.ca_clear_channel.argtypes = [ctypes.c_void_p]
+    use_mine()
+    from aioca import caget, camonitor, caput
+
+    async def main():
+        with anyio.fail_after(10):
+            await caput("PV1", 3, wait=True)
+            assert await caget("PV1") == 3
+            async with camonitor("TICK") as updates:
+                await anext(updates)
+                await anext(updates)
+            use_mine()
+            camonitor("TICK", lambda value: None)
+
+    if preemptive:
+        for _ in range(2):
+            anyio.run(main, backend=backend)
+            use_mine()
+        libca.ca_context_destroy()
+        anyio.run(lambda: caget("PV2"), backend=backend)  # a context of our own, then
+        print("done")
+    else:
+        try:
+            anyio.run(main, backend=backend)
+        except RuntimeError as error:
+            print(error)
+        use_mine()
+"""
+
+
+@both_backends
+def test_adopted_context(start: Callable[..., subprocess.Popen[str]], backend: str) -> None:
+    """A context in the thread is shared; it stays current, usable, and its owner's to destroy."""
+    assert finish(start(ADOPTED, backend, 1)) == ("done\n", "")
+
+
+@both_backends
+def test_context_without_preemption(
+    start: Callable[..., subprocess.Popen[str]], backend: str
+) -> None:
+    out, err = finish(start(ADOPTED, backend, 0))
+    assert "without preemptive callbacks" in out
+    assert err == ""
+
+
+# -- run() -----------------------------------------------------------------------------------------
+
+
+def test_run_returns_the_result(p: str, backend: str) -> None:
+    async def main() -> str:
+        return (await caget(p + "m:a")).name
+
+    assert run(main(), backend=backend) == p + "m:a"
+    assert get_channel_infos() == []
+
+
+def test_run_on_asyncio_by_default() -> None:
+    async def main() -> object:
+        return asyncio.get_running_loop()
+
+    assert run(main()) is not None
+
+
+@pytest.mark.parametrize("forever", [False, True])
+def test_run_raises_what_the_coroutine_raised(backend: str, forever: bool) -> None:
+    error = LookupError("mine")
+
+    async def main() -> None:
+        await anyio.lowlevel.checkpoint()
+        raise error
+
+    with pytest.raises(LookupError) as info:
+        run(main(), forever, backend=backend)
+    assert info.value is error
+
+
+def test_run_with_an_unknown_backend() -> None:
+    """An error that says so, and no warning of a coroutine that was never awaited."""
+
+    async def main() -> None:
+        raise AssertionError("it ran")
+
+    with pytest.raises(LookupError, match="curio"):
+        run(main(), backend="curio")
+
+
+RUN = """
+    import sys
+    import anyio
+    from aioca import camonitor, run
+    backend, forever, shape = sys.argv[1], sys.argv[2] == "True", sys.argv[3]
+
+    async def main():
+        camonitor("TICK", lambda value: None)
+        print("running")
+        if shape == "returns":
+            return
+        if shape == "waits":
+            await anyio.sleep_forever()
+        async with anyio.create_task_group() as group:
+            group.start_soon(anyio.sleep_forever)
+
+    run(main(), forever, backend=backend)
+    print("went on")
+"""
+
+
+@both_backends
+@pytest.mark.parametrize("shape", ["returns", "waits", "has tasks"])
+def test_run_forever_ends_with_ctrl_c(
+    start: Callable[..., subprocess.Popen[str]], backend: str, shape: str
+) -> None:
+    """Cleanly: without a traceback, and the program goes on behind run()."""
+    process = start(RUN, backend, True, shape)
+    interrupt_at(process, "running")
+    assert finish(process) == ("went on\n", "")
+
+
+@both_backends
+def test_run_raises_keyboard_interrupt_unless_forever(
+    start: Callable[..., subprocess.Popen[str]], backend: str
+) -> None:
+    process = start(RUN, backend, False, "waits")
+    interrupt_at(process, "running")
+    out, err = finish(process, -signal.SIGINT)
+    assert out == ""
+    assert err.rstrip().splitlines()[-1] == "KeyboardInterrupt"
+
+
+SEED = """
+    from aioca import caget, caput, camonitor, run
+    async def do_stuff():
+        await caput('PV1', 1234)
+        print(await caget('PV2'))
+        def callback(value):
+            print('callback', value)
+        camonitor('PV3', callback)
+    run(do_stuff(), forever=True{})
+"""
+
+
+@pytest.mark.parametrize("backend", ["", ", backend='trio'"], ids=["asyncio", "trio"])
+def test_seed_program(
+    start: Callable[..., subprocess.Popen[str]], busy_ioc: SoftIoc, backend: str
+) -> None:
+    """The first program of the documentation, as it stands."""
+    busy_ioc.command("dbpf PV1 0")
+    process = start(SEED.format(backend))
+    lines = interrupt_at(process, "callback 0.0")
+    assert lines == ["5.0", "callback 0.0"]
+    assert finish(process) == ("", "")
+    assert "1234" in busy_ioc.command("dbgf PV1")

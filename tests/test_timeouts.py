@@ -1,0 +1,212 @@
+"""Deadlines: every form of a timeout, and that no call outlasts its own, whatever a server does."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import numpy as np
+import pytest
+
+from aioca import (
+    CANothing,
+    CATimeout,
+    caget,
+    cainfo,
+    caput,
+    connect,
+    get_channel_infos,
+    wait_for_value,
+)
+from aioca.testing import SoftIoc
+
+pytestmark = pytest.mark.anyio
+
+SHORT = 0.2
+LONG = 5.0  # an outer limit of a test: what is to end at SHORT and has not by then never would
+
+
+async def put(pv: Any, **options: Any) -> Any:
+    return await caput(pv, 1, **options)
+
+
+async def put_wait(pv: Any, **options: Any) -> Any:
+    return await caput(pv, 1, wait=True, **options)
+
+
+async def wait_for(pv: Any, **options: Any) -> Any:
+    return await wait_for_value(pv, lambda _: False, **options)
+
+
+FUNCTIONS = [caget, put, put_wait, connect, cainfo]
+every_function = pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
+every_function_and_wait = pytest.mark.parametrize(
+    "function", [*FUNCTIONS, wait_for], ids=lambda f: f.__name__
+)
+
+
+# -- Forms -----------------------------------------------------------------------------------------
+
+
+@every_function_and_wait
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda seconds: seconds,
+        np.float32,
+        lambda seconds: (time.time() + seconds,),
+    ],
+    ids=["seconds", "numpy", "deadline"],
+)
+async def test_expires(p: str, function: Any, form: Callable[[float], Any]) -> None:
+    began = time.monotonic()
+    with anyio.fail_after(LONG), pytest.raises(TimeoutError):
+        await function(p + "absent", timeout=form(SHORT))
+    # 20 ms of grace for time.time() and time.monotonic() not being the same clock
+    assert time.monotonic() - began > SHORT - 0.02
+
+
+@every_function_and_wait
+@pytest.mark.parametrize("timeout", [0, 0.0, -1, -math.inf, (0,), (1.5,)], ids=str)
+async def test_expires_at_once(p: str, function: Any, timeout: Any) -> None:
+    with anyio.fail_after(LONG), pytest.raises(TimeoutError):
+        await function(p + "absent", timeout=timeout)
+
+
+@every_function
+@pytest.mark.parametrize(
+    "timeout", [None, math.inf, 30, 1e10, (1e11,), (math.inf,), np.int64(30)], ids=str
+)
+async def test_does_not_expire(p: str, function: Any, timeout: Any) -> None:
+    result = await function(p + "ao:free", timeout=timeout)
+    assert result.ok
+
+
+@every_function
+async def test_none_waits_for_ever(p: str, function: Any) -> None:
+    with anyio.move_on_after(SHORT) as scope:
+        await function(p + "absent", timeout=None)
+    assert scope.cancelled_caught
+
+
+@every_function_and_wait
+async def test_form_that_is_none(p: str, function: Any) -> None:
+    for wrong in ("soon", [5], (), (1, 2), (None,), ("soon",), object(), 1j, {}):
+        with pytest.raises(TypeError, match="timeout"):
+            await function(p + "ai", timeout=wrong)
+    for nan in (math.nan, (math.nan,), np.float64("nan")):
+        with pytest.raises(ValueError, match="NaN"):
+            await function(p + "ai", timeout=nan)
+    assert get_channel_infos() == []
+
+
+# -- Zero: only if no waiting is needed ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("timeout", [0, -1, (0,)])
+async def test_zero_on_a_connected_pv(p: str, timeout: Any) -> None:
+    pv = p + "ao:free"
+    await connect(pv)
+    assert await connect(pv, timeout=timeout)
+    assert (await cainfo(pv, timeout=timeout)).ok
+    number = float(+await caget(pv)) + 1
+    assert await caput(pv, number, timeout=timeout)
+    assert +await caget(pv) == number
+
+
+async def test_zero_for_a_list(p: str) -> None:
+    pvs = [p + "ao:a", p + "absent", p + "ao:b"]
+    await connect([pvs[0], pvs[2]])
+    done = await caput(pvs, 3, timeout=0, throw=False)
+    assert [bool(one) for one in done] == [True, False, True]
+    assert [+value for value in await caget([pvs[0], pvs[2]])] == [3, 3]
+    await caput([pvs[0], pvs[2]], 0, wait=True)
+
+
+async def test_zero_begins_to_connect(p: str) -> None:
+    """It fails at once, but the channel stays, and connects in the background."""
+    with pytest.raises(CATimeout):
+        await connect(p + "ai", timeout=0)
+    assert [info.name for info in get_channel_infos()] == [p + "ai"]
+    await connect(p + "ai")
+
+
+# -- Lists -----------------------------------------------------------------------------------------
+
+
+@every_function
+async def test_one_deadline_for_a_list(p: str, function: Any) -> None:
+    """Not one for each PV of it."""
+    pvs = [f"{p}absent{i}" for i in range(100)]
+    with anyio.fail_after(LONG), pytest.raises(CATimeout) as caught:
+        await function(pvs, timeout=SHORT)
+    assert [failure.name for failure in caught.value.failures] == pvs
+
+
+@every_function
+async def test_list_without_throw(p: str, function: Any) -> None:
+    results = await function([p + "absent", p + "ao:free"], timeout=SHORT * 2, throw=False)
+    assert type(results[0]) is CANothing
+    assert results[1].ok
+
+
+# -- A server that does not answer -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("function", [caget, put_wait], ids=lambda f: f.__name__)
+async def test_paused_server(own_ioc: Callable[..., SoftIoc], unique: str, function: Any) -> None:
+    pv, absent = unique + "X", unique + "absent"
+    with own_ioc(f'record(ao, "{pv}") {{}}') as ioc:
+        await connect(pv)
+        ioc.pause()
+        try:
+            with anyio.fail_after(LONG), pytest.raises(CATimeout) as caught:
+                await function([pv, absent], timeout=SHORT)
+            connected, unconnected = map(str, caught.value.failures)
+            # For each PV, what was being waited for
+            assert connected.startswith(f"{pv}: ")
+            assert "not replied" in connected or "has not ended" in connected
+            assert "connecting" not in connected
+            assert unconnected.startswith(f"{absent}: ")
+            assert "connecting" in unconnected
+            if function is put_wait:
+                assert "outcome is unknown" in connected
+            # The connection is there: this needs no waiting
+            assert await caput(pv, 2, timeout=0)
+        finally:
+            ioc.resume()
+        assert await function(pv)
+        assert await caput(pv, 3, wait=True)
+        assert +await caget(pv) == 3
+
+
+async def test_paused_before_it_is_searched_for(
+    own_ioc: Callable[..., SoftIoc], unique: str
+) -> None:
+    with own_ioc(f'record(ao, "{unique}X") {{}}') as ioc:
+        ioc.pause()
+        with anyio.fail_after(LONG), pytest.raises(CATimeout, match="connecting"):
+            await caget(unique + "X", timeout=SHORT)
+        ioc.resume()
+        assert +await caget(unique + "X", timeout=15) == 0
+
+
+async def test_put_that_takes_longer(p: str) -> None:
+    """It is not cancelled by that, and the PV can be used meanwhile."""
+    pv = p + "slow.A"
+    await connect([pv, p + "slow:done"])
+    number = float(+await caget(p + "slow:done")) + 1
+    with anyio.fail_after(LONG), pytest.raises(CATimeout, match=r"slow.A.*outcome is unknown"):
+        await caput(pv, number, wait=True, timeout=SHORT)
+    assert +await caget(pv) == number
+    assert await caput(pv, number, wait=True)  # after which both have ended
+    assert +await caget(p + "slow:done") == number
+
+
+async def test_outer_cancellation_comes_first(p: str) -> None:
+    with anyio.move_on_after(SHORT) as scope:
+        await caget(p + "absent", timeout=LONG)
+    assert scope.cancelled_caught
