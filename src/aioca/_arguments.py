@@ -42,6 +42,8 @@ def deadline_of(timeout: Timeout, portal: Portal) -> float:
     if timeout is None:
         return math.inf
     try:
+        if isinstance(timeout, (str, bytes)):
+            raise TypeError("float() would take it")
         if isinstance(timeout, tuple):
             (instant,) = timeout
             seconds = float(instant) - time.time()

@@ -124,7 +124,7 @@ def camonitor(
             lifetime = GroupLifetime(context.portal, subscriptions)
             for subscription in subscriptions:
                 subscription._lifetime = lifetime
-            context.portal.spawn_in(task_group, lifetime.live)
+            context.portal.spawn_in(task_group, lifetime.live, subscriptions.close)
         for subscription in subscriptions:
             subscription._feed.start()
     return subscriptions[0] if single else subscriptions
@@ -193,6 +193,8 @@ async def wait_for_value(
             if _matches(value, match):
                 return value  # type: ignore[no-any-return]
             seen = value
+            if context.portal.now() >= deadline:  # in a flood there is always a next one
+                break
         closed = monitor.state == Subscription.CLOSED
         connected = monitor.state == Subscription.OPEN
     if closed:

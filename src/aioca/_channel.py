@@ -10,6 +10,7 @@ thing to come could be a value of the wrong type. The loop then subscribes anew.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
@@ -17,6 +18,10 @@ from typing import Protocol
 from . import _libca
 from ._client import ClientContext
 from ._dbr import DbrReader, make_reader
+
+# Seconds in which a channel can be searched for and be on its way to being connected. Older ones,
+# of servers that are not there, are left alone: they may be many.
+_YOUNG = 5.0
 
 Post = Callable[[Callable[[], object]], None]
 
@@ -63,8 +68,8 @@ class Channel:
     """
 
     __slots__ = (
-        "_changes", "_context", "_log", "_post", "_readers", "_seen", "_token", "chid",
-        "connected", "ever_connected", "listeners", "monitors", "name", "native_count",
+        "_changes", "_context", "_log", "_post", "_readers", "_searching_since", "_seen", "_token",
+        "chid", "connected", "ever_connected", "listeners", "monitors", "name", "native_count",
         "native_type", "put_owner", "spares",
     )  # fmt: skip
 
@@ -87,14 +92,12 @@ class Channel:
         self._context = context
         self._post = post
         self._log = log
-        self._readers: dict[tuple[int | None, int], DbrReader] = {}
+        self._readers: dict[tuple[int | None, int, bool], DbrReader] = {}
         self._seen: tuple[int, int] | None = None  # native type and count, on libca's threads
         self._changes: deque[tuple[bool, int, int]] = deque()
         self._token = _libca.register(self)
-        status, self.chid = context.create_channel(name.encode("utf-8"), self._token)
-        if status != _libca.ECA_NORMAL:
-            _libca.unregister(self._token)
-            raise RuntimeError(f"{name}: {_libca.message(status)}")
+        self.chid = 0
+        self._search()
 
     # -- On a thread of libca ----------------------------------------------------------------------
 
@@ -132,13 +135,14 @@ class Channel:
             for listener in tuple(self.listeners):
                 listener.channel_down(self)
 
-    def reader(self, code: int | None, format: int) -> DbrReader:
+    def reader(self, code: int | None, format: int, monitor: bool = False) -> DbrReader:
         """How to ask for this datatype and format, and to understand the answer."""
-        key = code, format
+        key = code, format, monitor
         reader = self._readers.get(key)
         if reader is None:
-            reader = make_reader(self.name, self.native_type, self.native_count, code, format)
-            self._readers[key] = reader
+            reader = self._readers[key] = make_reader(
+                self.name, self.native_type, self.native_count, code, format, monitor=monitor
+            )
         return reader
 
     def request_count(self, count: int) -> int:
@@ -146,6 +150,32 @@ class Channel:
         if self.native_count == 1:
             return 1  # a scalar is one element, even of an array that is empty just now
         return self.native_count if count < 0 else min(count, self.native_count)
+
+    def _search(self) -> None:
+        self._searching_since = time.monotonic()
+        status, self.chid = self._context.create_channel(self.name.encode("utf-8"), self._token)
+        if status != _libca.ECA_NORMAL:
+            self.chid = 0
+            _libca.unregister(self._token)
+            raise RuntimeError(f"{self.name}: {_libca.message(status)}")
+
+    def circuit_lost(self) -> None:
+        """Some circuit was lost, perhaps under this channel before it was connected.
+
+        That happens to a channel that is found on a server just when the circuit there is being
+        closed, because the last of the channels of an earlier loop was. libca then searches for it
+        again only after ten seconds; a new channel is searched for at once.
+        """
+        if (
+            self.chid
+            and not self.ever_connected
+            and not self._changes
+            and time.monotonic() - self._searching_since < _YOUNG
+        ):
+            _libca.clear_channel(self.chid)
+            self._changes.clear()  # it may have connected until then
+            self._seen = None
+            self._search()
 
     @property
     def state(self) -> int:

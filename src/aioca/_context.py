@@ -106,9 +106,15 @@ class Context:
 
     def exception(self, status: int, op: int, context: str) -> None:
         self.portal.post(lambda: self.log("", status, op, context))
+        if status == _libca.ECA_DISCONN:
+            self.portal.post(self._circuit_lost)
 
     def printed(self, text: str) -> None:
         self.portal.post(lambda: logger.info("Channel Access: %s", text))
+
+    def _circuit_lost(self) -> None:
+        for channel in tuple(self._channels.values()):
+            channel.circuit_lost()
 
     def log(self, name: str, status: int, op: int, context: str) -> None:
         """On the loop: one record for a failure that no call reports."""
@@ -126,7 +132,10 @@ class Context:
     def close_all(self) -> None:
         """Close every operation, subscription and channel; the context can be used again."""
         for user in (*self.operations, *self.subscriptions):
-            user.context_closed()
+            try:
+                user.context_closed()
+            except Exception:  # the others are to be closed all the same
+                logger.exception("closing a channel of aioca failed; please report this")
         channels = tuple(self._channels.values())
         self._channels.clear()
         for channel in channels:

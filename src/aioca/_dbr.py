@@ -61,6 +61,7 @@ AS_BYTES = 1002
 
 MAX_STRING_SIZE = 40
 _EPICS_EPOCH = 631152000  # 1990-01-01 in seconds of the Unix epoch
+_STS_BASE = 7  # value with alarm, and no more
 _FORMAT_BASE = {FORMAT_RAW: 0, FORMAT_TIME: 14, FORMAT_CTRL: 28}
 DTYPES = (
     np.dtype("S40"), np.dtype("i2"), np.dtype("f4"), np.dtype("u2"), np.dtype("u1"),
@@ -130,9 +131,20 @@ class DbrReader(Reader):
 
 
 def make_reader(
-    name: str, native_type: int, native_count: int, code: int | None, format: int
+    name: str,
+    native_type: int,
+    native_count: int,
+    code: int | None,
+    format: int,
+    *,
+    monitor: bool = False,
 ) -> DbrReader:
-    """The reader for a request; ``code`` as `datatype_code` gives it."""
+    """The reader for a request; ``code`` as `datatype_code` gives it.
+
+    libca drops an update that has no bytes at all (it takes it for the end of a subscription). So
+    a monitor never asks for a plain array, which may be empty, but for one with the alarm before
+    it; the values are none the wiser.
+    """
     shown = presentation(name, code, native_type, native_count)
     if shown in (DBR_CHAR_STR, DBR_CHAR_UNICODE, DBR_CHAR_BYTES):
         base = DBR_CHAR
@@ -145,10 +157,12 @@ def make_reader(
     elif base == DBR_STRING and format == FORMAT_CTRL:
         # DBR_CTRL_STRING is only status and severity; TIME is the richest form of a string.
         dbr = base + _FORMAT_BASE[FORMAT_TIME]
+    elif format == FORMAT_RAW and monitor and native_count != 1:
+        dbr = base + _STS_BASE
     else:
         dbr = base + _FORMAT_BASE[format]
     constants = {"name": name, "ok": True, "datatype": base, "element_count": native_count}
-    reader = DbrReader(constants, _fields(dbr, base))
+    reader = DbrReader(constants, _fields(dbr, base, format))
     reader.dbr = dbr
     offset = VALUE_OFFSET[dbr]
     if base == DBR_CHAR and shown != DBR_CHAR:
@@ -323,10 +337,10 @@ def _ctrl_fields(base: int) -> dict[str, Callable[[Any], Any]]:
 _CTRL_FIELDS = {base: _ctrl_fields(base) for base in range(DBR_SHORT, DBR_DOUBLE + 1)}
 
 
-def _fields(dbr: int, base: int) -> dict[str, Callable[[Any], Any]]:
+def _fields(dbr: int, base: int, format: int) -> dict[str, Callable[[Any], Any]]:
     if dbr == DBR_STSACK_STRING:
         return _STSACK_FIELDS
-    if dbr in (DBR_CLASS_NAME, base):
+    if dbr == DBR_CLASS_NAME or format == FORMAT_RAW:
         return {}
     if dbr == base + _FORMAT_BASE[FORMAT_TIME]:
         return _TIME_FIELDS

@@ -54,12 +54,14 @@ def demo(backend: str, seconds: float) -> None:
     os.environ.update(loopback_environment(port))
     print(f"Starting a soft IOC on 127.0.0.1:{port}, its records under {prefix} ...")
     with SoftIoc(DATABASE, {"P": prefix}, port=port) as ioc:
-        run(_tour(prefix, backend, seconds), backend=backend)
-        print("\nStopping the soft IOC.")
-        # libca closes the circuit in its own time; if the server went first, it would say so.
-        give_up = time.monotonic() + 1.0
-        while ioc.client_count() and time.monotonic() < give_up:
-            time.sleep(0.01)
+        try:
+            run(_tour(prefix, backend, seconds), backend=backend)
+            print("\nStopping the soft IOC.")
+        finally:
+            # libca closes the circuit in its own time; if the server went first, it would say so.
+            give_up = time.monotonic() + 1.0
+            while ioc.client_count() and time.monotonic() < give_up:
+                time.sleep(0.01)
 
 
 async def _tour(prefix: str, backend: str, seconds: float) -> None:

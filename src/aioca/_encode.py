@@ -1,8 +1,9 @@
 """From a Python value to the bytes of a put.
 
 Everything that is wrong with a value and can be known here raises `CAValueError`, which names
-the PV, before anything is sent. A value is never bent to fit: what the type cannot hold is an
-error, and an integer that a double cannot hold goes as a string, which the server converts.
+the PV, before anything is sent. A value is not bent to fit: what the type cannot hold is an error,
+and integers that a double cannot hold go as strings, which the server converts. Only the fraction
+of a number for an integer field is cut off, as servers do it.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def encode(name: str, value: Any, code: int | None, native_type: int, native_cou
     if value is None:
         raise invalid(name, ECA_BADTYPE, "None cannot be written")
     if dbr == DBR_CHAR_STR:
-        encoded = _long_string(name, value)
+        encoded = _long_string(name, value, native_count)
     elif dbr == DBR_STRING:
         encoded = _strings(name, value)
     elif dbr in (DBR_PUT_ACKT, DBR_PUT_ACKS):
@@ -85,22 +86,36 @@ def _is_text(value: Any) -> bool:
 
 def _numbers(name: str, value: Any, dbr: int) -> Encoded:
     if isinstance(value, int):
-        if dbr == DBR_DOUBLE:
-            if -_EXACT <= value <= _EXACT or int(float(value)) == value:
-                return dbr, 1, _pack_double(value)
-            return _strings(name, str(int(value)))
         pack = _pack_integer.get(dbr)
         if pack is not None:
             low, high = _bounds(dbr)
             return dbr, 1, pack(_integer(name, value, low, high))
+        if dbr == DBR_DOUBLE and -_EXACT <= value <= _EXACT:
+            return dbr, 1, _pack_double(value)
     try:
+        array = np.asarray(value)
+        if array.dtype.kind == "O" and any(cell is None for cell in array.flat):
+            raise TypeError("None is not a number")
+        if dbr == DBR_DOUBLE and not _exact_as_double(array):
+            return _strings(name, array)
         with np.errstate(all="raise", under="ignore"):
-            array = _converted(np.asarray(value), DTYPES[dbr])
+            array = _converted(array, DTYPES[dbr])
     except (TypeError, ValueError, OverflowError, FloatingPointError) as error:
+        if isinstance(error, CAValueError):
+            raise
         raise invalid(
             name, ECA_BADTYPE, f"{_shown(value)} cannot be written as {DTYPES[dbr]}: {error}"
         ) from error
     return dbr, _length(name, array), array
+
+
+def _exact_as_double(array: Any) -> bool:
+    """Whether a double holds each of these; what is too large for any 64 bits may overflow it."""
+    if array.dtype.kind in "iu" and array.dtype.itemsize == 8 and array.size:
+        return bool(int(array.min()) >= -_EXACT and int(array.max()) <= _EXACT)
+    if array.dtype.kind == "O":
+        return not any(isinstance(n, int) and abs(n) > _EXACT for n in array.flat)
+    return True
 
 
 def _converted(array: Any, dtype: np.dtype[Any]) -> Any:
@@ -134,7 +149,7 @@ def _integer(name: str, value: Any, low: int, high: int) -> int:
     except (TypeError, ValueError, OverflowError) as error:
         raise invalid(name, ECA_BADTYPE, f"{_shown(value)} is not an integer") from error
     if not low <= number <= high:
-        raise invalid(name, ECA_BADTYPE, f"{number} is outside {low} to {high}")
+        raise invalid(name, ECA_BADTYPE, f"{_shown(value)} is outside {low} to {high}")
     return number & 0xFF if (low, high) == (-128, 255) else number
 
 
@@ -155,11 +170,14 @@ def _bytes(name: str, value: Any) -> bytes:
     return str(value).encode("utf-8")
 
 
-def _long_string(name: str, value: Any) -> Encoded:
+def _long_string(name: str, value: Any, native_count: int) -> Encoded:
     if isinstance(value, np.ndarray) or _is_sequence(value):
         return _numbers(name, value, DBR_CHAR)
     # No bytes at all is not an empty string but, to some records, no write.
     data = _bytes(name, value) or b"\0"
+    if len(data) < native_count and is_long_string_name(name):
+        # The field keeps what lies behind; in an array of its own, the length is what is sent.
+        data += b"\0"
     return DBR_CHAR, len(data), data
 
 
@@ -179,6 +197,8 @@ def _string_cell(name: str, value: Any) -> bytes:
     if value is None or _is_sequence(value):
         raise invalid(name, ECA_BADTYPE, f"{_shown(value)} is not a string")
     data = _bytes(name, value).rstrip(b"\0")
+    if b"\0" in data:
+        raise invalid(name, ECA_BADSTR, f"{_shown(value)}: a string ends at its first NUL")
     if len(data) >= MAX_STRING_SIZE:
         raise invalid(
             name, ECA_BADSTR,
@@ -195,7 +215,10 @@ def _is_sequence(value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python will print
+        text = f"<{type(value).__name__}>"
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -51,10 +51,12 @@ def configure(
         "EPICS_CA_ADDR_LIST": _hosts("addr_list", addr_list),
         "EPICS_CA_AUTO_ADDR_LIST": _yes_no("auto_addr_list", auto_addr_list),
         "EPICS_CA_NAME_SERVERS": _hosts("name_servers", name_servers),
-        "EPICS_CA_SERVER_PORT": _number("server_port", server_port, 5001, 65535),
-        "EPICS_CA_REPEATER_PORT": _number("repeater_port", repeater_port, 5001, 65535),
-        "EPICS_CA_CONN_TMO": _number("conn_tmo", conn_tmo, 0.1, 1e6),
-        "EPICS_CA_MAX_ARRAY_BYTES": _number("max_array_bytes", max_array_bytes, 16384, 2**31 - 1),
+        "EPICS_CA_SERVER_PORT": _number("server_port", server_port, int, 5001, 65535),
+        "EPICS_CA_REPEATER_PORT": _number("repeater_port", repeater_port, int, 5001, 65535),
+        "EPICS_CA_CONN_TMO": _number("conn_tmo", conn_tmo, (int, float), 0.1, 1e6),
+        "EPICS_CA_MAX_ARRAY_BYTES": _number(
+            "max_array_bytes", max_array_bytes, int, 16384, 2**31 - 1
+        ),
         "EPICS_CA_AUTO_ARRAY_BYTES": _yes_no("auto_array_bytes", auto_array_bytes),
     }
     os.environ.update({name: text for name, text in settings.items() if text is not None})
@@ -79,11 +81,18 @@ def _yes_no(name: str, value: bool | None) -> str | None:
     return "YES" if value else "NO"
 
 
-def _number(name: str, value: float | None, low: float, high: float) -> str | None:
+def _number(
+    name: str,
+    value: float | None,
+    kinds: type | tuple[type, ...],
+    low: float,
+    high: float,
+) -> str | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise ValueError(f"{name} must be a number from {low:g} to {high:g}, not {value!r}")
+    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
+        what = "an int" if kinds is int else "a number"
+        raise ValueError(f"{name} must be {what} from {low:g} to {high:g}, not {value!r}")
     return f"{value}"
 
 

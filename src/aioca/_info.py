@@ -31,10 +31,11 @@ class CAInfo:
         self.ok = channel.connected
         self.name = channel.name
         self.state = channel.state
-        self.host = _libca.host_name(channel.chid)
+        chid = channel.chid  # 0 if it was closed meanwhile, which libca must not be asked about
+        self.host = _libca.host_name(chid) if chid else "<disconnected>"
         # Asked of libca now: after a server was unresponsive no callback tells their change.
-        self.read = bool(_libca.read_access(channel.chid))
-        self.write = bool(_libca.write_access(channel.chid))
+        self.read = bool(chid and _libca.read_access(chid))
+        self.write = bool(chid and _libca.write_access(chid))
         self.count = channel.native_count if channel.connected else 0
         self.datatype = channel.native_type if channel.connected else _NO_ACCESS
 

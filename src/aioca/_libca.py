@@ -306,7 +306,7 @@ def _on_connection(args: _ConnectionArgs) -> None:
         owner.connection_changed(False, -1, 0)
 
 
-# Who hears of what belongs to no channel: the first that is there.
+# Who hears of what belongs to no channel.
 _listeners: dict[int, Listener] = {}
 
 
@@ -318,27 +318,19 @@ def remove_listener(token: int) -> None:
     _listeners.pop(token, None)
 
 
-def _listener() -> Listener | None:
-    return next(iter(_listeners.copy().values()), None)
-
-
 def _on_exception(args: _ExceptionArgs) -> None:
     """Runs on a libca thread: a failure that no callback of ours hears of."""
-    owner: Owner | Listener | None = None
-    if args.chid:
-        owner = _owners.get(_puser(args.chid) >> _INDEX_BITS)
-    if owner is None:
-        owner = _listener()
-    if owner is not None:
-        owner.exception(args.stat, args.op, (args.ctx or b"").decode("utf-8", "replace"))
+    owner = _owners.get(_puser(args.chid) >> _INDEX_BITS) if args.chid else None
+    concerned = list(_listeners.copy().values()) if owner is None else [owner]
+    for listener in concerned:
+        listener.exception(args.stat, args.op, (args.ctx or b"").decode("utf-8", "replace"))
 
 
 def _on_printf(format: bytes, arguments: int) -> int:
     """Runs on a libca thread, or on ours within a call: text that was meant for stderr."""
     buffer = ctypes.create_string_buffer(1024)
     length = _vsnprintf(buffer, len(buffer), format, arguments)
-    listener = _listener()
-    if listener is not None:
+    for listener in list(_listeners.copy().values())[:1]:
         listener.printed(buffer.value.decode("utf-8", "replace").strip())
     return int(length)
 

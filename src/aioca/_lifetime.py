@@ -111,6 +111,8 @@ class GroupLifetime(_OwnedLifetime):
         super().__init__(subscriptions)
         self._open = len(subscriptions)
         self._done = portal.waiter()
+        if not subscriptions:
+            self._done.wake()
 
     def closed(self) -> None:
         self._open -= 1
@@ -126,8 +128,8 @@ class GroupLifetime(_OwnedLifetime):
         finally:
             self._tasks = None
             self._close_all()
-        if self.error is not None:
-            raise self.error
+            if self.error is not None:  # also when the group was cancelled meanwhile
+                raise self.error
 
 
 class BlockLifetime(_OwnedLifetime):
@@ -148,15 +150,20 @@ class BlockLifetime(_OwnedLifetime):
         assert tasks is not None
         self._close_all()
         swallowed = False
-        if error is not None and isinstance(error, anyio.get_cancelled_exc_class()):
-            swallowed = bool(await tasks.__aexit__(kind, error, traceback))
-        else:
-            # The group would wrap an error of the body in an exception group; it is the
-            # user's, and goes out as it is. Shielded: only our own tasks are waited for, and
-            # they are cancelled.
-            tasks.cancel_scope.cancel()
-            tasks.cancel_scope.shield = True
-            await tasks.__aexit__(None, None, None)
-        if self.error is not None:
-            raise self.error
+        try:
+            if isinstance(error, anyio.get_cancelled_exc_class()):
+                swallowed = bool(await tasks.__aexit__(kind, error, traceback))
+            else:
+                # The group would wrap an error of the body in an exception group; it is the
+                # user's, and goes out as it is. Shielded: only our own tasks are waited for,
+                # and they are cancelled.
+                tasks.cancel_scope.cancel()
+                tasks.cancel_scope.shield = True
+                await tasks.__aexit__(None, None, None)
+        finally:
+            if self.error is not None:
+                if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                    logger.error("the callback of a monitor raised, too", exc_info=self.error)
+                else:  # also when the block was cancelled from outside meanwhile
+                    raise self.error
         return swallowed

@@ -203,7 +203,7 @@ class Feed:
     def _subscribe(self) -> None:
         channel, options = self._channel, self._options
         assert channel is not None
-        reader = channel.reader(options.code, options.format)
+        reader = channel.reader(options.code, options.format, monitor=True)
         self._reader, self._decode, self._dbr = reader, reader.decode, reader.dbr
         self._cut = False
         self._token = _libca.register(self)
@@ -227,7 +227,7 @@ class Feed:
         if not self._evid:
             self._subscribe()
         elif self._cut or self._reader is not channel.reader(
-            self._options.code, self._options.format
+            self._options.code, self._options.format, monitor=True
         ):
             _libca.unregister(self._token)
             _libca.clear_subscription(self._evid)
@@ -274,18 +274,22 @@ class Feed:
     def arrive(self, index: int, dbr: int, raw: _libca.Raw) -> None:
         if dbr != self._dbr and type(raw) is not int:
             raw = _libca.ECA_BADTYPE
-        pending = self.pending
-        grown = True
-        if self._limit:
-            while len(pending) >= self._limit:
-                try:
-                    oldest = pending.popleft()
-                except IndexError:  # the loop has taken it
-                    break
-                grown = False
-                if type(oldest) is not CANothing:
-                    self._dropped += 1
+        pending, limit = self.pending, self._limit
+        # Append first: were the oldest dropped first, the loop could find nothing in between,
+        # and the place of the new one in ``order`` would be gone.
         pending.append(raw)
+        grown = True
+        while limit and len(pending) > limit:
+            try:
+                oldest = pending.popleft()
+            except IndexError:  # the loop has taken all of them
+                break
+            if oldest is raw:  # the loop has just made room
+                pending.append(raw)
+                break
+            grown = False
+            if type(oldest) is not CANothing:
+                self._dropped += 1
         sink = self._sink
         if grown and sink.order is not None:
             sink.order.append(self)

@@ -63,7 +63,7 @@ class Portal(ABC):
     def __init__(self) -> None:
         self._jobs: deque[Callable[[], object]] = deque()
         self._awake = False  # a drain is certain to come
-        self._on_end: Callable[[], None] | None = None
+        self._on_end: list[Callable[[], None]] = []  # one until it has been called
         self._sentinel = _until_run_ends(self)
         try:
             # A step up to its yield makes the generator one of the loop's: asyncio.run,
@@ -86,15 +86,17 @@ class Portal(ABC):
 
     def disown(self) -> None:
         """In a forked child: nothing is to be closed when this copy of the loop ends."""
-        self._on_end = None
+        self._on_end.clear()
         self._jobs.clear()
 
     def ended(self) -> None:
         """The run is over: tell the owner, once."""
-        on_end, self._on_end = self._on_end, None
         self._jobs.clear()
-        if on_end is not None:
-            on_end()
+        try:
+            on_end = self._on_end.pop()  # two threads may find out at once
+        except IndexError:
+            return
+        on_end()
 
     @abstractmethod
     def is_closed(self) -> bool:
@@ -107,7 +109,8 @@ class Portal(ABC):
     # -- The loop's thread -------------------------------------------------------------------------
 
     def on_end(self, callback: Callable[[], None]) -> None:
-        self._on_end = callback
+        """Have this called once when the run of the loop is over."""
+        self._on_end.append(callback)
 
     @abstractmethod
     def now(self) -> float:
@@ -135,10 +138,14 @@ class Portal(ABC):
     def spawn_in(
         self,
         task_group: Any,
-        function: Callable[..., Coroutine[Any, Any, None]],
-        *args: object,
+        function: Callable[[], Coroutine[Any, Any, None]],
+        done: Callable[[], None],
     ) -> None:
-        """Run as a child of the user's task group (anyio's, trio's or asyncio's)."""
+        """Run as a child of the user's task group (anyio's, trio's or asyncio's).
+
+        ``done`` is called when it is over, even if it was cancelled before its first step; it may
+        be called besides by ``function`` itself.
+        """
 
     @abstractmethod
     def after(self, seconds: float, job: Callable[[], object]) -> Callable[[], None]:
@@ -196,7 +203,8 @@ class _AsyncioWaiter(Waiter):
         self._future: asyncio.Future[bool] = loop.create_future()
 
     def wake(self) -> None:
-        if not self._future.done():
+        # A loop that was closed with tasks still waiting never runs them again.
+        if not self._future.done() and not self._loop.is_closed():
             self._future.set_result(True)
 
     def _expire(self) -> None:
@@ -247,18 +255,19 @@ class AsyncioPortal(Portal):
     def spawn_in(
         self,
         task_group: Any,
-        function: Callable[..., Coroutine[Any, Any, None]],
-        *args: object,
+        function: Callable[[], Coroutine[Any, Any, None]],
+        done: Callable[[], None],
     ) -> None:
         if hasattr(task_group, "start_soon"):
-            task_group.start_soon(function, *args)
+            task_group.start_soon(function)
             return
-        coroutine = function(*args)
+        coroutine = function()
         try:
-            task_group.create_task(coroutine)
+            task = task_group.create_task(coroutine)
         except BaseException:
             coroutine.close()
             raise
+        task.add_done_callback(lambda _: done())
 
     def after(self, seconds: float, job: Callable[[], object]) -> Callable[[], None]:
         return self._loop.call_later(seconds, job).cancel
@@ -311,7 +320,7 @@ class TrioPortal(Portal):
         super().__init__()
 
     def is_closed(self) -> bool:
-        return self._on_end is None  # trio always closes the sentinel
+        return not self._on_end  # trio always closes the sentinel
 
     def _wake(self) -> None:
         self._token.run_sync_soon(self._drain)
@@ -343,10 +352,10 @@ class TrioPortal(Portal):
     def spawn_in(
         self,
         task_group: Any,
-        function: Callable[..., Coroutine[Any, Any, None]],
-        *args: object,
+        function: Callable[[], Coroutine[Any, Any, None]],
+        done: Callable[[], None],
     ) -> None:
-        task_group.start_soon(function, *args)
+        task_group.start_soon(function)  # trio gives every task its first step
 
     def after(self, seconds: float, job: Callable[[], object]) -> Callable[[], None]:
         scope = self._trio.CancelScope(deadline=self.now() + seconds)

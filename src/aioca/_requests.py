@@ -57,7 +57,9 @@ class Request:
         self._token = _libca.register(self)
         try:
             self._start()
-            if not self._complete() and deadline > context.portal.now():
+            # Wait also if the replies were faster than we: a call that asks a server always lets
+            # the other tasks run. One that did not have to ask does not suspend.
+            if self._settled < self._count and deadline > context.portal.now():
                 await self._waiter.wait(deadline)
         finally:
             del context.operations[self]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import anyio
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup  # pyright: ignore[reportMissingImports]
 
 T = TypeVar("T")
 
@@ -38,6 +42,10 @@ def run(
         return anyio.run(main, backend=backend)
     except KeyboardInterrupt:
         if not forever:
+            raise
+        return None
+    except BaseExceptionGroup as group:  # how it comes out of a task group or nursery
+        if not forever or group.split(KeyboardInterrupt)[1] is not None:
             raise
         return None
     finally:

@@ -91,8 +91,10 @@ class Subscription:
     # -- async with --------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Any:
-        self._block = _Block([self])
-        return await self._block.enter(self)
+        block = _Block([self])
+        entered = await block.enter(self)
+        self._block = block  # not before: a second attempt to enter fails
+        return entered
 
     async def __aexit__(
         self,
@@ -168,6 +170,11 @@ class Subscription:
                 awaitable = following
         except Exception as error:
             self._fail(error)
+        except BaseException:
+            # Cancelled: by its owner, or with everything at the end of the run. The next update
+            # must not start it again.
+            self.close()
+            raise
         finally:
             self._busy = False
             if not feed.closed:
@@ -189,8 +196,10 @@ class Subscriptions(list[Subscription]):
             subscription.close()
 
     async def __aenter__(self) -> Any:
-        self._block = _Block(self)
-        return await self._block.enter(self)
+        block = _Block(self)
+        entered = await block.enter(self)
+        self._block = block
+        return entered
 
     async def __aexit__(
         self,
