@@ -5,7 +5,6 @@ Usage: python nursery_scoped_monitor.py PV LIMIT
 
 import sys
 
-import exceptiongroup
 import trio
 
 from aioca import camonitor
@@ -27,14 +26,12 @@ async def main(pv: str, limit: float) -> None:
         finally:
             print("work was cancelled")
 
-    def report(group):
-        print("stopped:", *group.exceptions)
-
-    # Python 3.11 and later have `except* TooHighError as group:` for this
-    with exceptiongroup.catch({TooHighError: report}):
+    try:
         async with trio.open_nursery() as nursery:
             camonitor(pv, check, task_group=nursery)
             nursery.start_soon(work)
+    except Exception as group:  # a nursery raises a group; from Python 3.11 on there is except*
+        print("stopped:", *group.exceptions)
 
 
 if __name__ == "__main__":

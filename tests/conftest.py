@@ -11,6 +11,7 @@ import gc
 import logging
 import os
 import secrets
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,21 +28,30 @@ for _name in [name for name in os.environ if name.startswith("EPICS_CA")]:
     del os.environ[_name]
 os.environ.update(loopback_environment(PORTS))
 
-BACKENDS = [
-    pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
-    pytest.param(("trio", {}), id="trio"),
-]
-try:
-    import uvloop  # noqa: F401
-except ImportError:  # not for every platform
-    pass
-else:
-    BACKENDS.insert(1, pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"))
+ASYNCIO = pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio")
+UVLOOP = pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop")
+TRIO = pytest.param(("trio", {}), id="trio")
 
 
-@pytest.fixture(params=BACKENDS)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every async test runs once for each backend, through the fixture that anyio's plugin uses.
+
+    uvloop is a third one for modules with ``WITH_UVLOOP``: those on how things get into and out of
+    the loop. How values are read and written it cannot change.
+    """
+    chosen = any(
+        "anyio_backend" in m.args[0] for m in metafunc.definition.iter_markers("parametrize")
+    )
+    if "anyio_backend" in metafunc.fixturenames and not chosen:
+        backends = [ASYNCIO, TRIO]
+        if getattr(metafunc.module, "WITH_UVLOOP", False) and sys.platform != "win32":
+            backends.insert(1, UVLOOP)
+        metafunc.parametrize("anyio_backend", backends, indirect=True)
+
+
+@pytest.fixture
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
-    """Every async test runs once for each of these (the fixture has anyio's name)."""
+    """In place of the one of anyio's plugin, which brings its own backends."""
     return request.param  # type: ignore[no-any-return]
 
 

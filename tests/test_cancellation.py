@@ -29,6 +29,7 @@ from aioca.testing import SoftIoc
 from conftest import PORTS
 
 pytestmark = pytest.mark.anyio
+WITH_UVLOOP = True
 
 Operation = Callable[[str], Awaitable[object]]
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import anyio
+import anyio.lowlevel
+import anyio.to_thread
 import pytest
 
 from aioca import (
@@ -17,6 +19,7 @@ from aioca import (
     CAInfo,
     CANothing,
     CATimeout,
+    _libca,
     caget,
     cainfo,
     camonitor,
@@ -27,6 +30,7 @@ from aioca import (
     purge_channel_caches,
     run,
 )
+from aioca._context import current
 from aioca.testing import SoftIoc
 
 pytestmark = pytest.mark.anyio
@@ -414,3 +418,24 @@ def test_configure_refuses(settings: dict[str, Any], monkeypatch: pytest.MonkeyP
     with pytest.raises(ValueError, match=name):
         configure(**{"addr_list": "x", **settings})
     assert os.environ == {"UNTOUCHED": "yes"}
+
+
+async def test_a_channel_on_a_circuit_that_was_lost_is_searched_for_again(
+    own_ioc: Callable[..., SoftIoc], unique: str
+) -> None:
+    """libca itself would wait for ten seconds. It says only that a circuit was lost, not whose
+    channels were on it: those that are young and have never been connected may have been."""
+    ioc = own_ioc('record(ao, "$(P)X") {}', {"P": unique})
+    context = current()
+    channel = context.channel(unique + "X")
+    begun = channel._searching_since  # not the chid: libca gives the next one the same address
+    context.exception(_libca.ECA_DISCONN, 5, "a circuit")
+    with anyio.fail_after(5):
+        while channel._searching_since == begun:
+            await anyio.lowlevel.checkpoint()
+    await anyio.to_thread.run_sync(ioc.start)
+    assert await connect(unique + "X", timeout=20)
+    begun = channel._searching_since
+    context.exception(_libca.ECA_DISCONN, 5, "a circuit")
+    await caget(unique + "X")  # by then that has been looked at
+    assert channel._searching_since == begun

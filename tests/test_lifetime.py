@@ -17,6 +17,7 @@ import trio
 from aioca import Subscription, camonitor, caput, get_channel_infos
 
 pytestmark = pytest.mark.anyio
+WITH_UVLOOP = True
 
 OpenGroup = Callable[[], AbstractAsyncContextManager[Any]]
 OF_A_GROUP = "TaskGroup|nursery"  # what an exception group says it is from

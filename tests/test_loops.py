@@ -802,13 +802,14 @@ RUN = """
 
     async def main():
         camonitor("TICK", lambda value: None)
+        if shape == "has tasks":
+            async with anyio.create_task_group() as group:
+                group.start_soon(anyio.sleep_forever)
+                await anyio.sleep(0)
+                print("running")
         print("running")
-        if shape == "returns":
-            return
         if shape == "waits":
             await anyio.sleep_forever()
-        async with anyio.create_task_group() as group:
-            group.start_soon(anyio.sleep_forever)
 
     run(main(), forever, backend=backend)
     print("went on")

@@ -38,6 +38,7 @@ from aioca import (
 from aioca.testing import SoftIoc
 
 pytestmark = pytest.mark.anyio
+WITH_UVLOOP = True
 
 ECA_TIMEOUT = 80
 ECA_DISCONN = 192
@@ -604,7 +605,7 @@ async def test_last_value_when_the_loop_takes_while_one_is_dropped(a: str) -> No
         (subscription,) = updates.subscriptions
         feed = subscription._feed
 
-        class Interrupted(type(feed._pending)):  # type: ignore[misc]
+        class Interrupted(type(feed.pending)):  # type: ignore[misc]
             """Lets the loop take what it finds at the very moment when something was dropped."""
 
             taking = False
@@ -618,7 +619,7 @@ async def test_last_value_when_the_loop_takes_while_one_is_dropped(a: str) -> No
                 return item
 
         taken: list[Any] = []
-        feed._pending = Interrupted()
+        feed.pending = Interrupted()
         raw = b"\0" * 8
         feed.arrive(0, feed._dbr, raw)
         feed.arrive(0, feed._dbr, raw)  # drops the first; the loop looks for it just then

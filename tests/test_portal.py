@@ -22,6 +22,7 @@ from aioca._portal import Portal, portal_for, running_loop
 from aioca.testing import SoftIoc
 
 pytestmark = pytest.mark.anyio
+WITH_UVLOOP = True
 
 
 @pytest.fixture

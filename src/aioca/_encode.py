@@ -110,12 +110,23 @@ def _numbers(name: str, value: Any, dbr: int) -> Encoded:
 
 
 def _exact_as_double(array: Any) -> bool:
-    """Whether a double holds each of these; what is too large for any 64 bits may overflow it."""
-    if array.dtype.kind in "iu" and array.dtype.itemsize == 8 and array.size:
-        return bool(int(array.min()) >= -_EXACT and int(array.max()) <= _EXACT)
+    """Whether a double holds each of these; OverflowError if a string could not, either."""
+    if array.dtype.kind not in "iuO":
+        return True
+    large = [n for n in _large_integers(array) if not -_EXACT <= n <= _EXACT]
+    if any(abs(n) >= 10 ** (MAX_STRING_SIZE - 2) for n in large):
+        raise OverflowError("an integer of so many digits cannot be sent")
+    return all(int(float(n)) == n for n in large)
+
+
+def _large_integers(array: Any) -> list[int]:
     if array.dtype.kind == "O":
-        return not any(isinstance(n, int) and abs(n) > _EXACT for n in array.flat)
-    return True
+        return [n for n in array.flat if isinstance(n, int)]
+    if array.dtype.itemsize < 8 or not array.size:
+        return []
+    if int(array.min()) >= -_EXACT and int(array.max()) <= _EXACT:
+        return []
+    return [int(n) for n in array.flat]
 
 
 def _converted(array: Any, dtype: np.dtype[Any]) -> Any:
@@ -167,7 +178,10 @@ def _bytes(name: str, value: Any) -> bytes:
             raise invalid(name, ECA_BADSTR, f"{_shown(value)}: {error}") from error
     if isinstance(value, (bytes, bytearray)):
         return bytes(value)
-    return str(value).encode("utf-8")
+    try:
+        return str(value).encode("utf-8")
+    except ValueError as error:  # an integer of more digits than Python will print
+        raise invalid(name, ECA_BADSTR, f"{_shown(value)}: {error}") from error
 
 
 def _long_string(name: str, value: Any, native_count: int) -> Encoded:

@@ -284,7 +284,7 @@ class Feed:
                 oldest = pending.popleft()
             except IndexError:  # the loop has taken all of them
                 break
-            if oldest is raw:  # the loop has just made room
+            if oldest is raw and not pending:  # the loop has just made room
                 pending.append(raw)
                 break
             grown = False

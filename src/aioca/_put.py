@@ -38,8 +38,12 @@ class Put(Request):
         self._code = code
         self._notify = wait
         self._encoded: dict[int, Any] = {}
-        self._sent_on: dict[int, Channel] = {}  # where each put-callback is under way
-        self._over = False
+        # Where each put-callback is under way
+        self._sent_on: list[Channel | None] = [None] * len(channels)
+        self._borrowed: dict[int, Channel] = {}  # the spare channels that we have
+        self._second: set[int] = set()  # who needed one
+        # Put-callbacks: sent; reported by libca, on its thread; and never to be reported
+        self._begun = self._ended = self._abandoned = 0
 
     def check(self) -> list[Failure]:
         """Encode what can be before anything is sent, and say what cannot be sent."""
@@ -61,7 +65,8 @@ class Put(Request):
     def _request(self, index: int, channel: Channel) -> int:
         if self._notify and channel.put_owner is not None:
             channel = channel.spare()
-            self._sent_on[index] = channel  # ours from here on, also if it never connects
+            self._borrowed[index] = channel
+            self._second.add(index)
             if not channel.connected:
                 self._await_connection(index, channel)
                 return _libca.ECA_NORMAL
@@ -80,38 +85,46 @@ class Put(Request):
             return status
         self._sent_on[index] = channel
         channel.put_owner = self  # first: the callback may come before the call is back
+        self._begun += 1
         status = _libca.put_notify(dbr, count, channel.chid, data, self._token + index)
         if status != _libca.ECA_NORMAL:
             channel.put_owner = None
+            self._begun -= 1
             self._return_spare(index)
         return status
 
     def arrive(self, index: int, dbr: int, raw: _libca.Raw) -> None:
-        self._sent_on[index].put_owner = None
-        super().arrive(index, dbr, _libca.ECA_NORMAL if raw == b"" else raw)
+        self._sent_on[index].put_owner = None  # type: ignore[union-attr]
+        self._ended += 1
+        super().arrive(index, dbr, raw or _libca.ECA_NORMAL)  # no bytes: nothing went wrong
         if self._over:
             self._release_token()
 
     def _finish(self) -> None:
-        self._over = True
-        for index in tuple(self._sent_on):
+        for index in tuple(self._borrowed):
             self._return_spare(index)
         super()._finish()
 
     def _return_spare(self, index: int) -> None:
-        channel, sent_on = self.channels[index], self._sent_on[index]
-        if sent_on is not channel:
+        spare = self._borrowed.pop(index, None)
+        if spare is not None:
             # One whose put is still under way is cleared, and the server cancels the put.
-            channel.give_back(sent_on)
+            self.channels[index].give_back(spare)
 
     def put_abandoned(self) -> None:
+        self._abandoned += 1
         if self._over:
             self._release_token()
 
     def _release_token(self) -> None:
         """Done with when no put-callback of ours can come any more; any thread."""
-        if not any(channel.put_owner is self for channel in tuple(self._sent_on.values())):
+        if self._ended + self._abandoned >= self._begun:
             super()._release_token()
+
+    def _why_not_connected(self, index: int) -> str:
+        if index in self._second:
+            return "connecting once more: an earlier write to it is still being processed"
+        return super()._why_not_connected(index)
 
     def _why_no_reply(self) -> str:
         return f"writing: sent, its processing has not ended; {_UNKNOWN}"

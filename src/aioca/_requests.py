@@ -48,6 +48,7 @@ class Request:
         self._connecting: dict[Channel, list[int]] = {}
         self._unconnected: set[int] | None = None  # when it is over: who was still connecting
         self._token = 0
+        self._over = False
         self._waiter = context.portal.waiter()
 
     async def run(self, deadline: float) -> None:
@@ -62,8 +63,8 @@ class Request:
             if self._settled < self._count and deadline > context.portal.now():
                 await self._waiter.wait(deadline)
         finally:
-            del context.operations[self]
-            self._finish()
+            context.operations.pop(self, None)
+            self._end()
 
     def assume_done(self) -> None:
         """Succeed without doing anything."""
@@ -105,17 +106,18 @@ class Request:
     def _start(self) -> None:
         for index, channel in enumerate(self.channels):
             if channel.connected:
-                self._issue(index, channel)
+                status = self._request(index, channel)
+                if status != _libca.ECA_NORMAL:
+                    self._not_sent(index, channel, status)
             else:
                 self._await_connection(index, channel)
         self._context.flush()
 
-    def _issue(self, index: int, channel: Channel) -> None:
-        """Ask libca for PV ``index``; its channel is connected as far as we know."""
-        status = self._request(index, channel)
-        if status == _libca.ECA_DISCONN:
+    def _not_sent(self, index: int, channel: Channel, status: int) -> None:
+        """Nothing was sent for PV ``index``: libca has refused it."""
+        if status == _libca.ECA_DISCONN:  # the channel went down, and we have not heard of it yet
             self._await_connection(index, channel)
-        elif status != _libca.ECA_NORMAL:
+        else:
             self._settle(index, status)
 
     def _request(self, index: int, channel: Channel) -> int:
@@ -137,6 +139,11 @@ class Request:
         self._connecting.setdefault(channel, []).append(index)
         channel.listeners[self] = None
 
+    def _end(self) -> None:
+        if not self._over:
+            self._over = True
+            self._finish()
+
     def _finish(self) -> None:
         """Leave nothing behind. The indices in `_connecting` stay for `failure`."""
         for channel in self._connecting:
@@ -150,7 +157,9 @@ class Request:
     def channel_up(self, channel: Channel) -> None:
         channel.listeners.pop(self, None)
         for index in self._connecting.pop(channel, ()):
-            self._issue(index, channel)
+            status = self._request(index, channel)
+            if status != _libca.ECA_NORMAL:
+                self._not_sent(index, channel, status)
         self._context.flush_soon()
 
     def channel_down(self, channel: Channel) -> None:
@@ -170,6 +179,7 @@ class Request:
                     index, Failure(name, _libca.ECA_DISCONN, f"{self.doing}: {CLOSED_HERE}")
                 )
         self._connecting.clear()
+        self._end()  # the task may never run again
 
     # -- On a thread of libca ----------------------------------------------------------------------
 

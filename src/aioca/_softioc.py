@@ -3,6 +3,9 @@
 It loads a database, starts the IOC, and then runs the lines that come on its standard input as
 commands of the IOC shell. Each command's output goes to standard output and is followed by a
 line with ``MARK``. When the standard input ends, as it does when the parent dies, so does this.
+
+It loads the libraries itself: importing ``epicscorelibs.ioc`` takes longer than all the rest
+(setuptools), and starts a PVA server besides.
 """
 
 import os
@@ -13,20 +16,37 @@ MARK = "-- aioca --"
 
 def main(database: str, macros: str, access_security: str) -> None:
     """Run until the standard input ends, or says ``exit``."""
-    from epicscorelibs import ioc
+    import ctypes
+
+    from epicscorelibs.lib import Com_dsoinfo, ca_dsoinfo, dbCore_dsoinfo, dbRecStd_dsoinfo
+
+    com, _, core, _ = (
+        ctypes.CDLL(library.sofilename, ctypes.RTLD_GLOBAL)
+        for library in (Com_dsoinfo, ca_dsoinfo, dbCore_dsoinfo, dbRecStd_dsoinfo)
+    )
+    core.registerAllRecordDeviceDrivers.argtypes = [ctypes.c_void_p]
 
     def run(command: str) -> None:
-        ioc.iocshCmd(command.encode())
-        ioc.iocshCmd(f'echo "{MARK}"'.encode())
-        ioc.Com.fflush(None)
+        com.iocshCmd(command.encode())
+        com.iocshCmd(f'echo "{MARK}"'.encode())
+        com.fflush(None)
 
+    def check(failed: int, what: str) -> None:
+        if failed:
+            com.errlogFlush()
+            com.fflush(None)
+            print(what, flush=True)
+            os._exit(1)
+
+    core.iocshRegisterCommon()
+    dbd = os.path.join(os.path.dirname(os.path.dirname(Com_dsoinfo.__file__)), "dbd")
+    check(core.dbLoadDatabase(b"base.dbd", dbd.encode(), None), f"base.dbd is not in {dbd}")
+    base = ctypes.c_void_p.in_dll(core, "pdbbase")  # there from here on
+    check(core.registerAllRecordDeviceDrivers(base), "the record types cannot be registered")
     if access_security:
-        ioc.dbCore.asSetFilename(access_security.encode())
-    try:
-        ioc.start_ioc(database, macros)
-    except RuntimeError as error:
-        print(error, flush=True)
-        os._exit(1)
+        core.asSetFilename(access_security.encode())
+    check(core.dbLoadRecords(database.encode(), macros.encode()), f"cannot load {database}")
+    check(core.iocInit(), "iocInit has failed")
     run("")
     for line in iter(sys.stdin.readline, ""):
         command = line.rstrip("\n")

@@ -100,8 +100,11 @@ SCALARS, MOVING = 50_000, 20_000
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python tests/benchmarks", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(
+        prog="python tests/benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--rounds", type=int, default=3, help="times each is done (3)")
     parser.add_argument("--only", help="pieces of work, with commas: " + ", ".join(WORKS))
     parser.add_argument("--clients", help="with commas: " + ", ".join(CLIENTS))
@@ -143,7 +146,7 @@ def _smaller(work: Work) -> Work:
     return (spec, *work[1:])
 
 
-# -- Environments -----------------------------------------------------------------------------------
+# -- Environments ----------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -160,25 +163,24 @@ def _prepare(client: str, folder: Path) -> list[str] | None:
     """The command that runs a client; None if it cannot be had here."""
     environment, program, _ = CLIENTS[client]
     python = folder / environment / "bin" / "python"
-    if not python.exists():
+    installed = folder / environment / "installed"
+    if not installed.exists():
         _say(f"making the environment of {environment}")
         subprocess.run([sys.executable, "-m", "venv", str(folder / environment)], check=True)
-    install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    if environment == "ours":
-        install += (
-            ["--force-reinstall", "--no-deps", str(ROOT)]
-            if (folder / environment / "done").exists()
-            else []
-        )
-    if not (folder / environment / "done").exists() or environment == "ours":
-        done = subprocess.run(install + ([] if len(install) > 6 else PACKAGES[environment]))
-        if done.returncode:
+        if not _pip(python, *PACKAGES[environment]):
             _say(f"{client} cannot be installed: left out")
             return None
-        (folder / environment / "done").touch()
+        installed.touch()
+    elif client == "aioca":  # the tree may have changed since
+        _pip(python, "--force-reinstall", "--no-deps", str(ROOT))
     if program.endswith(".c"):
         return _compile(python, folder)
     return [str(python), str(HERE / "clients" / program)]
+
+
+def _pip(python: Path, *arguments: str) -> bool:
+    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    return subprocess.run([*command, *arguments], check=False).returncode == 0
 
 
 def _compile(python: Path, folder: Path) -> list[str] | None:
@@ -211,7 +213,7 @@ def _version(command: list[str]) -> str:
     return f"{name} {found.get(name, '?')}"
 
 
-# -- Running ----------------------------------------------------------------------------------------
+# -- Running ---------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -219,7 +221,7 @@ def _ioc(
     name: str, commands: dict[str, list[str] | None], work: Work, quick: bool
 ) -> Iterator[dict[str, str]]:
     """An IOC with the records of one piece of work; yields the environment for its clients."""
-    from aioca.testing import SoftIoc, loopback_environment  # noqa: PLC0415
+    from aioca.testing import SoftIoc, loopback_environment
 
     spec = work[0]
     count = spec.get("count", 1) * spec.get("tasks", 1)
@@ -249,7 +251,12 @@ def _measure(
         arguments = [json.dumps({**spec, **CLIENTS[client][2]})]
     time.sleep(0.5)  # let the one before be gone
     done = subprocess.run(
-        [*command, *arguments], env=environment, capture_output=True, text=True, timeout=900
+        [*command, *arguments],
+        check=False,  # said below, with what it printed
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=900,
     )
     if done.returncode:
         raise SystemExit(f"{client} failed at {spec}:\n{done.stdout}\n{done.stderr}")
@@ -281,7 +288,7 @@ def _wall(command: list[str]) -> float:
     return time.perf_counter() - start
 
 
-# -- Reporting --------------------------------------------------------------------------------------
+# -- Reporting -------------------------------------------------------------------------------------
 
 
 def _report(

@@ -1,4 +1,4 @@
-"""pyepics: PV objects; there is no list of PVs with completion, so puts are started, then awaited."""
+"""pyepics: PV objects. A list of PVs is asked for, then collected."""
 
 import time
 
