@@ -149,6 +149,8 @@ async def wait_for_value(
     format: Format = FORMAT_RAW,
     count: Count = 0,
     all_updates: bool = True,
+    notify_disconnect: bool = False,
+    connect_timeout: Timeout = None,
     max_pending: int | None = None,
 ) -> AugmentedValue:
     """Wait until a PV has a value.
@@ -163,6 +165,8 @@ async def wait_for_value(
         format: as for `camonitor`.
         count: as for `camonitor`.
         all_updates: whether to look at every update, or at the latest only.
+        notify_disconnect: as for `camonitor`: the function ``match`` is given the `CANothing`.
+        connect_timeout: likewise.
         max_pending: as for `camonitor`.
 
     Returns:
@@ -183,7 +187,8 @@ async def wait_for_value(
     closed = connected = False
     monitor = camonitor(
         pv, events=events, datatype=datatype, format=format, count=count,
-        all_updates=all_updates and max_pending is None, max_pending=max_pending,
+        all_updates=all_updates and max_pending is None, notify_disconnect=notify_disconnect,
+        connect_timeout=connect_timeout, max_pending=max_pending,
     )  # fmt: skip
     async with monitor as updates:
         while True:
@@ -200,7 +205,7 @@ async def wait_for_value(
     if closed:
         failure = Failure(pv, _libca.ECA_DISCONN, "waiting for a value: closed meanwhile")
     elif seen is not NOTHING:
-        detail = f"waiting for a value that matches {match!r}: the last one was {+seen!r}"
+        detail = f"waiting for a value that matches {match!r}: the last one was {seen!r}"
         failure = Failure(pv, _libca.ECA_TIMEOUT, detail)
     elif connected:
         detail = "waiting for a value: connected, but no update has come"

@@ -10,6 +10,7 @@ thing to come could be a value of the wrong type. The loop then subscribes anew.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from typing import Protocol
 from . import _libca
 from ._client import ClientContext
 from ._dbr import DbrReader, make_reader
+
+logger = logging.getLogger("aioca")
 
 # Seconds in which a channel can be searched for and be on its way to being connected. Older ones,
 # of servers that are not there, are left alone: they may be many.
@@ -42,6 +45,9 @@ class Monitor(Protocol):
 
     def cut_off(self) -> None:
         """On a libca thread: let nothing of the present subscription arrive any more."""
+
+    def went_down(self) -> None:
+        """On a libca thread: the channel has disconnected."""
 
 
 class PutOwner(Protocol):
@@ -108,6 +114,9 @@ class Channel:
                 for monitor in self.monitors.copy():
                     monitor.cut_off()
             self._seen = native
+        else:
+            for monitor in self.monitors.copy():
+                monitor.went_down()
         self._changes.append((up, native_type, native_count))
         self._post(self._apply_change)
 
@@ -128,12 +137,16 @@ class Channel:
                 self.native_type, self.native_count = native_type, native_count
                 self._readers.clear()
             self.connected = self.ever_connected = True
-            for listener in tuple(self.listeners):
-                listener.channel_up(self)
         else:
             self.connected = False
-            for listener in tuple(self.listeners):
-                listener.channel_down(self)
+        for listener in tuple(self.listeners):
+            try:
+                if up:
+                    listener.channel_up(self)
+                else:
+                    listener.channel_down(self)
+            except Exception:  # the others are to hear of it all the same
+                logger.exception("%s: a job of aioca failed; please report this", self.name)
 
     def reader(self, code: int | None, format: int, monitor: bool = False) -> DbrReader:
         """How to ask for this datatype and format, and to understand the answer."""
@@ -172,7 +185,8 @@ class Channel:
             and not self._changes
             and time.monotonic() - self._searching_since < _YOUNG
         ):
-            _libca.clear_channel(self.chid)
+            chid, self.chid = self.chid, 0
+            _libca.clear_channel(chid)
             self._changes.clear()  # it may have connected until then
             self._seen = None
             self._search()
@@ -214,7 +228,8 @@ class Channel:
         for listener in listeners:
             listener.channel_closed(self)
         self.monitors.clear()
-        _libca.clear_channel(chid)
+        if not self._context.forgotten:
+            _libca.clear_channel(chid)
         owner, self.put_owner = self.put_owner, None
         if owner is not None:
             owner.put_abandoned()

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 
 from . import _libca
 
@@ -24,24 +25,36 @@ _NOT_PREEMPTIVE = (
 )
 
 
+_all: weakref.WeakSet[ClientContext] = weakref.WeakSet()
+
+
 class ClientContext:
-    """A libca context, ours or adopted."""
+    """A libca context, ours or adopted.
+
+    Attributes:
+        forgotten: whether it was left behind in a fork, and must not be called any more.
+    """
 
     def __init__(self, handle: int) -> None:
+        self.forgotten = False
         self._handle = handle
+        _all.add(self)
 
     def create_channel(self, name: bytes, token: int) -> tuple[int, int]:
         """Create a channel; returns the ECA status and the chid."""
         previous = self._enter()
-        created = _libca.create_channel(name, token)
-        self._leave(previous)
-        return created
+        try:
+            return _libca.create_channel(name, token)
+        finally:
+            self._leave(previous)
 
     def flush(self) -> None:
         """Have everything that was requested sent."""
         previous = self._enter()
-        _libca.flush_io()
-        self._leave(previous)
+        try:
+            _libca.flush_io()
+        finally:
+            self._leave(previous)
 
     def silence(self) -> None:
         """At interpreter exit: libca must not call into Python any more."""
@@ -69,12 +82,13 @@ class ClientContext:
 
 
 _shared: ClientContext | None = None
+_used = False
 _lock = threading.Lock()
 
 
 def context_exists() -> bool:
     """Whether libca has read its environment on our behalf."""
-    return _shared is not None
+    return _used
 
 
 def client_context() -> ClientContext:
@@ -84,7 +98,8 @@ def client_context() -> ClientContext:
         RuntimeError: it has one in which callbacks come only when its owner polls; or this is a
             subinterpreter, in which callbacks would run in the main one.
     """
-    global _shared
+    global _shared, _used
+    _used = True
     adopted = _libca.current_context()
     if adopted:
         if not _libca.is_preemptive():
@@ -112,8 +127,11 @@ def silence() -> None:
 def _forget_after_fork() -> None:
     # The threads of libca did not come along: inherited channels would say that they are
     # connected and never answer, and destroying the inherited context aborts.
-    global _shared, _lock
+    global _shared, _lock, _used
+    for context in _all:
+        context.forgotten = True
     _shared = None
+    _used = False
     _lock = threading.Lock()
     _libca.forget_all()
 

@@ -114,7 +114,10 @@ class Context:
 
     def _circuit_lost(self) -> None:
         for channel in tuple(self._channels.values()):
-            channel.circuit_lost()
+            try:
+                channel.circuit_lost()
+            except RuntimeError:
+                logger.exception("%s cannot be searched for", channel.name)
 
     def log(self, name: str, status: int, op: int, context: str) -> None:
         """On the loop: one record for a failure that no call reports."""
@@ -150,7 +153,9 @@ class Context:
 
     def purge(self) -> None:
         """Close all, from any thread: on the loop's own thread if that is another, running one."""
-        if self._thread == threading.get_ident() or self.portal.is_closed():
+        if self.portal.is_closed():
+            self.portal.ended()
+        elif self._thread == threading.get_ident():
             self.close_all()
         else:
             self.portal.post(self.close_all)

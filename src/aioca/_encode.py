@@ -113,10 +113,17 @@ def _exact_as_double(array: Any) -> bool:
     """Whether a double holds each of these; OverflowError if a string could not, either."""
     if array.dtype.kind not in "iuO":
         return True
-    large = [n for n in _large_integers(array) if not -_EXACT <= n <= _EXACT]
-    if any(abs(n) >= 10 ** (MAX_STRING_SIZE - 2) for n in large):
+    inexact = [n for n in _large_integers(array) if abs(n) > _EXACT and not _is_double(n)]
+    if any(abs(n) >= 10 ** (MAX_STRING_SIZE - 2) for n in inexact):
         raise OverflowError("an integer of so many digits cannot be sent")
-    return all(int(float(n)) == n for n in large)
+    return not inexact
+
+
+def _is_double(number: int) -> bool:
+    try:
+        return int(float(number)) == number
+    except OverflowError:
+        return False
 
 
 def _large_integers(array: Any) -> list[int]:
@@ -132,18 +139,18 @@ def _large_integers(array: Any) -> list[int]:
 def _converted(array: Any, dtype: np.dtype[Any]) -> Any:
     if array.dtype == dtype:
         return np.ascontiguousarray(array)
+    if array.dtype.kind == "f" and dtype.kind in "iu" and array.size:
+        if not np.isfinite(array).all():
+            raise ValueError("an integer cannot be NaN or infinite")
+        if array.min() <= -(2.0**62) or array.max() >= 2.0**62:
+            raise OverflowError("a number is too large for an integer")
+        array = array.astype(np.int64)  # cuts off the fraction
     if array.dtype.kind in "iu" and dtype.kind in "iu" and array.size:
         limits = np.iinfo(dtype)
         # DBR_CHAR is a byte: signed and unsigned views of it are both in use.
         low = -128 if dtype.itemsize == 1 else limits.min
         if int(array.min()) < low or int(array.max()) > limits.max:
             raise OverflowError(f"a number is outside {low} to {limits.max}")
-    if array.dtype.kind == "f" and dtype.kind in "iu" and array.size:
-        limits = np.iinfo(dtype)
-        if not np.isfinite(array).all():
-            raise ValueError("an integer cannot be NaN or infinite")
-        if array.min() <= limits.min - 1 or array.max() >= limits.max + 1:
-            raise OverflowError(f"a number is outside {limits.min} to {limits.max}")
     if array.dtype.kind == "c":
         raise TypeError("complex numbers do not exist in Channel Access")
     return np.ascontiguousarray(array.astype(dtype))

@@ -14,17 +14,19 @@ One subscription's callbacks never overlap; those of different ones may.
 
 from __future__ import annotations
 
-import inspect
 import logging
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
+from contextvars import Context
 from types import TracebackType
 from typing import Any, Protocol
 
 import anyio
+from anyio import CancelScope
 from anyio.abc import TaskGroup
 
-from ._portal import Portal
+from ._portal import Portal, close_unstarted
 
 logger = logging.getLogger("aioca")
 
@@ -41,8 +43,8 @@ class Lifetime(ABC):
     """The owner of the callbacks of one or more subscriptions."""
 
     @abstractmethod
-    def spawn(self, pump: Pump, awaitable: object) -> None:
-        """Run ``pump(awaitable)``, which raises nothing but cancellation."""
+    def spawn(self, pump: Pump, awaitable: object, context: Context) -> None:
+        """Run ``pump(awaitable)``, which raises only cancellation, in a copy of a context."""
 
     @abstractmethod
     def failed(self, name: str, error: BaseException) -> None:
@@ -56,43 +58,38 @@ class LoopLifetime(Lifetime):
     def __init__(self, portal: Portal) -> None:
         self._portal = portal
 
-    def spawn(self, pump: Pump, awaitable: object) -> None:
-        if not self._portal.spawn(pump, awaitable) and inspect.iscoroutine(awaitable):
-            awaitable.close()
+    def spawn(self, pump: Pump, awaitable: object, context: Context) -> None:
+        if not self._portal.spawn(pump, awaitable, context=context):
+            close_unstarted(awaitable)
 
     def failed(self, name: str, error: BaseException) -> None:
         logger.error(
             "%s: the callback of its monitor raised %r; the monitor is closed",
             name, error, exc_info=error,
         )  # fmt: skip
+        if not isinstance(error, Exception) and self._portal.lets_exit_through:
+            raise error
 
 
 class _OwnedLifetime(Lifetime):
-    """What a task group and a block have in common: a task group of our own inside."""
+    """What a task group and a block have in common: a task group of our own inside.
 
-    def __init__(self, subscriptions: Sequence[Owned]) -> None:
+    Its tasks are started by a task of its own, `_dispatch`, not by the portal's jobs: those run
+    outside of any task, where anyio may not be able to tell which library it is under.
+    """
+
+    def __init__(self, portal: Portal, subscriptions: Sequence[Owned]) -> None:
         self.error: BaseException | None = None
         self._subscriptions = subscriptions
-        self._tasks: TaskGroup | None = None
-        self._early: list[tuple[Pump, object]] = []  # before our task has first run
+        self._open = len(subscriptions)
+        self._portal = portal
+        self._scope: CancelScope | None = None
+        self._queue: deque[tuple[Pump, object]] = deque()
+        self._wake: Callable[[], None] | None = None
 
-    def _opened(self, tasks: TaskGroup) -> None:
-        self._tasks = tasks
-        for pump, awaitable in self._early:
-            tasks.start_soon(pump, awaitable)
-        self._early.clear()
-        if self.error is not None:
-            tasks.cancel_scope.cancel()
-
-    def _close_all(self) -> None:
-        for subscription in self._subscriptions:
-            subscription.close()
-
-    def spawn(self, pump: Pump, awaitable: object) -> None:
-        if self._tasks is None:
-            self._early.append((pump, awaitable))
-        else:
-            self._tasks.start_soon(pump, awaitable)
+    def spawn(self, pump: Pump, awaitable: object, context: Context) -> None:
+        self._queue.append((pump, awaitable))
+        self._look()
 
     def failed(self, name: str, error: BaseException) -> None:
         if self.error is not None:  # only one can be raised
@@ -100,34 +97,54 @@ class _OwnedLifetime(Lifetime):
             return
         self.error = error
         self._close_all()
-        if self._tasks is not None:
-            self._tasks.cancel_scope.cancel()
+        if self._scope is not None:
+            self._scope.cancel()
+
+    def closed(self) -> None:
+        self._open -= 1
+        self._look()
+
+    def _look(self) -> None:
+        if self._wake is not None:
+            self._wake()
+
+    async def _dispatch(self, tasks: TaskGroup) -> None:
+        """Start what is to be started, until the last subscription is closed."""
+        self._scope = tasks.cancel_scope
+        if self.error is not None:
+            tasks.cancel_scope.cancel()
+        while True:
+            while self._queue:
+                pump, awaitable = self._queue.popleft()
+                tasks.start_soon(pump, awaitable)
+            if self._open <= 0:
+                return
+            waiter = self._portal.waiter()
+            self._wake = waiter.wake
+            await waiter.wait()
+
+    def _close_all(self) -> None:
+        for subscription in self._subscriptions:
+            subscription.close()
+
+    def _ended(self) -> None:
+        self._close_all()
+        self._scope = self._wake = None
+        for _, awaitable in self._queue:
+            close_unstarted(awaitable)
+        self._queue.clear()
 
 
 class GroupLifetime(_OwnedLifetime):
     """Lives as a child of the user's task group; see `Portal.spawn_in` for `live`."""
 
-    def __init__(self, portal: Portal, subscriptions: Sequence[Owned]) -> None:
-        super().__init__(subscriptions)
-        self._open = len(subscriptions)
-        self._done = portal.waiter()
-        if not subscriptions:
-            self._done.wake()
-
-    def closed(self) -> None:
-        self._open -= 1
-        if not self._open:
-            self._done.wake()
-
     async def live(self) -> None:
         try:
             async with anyio.create_task_group() as tasks:
-                self._opened(tasks)
-                await self._done.wait()
+                await self._dispatch(tasks)
                 # Callbacks that are running when their subscription is closed may end.
         finally:
-            self._tasks = None
-            self._close_all()
+            self._ended()
             if self.error is not None:  # also when the group was cancelled meanwhile
                 raise self.error
 
@@ -135,10 +152,15 @@ class GroupLifetime(_OwnedLifetime):
 class BlockLifetime(_OwnedLifetime):
     """An ``async with`` block."""
 
+    def __init__(self, portal: Portal, subscriptions: Sequence[Owned]) -> None:
+        super().__init__(portal, subscriptions)
+        self._tasks: TaskGroup | None = None
+
     async def enter(self) -> None:
-        tasks = anyio.create_task_group()
+        self._tasks = tasks = anyio.create_task_group()
         await tasks.__aenter__()
-        self._opened(tasks)
+        self._scope = tasks.cancel_scope
+        tasks.start_soon(self._dispatch, tasks)
 
     async def exit(
         self,
@@ -146,9 +168,9 @@ class BlockLifetime(_OwnedLifetime):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        tasks, self._tasks = self._tasks, None
+        tasks = self._tasks
         assert tasks is not None
-        self._close_all()
+        self._ended()
         swallowed = False
         try:
             if isinstance(error, anyio.get_cancelled_exc_class()):

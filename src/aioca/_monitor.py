@@ -34,6 +34,9 @@ logger = logging.getLogger("aioca")
 
 NOTHING: Any = object()
 
+# Pending updates after which it is looked whether the loop that should take them is closed
+_LOOK_EVERY = 256
+
 
 class Sink(Protocol):
     """Who takes the updates of subscriptions.
@@ -78,31 +81,15 @@ class Feed:
     """One subscription of libca's and its pending updates: the half that knows Channel Access."""
 
     __slots__ = (
-        "_cancel_timer",
-        "_channel",
-        "_context",
-        "_cut",
-        "_dbr",
-        "_decode",
-        "_deliver",
-        "_dropped",
-        "_evid",
-        "_limit",
-        "_open",
-        "_options",
-        "_post",
-        "_reader",
-        "_sink",
-        "_token",
-        "closed",
-        "name",
-        "pending",
+        "_cancel_timer", "_channel", "_cut", "_dbr", "_decode", "_deliver", "_dropped", "_evid",
+        "_limit", "_open", "_options", "_post", "_reader", "_sink", "_token", "closed",
+        "context", "name", "pending",
     )  # fmt: skip
 
     def __init__(self, context: Context, name: str, options: Options, sink: Sink) -> None:
         self.name = valid_name(name)
         self.closed = False
-        self._context = context
+        self.context = context
         self._options = options
         self._sink = sink
         self._deliver = sink.deliver
@@ -132,7 +119,7 @@ class Feed:
     # -- On the loop -------------------------------------------------------------------------------
 
     def start(self) -> None:
-        context = self._context
+        context = self.context
         channel = self._channel = context.channel(self.name)
         channel.monitors.add(self)
         channel.listeners[self] = None
@@ -157,9 +144,9 @@ class Feed:
             channel.monitors.discard(self)
             if self._evid and channel.chid:
                 _libca.clear_subscription(self._evid)
-                self._context.flush_soon()
+                self.context.flush_soon()
         self._evid = 0
-        self._context.subscriptions.pop(self, None)
+        self.context.subscriptions.pop(self, None)
         self.pending.clear()
         self._sink.feed_closed()
 
@@ -213,7 +200,7 @@ class Feed:
         )  # fmt: skip
         if status == _libca.ECA_NORMAL:
             self._open = True
-            self._context.flush_soon()
+            self.context.flush_soon()
             return
         _libca.unregister(self._token)
         self._evid = 0
@@ -230,7 +217,8 @@ class Feed:
             self._options.code, self._options.format, monitor=True
         ):
             _libca.unregister(self._token)
-            _libca.clear_subscription(self._evid)
+            evid, self._evid = self._evid, 0
+            _libca.clear_subscription(evid)
             self._decode_pending()
             self._subscribe()
 
@@ -241,8 +229,7 @@ class Feed:
         self.pending.extend(values)
 
     def channel_down(self, channel: Channel) -> None:
-        if self._options.notify_disconnect:
-            self._push(Failure(self.name, _libca.ECA_DISCONN, "monitoring").nothing())
+        """Nothing to do: see `went_down`."""
 
     def channel_closed(self, channel: Channel) -> None:
         self._evid = 0  # goes with the channel
@@ -286,6 +273,7 @@ class Feed:
                 break
             if oldest is raw and not pending:  # the loop has just made room
                 pending.append(raw)
+                grown = True
                 break
             grown = False
             if type(oldest) is not CANothing:
@@ -296,6 +284,14 @@ class Feed:
         if not sink.scheduled:
             sink.scheduled = True
             self._post(self._deliver)
+        elif not len(pending) % _LOOK_EVERY:
+            self.context.portal.look_if_closed()
+
+    def went_down(self) -> None:
+        # From libca's own thread, which is the one that appends values, so that it comes before
+        # those of the next connection.
+        if self._options.notify_disconnect and not self.closed:
+            self._push(Failure(self.name, _libca.ECA_DISCONN, "monitoring").nothing())
 
     def cut_off(self) -> None:
         self._cut = True

@@ -21,6 +21,7 @@ stays like that. A lone update is always woken for.
 from __future__ import annotations
 
 import contextvars
+import inspect
 import logging
 import math
 import sys
@@ -58,7 +59,14 @@ class Waiter(ABC):
 
 
 class Portal(ABC):
-    """The way into one run of one event loop."""
+    """The way into one run of one event loop.
+
+    Attributes:
+        lets_exit_through: whether a job may raise KeyboardInterrupt or SystemExit, to end the
+            program. In trio that would be an internal error.
+    """
+
+    lets_exit_through = True
 
     def __init__(self) -> None:
         self._jobs: deque[Callable[[], object]] = deque()
@@ -83,6 +91,13 @@ class Portal(ABC):
                 self._wake()
             except RuntimeError:  # the loop is closed (trio.RunFinishedError is one, too)
                 self.ended()
+        else:
+            self.look_if_closed()
+
+    def look_if_closed(self) -> None:
+        """Notice a loop that was closed with a drain still to come; any thread."""
+        if self.is_closed():
+            self.ended()
 
     def disown(self) -> None:
         """In a forked child: nothing is to be closed when this copy of the loop ends."""
@@ -128,8 +143,16 @@ class Portal(ABC):
         """Let every other task run once."""
 
     @abstractmethod
-    def spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *args: object) -> bool:
+    def spawn(
+        self,
+        function: Callable[..., Coroutine[Any, Any, None]],
+        *args: object,
+        context: contextvars.Context | None = None,
+    ) -> bool:
         """Run in the background until done or until the run ends; must not raise.
+
+        In a copy of ``context`` if one is given. Coroutines among ``args`` are closed if the
+        run ends before the first step.
 
         False if the run is at its end and takes no new task; ``function`` was not called.
         """
@@ -246,11 +269,27 @@ class AsyncioPortal(Portal):
     async def breathe(self) -> None:
         await _asyncio().sleep(0)
 
-    def spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *args: object) -> bool:
-        task = self._loop.create_task(function(*args))
+    def spawn(
+        self,
+        function: Callable[..., Coroutine[Any, Any, None]],
+        *args: object,
+        context: contextvars.Context | None = None,
+    ) -> bool:
+        coroutine = function(*args)
+        if context is None:
+            task = self._loop.create_task(coroutine)
+        elif sys.version_info >= (3, 11):
+            task = self._loop.create_task(coroutine, context=context.copy())
+        else:
+            task = context.run(self._loop.create_task, coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda task: self._done(task, args))
         return True
+
+    def _done(self, task: asyncio.Task[None], args: tuple[object, ...]) -> None:
+        self._tasks.discard(task)
+        for argument in args:
+            close_unstarted(argument)
 
     def spawn_in(
         self,
@@ -313,6 +352,8 @@ class _TrioWaiter(Waiter):
 
 
 class TrioPortal(Portal):
+    lets_exit_through = False
+
     def __init__(self, token: trio.lowlevel.TrioToken) -> None:
         self._trio: Any = sys.modules["trio"]
         self._token = token
@@ -337,11 +378,15 @@ class TrioPortal(Portal):
     async def breathe(self) -> None:
         await self._trio.lowlevel.checkpoint()
 
-    def spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *args: object) -> bool:
+    def spawn(
+        self,
+        function: Callable[..., Coroutine[Any, Any, None]],
+        *args: object,
+        context: contextvars.Context | None = None,
+    ) -> bool:
+        context = contextvars.copy_context() if context is None else context.copy()
         try:
-            self._trio.lowlevel.spawn_system_task(
-                function, *args, context=contextvars.copy_context()
-            )
+            self._trio.lowlevel.spawn_system_task(function, *args, context=context)
         except RuntimeError:
             # Between the end of the main task and the closing of our sentinel trio takes no
             # new tasks, but still runs what is posted.
@@ -393,6 +438,15 @@ class TrioPortal(Portal):
                 self._drain()
         finally:
             self._polling = False
+
+
+def close_unstarted(awaitable: object) -> None:
+    """Keep Python from complaining of a coroutine that nobody is going to await."""
+    if (
+        inspect.iscoroutine(awaitable)
+        and inspect.getcoroutinestate(awaitable) == inspect.CORO_CREATED
+    ):
+        awaitable.close()
 
 
 # -- Which loop runs here --------------------------------------------------------------------------

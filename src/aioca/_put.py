@@ -77,6 +77,10 @@ class Put(Request):
             except CAValueError as error:
                 self._settle(index, _local_failure(error))
                 return _libca.ECA_NORMAL
+            except Exception as error:  # of the value's own making
+                detail = f"writing: the value cannot be used: {error!r}"
+                self._settle(index, Failure(channel.name, _libca.ECA_BADTYPE, detail, local=True))
+                return _libca.ECA_NORMAL
         dbr, count, data = encoded
         if not self._notify:
             status = _libca.put(dbr, count, channel.chid, data)
@@ -101,9 +105,10 @@ class Put(Request):
             self._release_token()
 
     def _finish(self) -> None:
+        self._stop_listening()  # first: a spare that is closed would tell us
         for index in tuple(self._borrowed):
             self._return_spare(index)
-        super()._finish()
+        self._release_token()
 
     def _return_spare(self, index: int) -> None:
         spare = self._borrowed.pop(index, None)

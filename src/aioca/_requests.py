@@ -146,9 +146,12 @@ class Request:
 
     def _finish(self) -> None:
         """Leave nothing behind. The indices in `_connecting` stay for `failure`."""
+        self._stop_listening()
+        self._release_token()
+
+    def _stop_listening(self) -> None:
         for channel in self._connecting:
             channel.listeners.pop(self, None)
-        self._release_token()
 
     def _release_token(self) -> None:
         if self._token:

@@ -13,6 +13,8 @@ if sys.version_info < (3, 11):
 
 T = TypeVar("T")
 
+_PYTHON_3_10: bool = sys.version_info[:2] == (3, 10)
+
 
 def run(
     coro: Coroutine[Any, Any, T], forever: bool = False, *, backend: str = "asyncio"
@@ -47,6 +49,13 @@ def run(
     except BaseExceptionGroup as group:  # how it comes out of a task group or nursery
         if not forever or group.split(KeyboardInterrupt)[1] is not None:
             raise
+        return None
+    except BaseException as error:
+        # On Python 3.10, anyio lets the cancellation out by which Ctrl-C ended the main task.
+        if not (_PYTHON_3_10 and type(error).__name__ == "CancelledError"):
+            raise
+        if not forever:
+            raise KeyboardInterrupt from None
         return None
     finally:
         coro.close()  # never started, if there was no such backend

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import inspect
+import logging
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -15,6 +16,8 @@ from ._lifetime import BlockLifetime, Lifetime, LoopLifetime
 from ._monitor import NOTHING, Feed, Options
 from ._portal import Waiter
 from .types import AugmentedValue
+
+logger = logging.getLogger("aioca")
 
 _BATCH = 64  # updates delivered before others get their turn
 
@@ -59,7 +62,8 @@ class Subscription:
         self._lifetime: Lifetime = LoopLifetime(context.portal)
         self._portal = context.portal
         self._arguments = () if index is None else (index,)
-        self._run = contextvars.copy_context().run
+        self._variables = contextvars.copy_context()
+        self._run = self._variables.run
         self._busy = False  # what a callback returned is being awaited
         self._feed = Feed(context, name, options, sink or self)
 
@@ -130,7 +134,11 @@ class Subscription:
             awaitable = self._call(value)
             if awaitable is not None:
                 self._busy = True
-                self._run(self._lifetime.spawn, self._pump, awaitable)
+                try:
+                    self._lifetime.spawn(self._pump, awaitable, self._variables)
+                except Exception as error:
+                    self._busy = False
+                    self._fail(error)
                 return
             left -= 1
             if not left:
@@ -148,9 +156,6 @@ class Subscription:
             result = self._run(self.callback, value, *self._arguments)  # type: ignore[arg-type]
             if result is not None and inspect.isawaitable(result):
                 return result
-        except (KeyboardInterrupt, SystemExit):
-            self.close()
-            raise
         except BaseException as error:
             self._fail(error)
         return None
@@ -158,9 +163,13 @@ class Subscription:
     async def _pump(self, awaitable: Awaitable[object]) -> None:
         """Await what a callback returned, and go on as long as they return such."""
         feed = self._feed
+        served = 0
         try:
             while True:
                 await awaitable
+                served += 1
+                if served % _BATCH == 0:  # the callback need not have suspended
+                    await self._portal.breathe()
                 value = NOTHING if feed.closed else feed.take()
                 if value is NOTHING:
                     break
@@ -171,9 +180,11 @@ class Subscription:
         except Exception as error:
             self._fail(error)
         except BaseException:
-            # Cancelled: by its owner, or with everything at the end of the run. The next update
-            # must not start it again.
-            self.close()
+            # Cancelled: by its owner, or with everything at the end of the run, or from within. The
+            # next update must not start it again.
+            if not feed.closed:
+                logger.info("%s: the callback was cancelled; its monitor is closed", self.name)
+                self.close()
             raise
         finally:
             self._busy = False
@@ -241,11 +252,12 @@ class Updates:
     async def _next(self, deadline: float) -> Any:
         """The next value; NOTHING if all is closed or the deadline has come."""
         while True:
+            if self._served >= _BATCH:  # a flood must not starve the other tasks
+                self._served = 0
+                await self._portal.breathe()  # before a value is taken: this may be cancelled
             value = self._take()
             if value is not NOTHING:
                 self._served += 1
-                if self._served % _BATCH == 0:  # a flood must not starve the other tasks
-                    await self._portal.breathe()
                 return value
             if all(s.state == Subscription.CLOSED for s in self.subscriptions):
                 return NOTHING
@@ -291,9 +303,11 @@ class _Block:
                 raise RuntimeError(f"{subscription!r} cannot be entered")
             if not isinstance(subscription._lifetime, LoopLifetime):
                 raise RuntimeError(f"{subscription!r} has an owner already")
+            if subscription._feed.context is not current():
+                raise RuntimeError(f"{subscription!r} was made in another run of an event loop")
         if not subscriptions or subscriptions[0].callback is None:
             return self._open_stream()
-        self._lifetime = lifetime = BlockLifetime(subscriptions)
+        self._lifetime = lifetime = BlockLifetime(current().portal, subscriptions)
         for subscription in subscriptions:
             subscription._lifetime = lifetime
         await lifetime.enter()

@@ -1,0 +1,212 @@
+"""What must hold under ``asyncio.run`` and ``trio.run`` themselves.
+
+anyio's test runner tells sniffio which library runs; a plain ``asyncio.run`` does not, and neither
+does a job of the portal, which runs outside of any task. So these start their loops themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import pytest
+import trio
+
+from aioca import CAValueError, Subscription, caget, camonitor, caput
+from aioca._context import current
+
+RUNNERS: dict[str, Callable[[Callable[[], Awaitable[Any]]], Any]] = {
+    "asyncio": lambda main: asyncio.run(main()),  # type: ignore[arg-type]
+    "trio": trio.run,
+}
+
+
+class BoomError(Exception):
+    """What the callbacks here raise."""
+
+
+@pytest.fixture(params=list(RUNNERS))
+def run_plainly(request: pytest.FixtureRequest) -> Callable[[Callable[[], Awaitable[Any]]], Any]:
+    return RUNNERS[request.param]
+
+
+async def _until(condition: Callable[[], object]) -> None:
+    with anyio.fail_after(10):
+        while not condition():
+            await anyio.sleep(0.01)  # nothing wakes us for what only the callbacks see
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("form", ["loop", "block", "group"])
+def test_callbacks_are_called(
+    p: str, run_plainly: Callable[..., Any], form: str, kind: str
+) -> None:
+    seen: list[float] = []
+
+    async def later(value: float) -> None:
+        await anyio.sleep(0)
+        seen.append(value)
+
+    callback = later if kind == "async" else seen.append
+
+    async def main() -> None:
+        if form == "loop":
+            camonitor(p + "ticks", callback)
+            await _until(lambda: len(seen) > 2)
+        elif form == "block":
+            async with camonitor(p + "ticks", callback):
+                await _until(lambda: len(seen) > 2)
+        else:
+            async with anyio.create_task_group() as group:
+                camonitor(p + "ticks", callback, task_group=group)
+                await _until(lambda: len(seen) > 2)
+                group.cancel_scope.cancel()
+
+    run_plainly(main)
+    assert seen == sorted(set(seen)), "in order, each once"
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("form", ["block", "group"])
+def test_errors_of_callbacks_reach_the_owner(
+    p: str, run_plainly: Callable[..., Any], form: str, kind: str
+) -> None:
+    def fail(value: object) -> None:
+        raise BoomError
+
+    async def fail_later(value: object) -> None:
+        await anyio.sleep(0)
+        raise BoomError
+
+    callback = fail_later if kind == "async" else fail
+
+    async def main() -> None:
+        with anyio.fail_after(10):
+            if form == "block":
+                async with camonitor(p + "ai", callback):
+                    await anyio.sleep_forever()
+            async with anyio.create_task_group() as group:
+                camonitor(p + "ai", callback, task_group=group)
+
+    with pytest.raises(BaseException) as caught:
+        run_plainly(main)
+    error = caught.value
+    if form == "group":
+        (error,) = error.exceptions  # type: ignore[attr-defined]
+    assert type(error) is BoomError
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are new in Python 3.12")
+def test_eager_tasks(p: str) -> None:
+    """The first step of the task that awaits for a callback then runs inside our own call."""
+    seen: list[float] = []
+
+    async def callback(value: float) -> None:
+        seen.append(value)
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_task_factory(
+            asyncio.eager_task_factory  # type: ignore[attr-defined,unused-ignore]
+        )
+        camonitor(p + "ticks", callback, all_updates=True)
+        await _until(lambda: len(seen) > 3)
+
+    asyncio.run(main())
+
+
+def test_a_subscription_belongs_to_the_run_that_made_it(
+    p: str, run_plainly: Callable[..., Any]
+) -> None:
+    made: list[Subscription] = []
+
+    async def make() -> None:
+        made.append(camonitor(p + "ai"))
+
+    async def enter() -> None:
+        with pytest.raises(RuntimeError, match="another run"):
+            async with made[0]:
+                pass
+
+    run_plainly(make)
+    run_plainly(enter)
+
+
+def test_a_value_that_raises_harms_nobody_else(p: str, run_plainly: Callable[..., Any]) -> None:
+    """It is found out about in a job of the portal, when the PV connects."""
+    seen: list[float] = []
+
+    class Bad:
+        def __float__(self) -> float:
+            raise BoomError
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+
+            async def put() -> None:
+                with pytest.raises(CAValueError, match=p + "ai"):
+                    await caput(p + "ai", Bad(), timeout=5)
+
+            group.start_soon(put)
+            await anyio.sleep(0)
+            camonitor(p + "ai", seen.append)
+            assert await caget(p + "ai") == 1.5
+            await _until(lambda: seen)
+
+    run_plainly(main)
+
+
+def test_cancellation_loses_no_value(p: str) -> None:
+    """Iteration lets others run now and then, and may be cancelled there: never with a value that
+    it has already taken."""
+
+    async def main() -> None:
+        async with camonitor(p + "ai") as updates:
+            await _until(lambda: updates.order)
+            updates._served = 10_000
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await anext(updates)
+            assert scope.cancelled_caught
+            with trio.fail_after(5):
+                assert await anext(updates) == 1.5
+
+    trio.run(main)
+
+
+def test_exit_in_a_callback(p: str, caplog: pytest.LogCaptureFixture) -> None:
+    """asyncio lets it end the program. trio has no way for that: it is logged, like any error."""
+
+    def leave(value: object) -> None:
+        sys.exit(3)
+
+    async def main() -> None:
+        subscription = camonitor(p + "ai", leave)
+        await _until(lambda: subscription.state == Subscription.CLOSED)
+
+    with pytest.raises(SystemExit):
+        asyncio.run(main())
+    trio.run(main)
+    assert [r.levelno for r in caplog.records if "SystemExit" in r.message] == [logging.ERROR] * 2
+
+
+def test_disconnection_comes_before_what_follows_it(p: str) -> None:
+    """It is put among the values by the thread that brings them, so a busy loop cannot turn a
+    reconnection into a disconnection."""
+
+    async def main() -> None:
+        async with camonitor(p + "ai", notify_disconnect=True, all_updates=True) as updates:
+            assert await anext(updates) == 1.5
+            channel = current().channel(p + "ai")
+            (feed,) = channel.monitors
+            # As libca would, while the loop does something else
+            channel.connection_changed(False, -1, 0)
+            feed.arrive(0, feed._dbr, b"\0" * 8)  # type: ignore[attr-defined]
+            channel.connection_changed(True, channel.native_type, channel.native_count)
+            assert not (await anext(updates)).ok
+            assert await anext(updates) == 0.0
+
+    asyncio.run(main())
