@@ -504,6 +504,7 @@ def test_no_running_loop_in_a_worker_thread(p: str, backend: str) -> None:
 EXIT = """
     import os, signal, sys, threading, time
     import anyio
+    import aioca
     from aioca import camonitor
     backend, where, end = sys.argv[1:]
     pvs = [f"BUSY{i}" for i in range(50)]
@@ -548,7 +549,7 @@ EXIT = """
             time.sleep(60)
         finish()
     else:
-        anyio.run(main, backend=backend)
+        aioca.run(main(), backend=backend)
 """
 
 RETURN_CODES = {"normal": 0, "sys.exit": 3, "exception": 1, "SIGINT": -signal.SIGINT}
@@ -801,13 +802,16 @@ RUN = """
     backend, forever, shape = sys.argv[1], sys.argv[2] == "True", sys.argv[3]
 
     async def main():
-        camonitor("TICK", lambda value: None)
+        said = []
+
+        def callback(value):  # main is at rest by then: Ctrl-C must not hit it elsewhere
+            if not said:
+                said.append(print("running"))
+
+        camonitor("TICK", callback)
         if shape == "has tasks":
             async with anyio.create_task_group() as group:
                 group.start_soon(anyio.sleep_forever)
-                await anyio.sleep(0)
-                print("running")
-        print("running")
         if shape == "waits":
             await anyio.sleep_forever()
 

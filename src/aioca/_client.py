@@ -128,6 +128,8 @@ def _forget_after_fork() -> None:
     # The threads of libca did not come along: inherited channels would say that they are
     # connected and never answer, and destroying the inherited context aborts.
     global _shared, _lock, _used
+    if _used:
+        _libca.skip_exit_handlers()
     for context in _all:
         context.forgotten = True
     _shared = None

@@ -42,11 +42,6 @@ def configure(
         RuntimeError: if Channel Access has been used already: it does not look again.
         ValueError: if a value is none that libca would take.
     """
-    if context_exists():
-        raise RuntimeError(
-            "configure() has to come before the first use of Channel Access in the process:"
-            " libca has read its environment and will not look again"
-        )
     settings = {
         "EPICS_CA_ADDR_LIST": _hosts("addr_list", addr_list),
         "EPICS_CA_AUTO_ADDR_LIST": _yes_no("auto_addr_list", auto_addr_list),
@@ -59,6 +54,11 @@ def configure(
         ),
         "EPICS_CA_AUTO_ARRAY_BYTES": _yes_no("auto_array_bytes", auto_array_bytes),
     }
+    if context_exists():
+        raise RuntimeError(
+            "configure() has to come before the first use of Channel Access in the process:"
+            " libca has read its environment and will not look again"
+        )
     os.environ.update({name: text for name, text in settings.items() if text is not None})
 
 

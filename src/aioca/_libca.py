@@ -417,3 +417,15 @@ def forget_all() -> None:
     _owners.clear()
     _listeners.clear()
     _callbacks_seen.clear()
+
+
+def skip_exit_handlers() -> None:
+    """In a forked child: have exit() end the process before it comes to libCom's handlers.
+
+    They wait for threads that the child does not have (that of the CA repeater's watchdog, where
+    the repeater runs in the parent), for ever. Handlers run last in, first out, and Python is
+    done by then; glibc's on_exit() passes the exit status, which _exit() takes.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "on_exit"):
+        libc.on_exit(libc._exit, None)

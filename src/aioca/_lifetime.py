@@ -63,12 +63,12 @@ class LoopLifetime(Lifetime):
             close_unstarted(awaitable)
 
     def failed(self, name: str, error: BaseException) -> None:
+        if isinstance(error, (KeyboardInterrupt, SystemExit)) and self._portal.lets_exit_through:
+            raise error
         logger.error(
             "%s: the callback of its monitor raised %r; the monitor is closed",
             name, error, exc_info=error,
         )  # fmt: skip
-        if not isinstance(error, Exception) and self._portal.lets_exit_through:
-            raise error
 
 
 class _OwnedLifetime(Lifetime):
