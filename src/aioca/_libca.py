@@ -146,7 +146,6 @@ clear_subscription = _prototype("ca_clear_subscription", c_int, c_size_t)
 clear_channel = _prototype("ca_clear_channel", c_int, c_size_t)
 field_type = _prototype("ca_field_type", c_short, c_size_t)
 element_count = _prototype("ca_element_count", c_ulong, c_size_t)
-channel_state = _prototype("ca_state", c_int, c_size_t)
 read_access = _prototype("ca_read_access", c_uint, c_size_t)
 write_access = _prototype("ca_write_access", c_uint, c_size_t)
 

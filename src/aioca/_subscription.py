@@ -6,6 +6,7 @@ import contextvars
 import inspect
 import logging
 import math
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -24,7 +25,28 @@ _BATCH = 64  # updates delivered before others get their turn
 Callback = Callable[..., Any]
 
 
-class Subscription:
+class _Enterable(ABC):
+    """What can be entered with ``async with``: one subscription, or a list of them."""
+
+    @abstractmethod
+    def _members(self) -> list[Subscription]: ...
+
+    async def __aenter__(self) -> Any:
+        block = _Block(self._members())
+        entered = await block.enter(self)
+        self._block = block  # not before: a second attempt to enter fails
+        return entered
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        return await self._block.exit(kind, error, traceback)
+
+
+class Subscription(_Enterable):
     """A monitor of one PV, as :func:`camonitor` returns it.
 
     It lives until `close` is called, until the block, task group or nursery that owns it ends,
@@ -92,21 +114,8 @@ class Subscription:
         """
         self._feed.close()
 
-    # -- async with --------------------------------------------------------------------------------
-
-    async def __aenter__(self) -> Any:
-        block = _Block([self])
-        entered = await block.enter(self)
-        self._block = block  # not before: a second attempt to enter fails
-        return entered
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
-        return await self._block.exit(kind, error, traceback)
+    def _members(self) -> list[Subscription]:
+        return [self]
 
     def __aiter__(self) -> Any:
         raise TypeError(
@@ -196,7 +205,7 @@ class Subscription:
         self._lifetime.failed(self.name, error)
 
 
-class Subscriptions(list[Subscription]):
+class Subscriptions(_Enterable, list[Subscription]):
     """The monitors of several PVs: a list of `Subscription` that can be entered as a block."""
 
     __module__ = "aioca"
@@ -206,19 +215,8 @@ class Subscriptions(list[Subscription]):
         for subscription in self:
             subscription.close()
 
-    async def __aenter__(self) -> Any:
-        block = _Block(self)
-        entered = await block.enter(self)
-        self._block = block
-        return entered
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
-        return await self._block.exit(kind, error, traceback)
+    def _members(self) -> list[Subscription]:
+        return self
 
 
 class Updates:
