@@ -160,7 +160,7 @@ async def _nothing_is_left() -> None:
     """
     context = _context.current()
     assert not context.operations
-    assert not context.subscriptions
+    assert not context.portal.receivers
     assert {info.subscriber_count for info in get_channel_infos()} <= {0}
     assert all(not channel.listeners for channel in context._channels.values())
     try:
@@ -289,7 +289,7 @@ async def test_paused(paused_ioc: tuple[SoftIoc, str], operation: Operation) -> 
         await _cancelled_by_deadline(0.01, operation, pv)
         assert time.monotonic() - start < 1
         assert not _context.current().operations
-        assert not _context.current().subscriptions
+        assert not _context.current().portal.receivers
     finally:
         ioc.resume()
     await _usable(pv, 2)

@@ -386,13 +386,13 @@ def test_whole_replies_are_always_understood(
 ) -> None:
     """Of the right length, whatever is in them: a value, and every attribute of it."""
     reader = make_reader("PV", native_type, native_count, None, format)
-    size = VALUE_OFFSET[reader.dbr] + native_count * VALUE_SIZE[reader.dbr]
+    size = VALUE_OFFSET[reader.shape.dbr] + native_count * VALUE_SIZE[reader.shape.dbr]
     raw = data.draw(st.binary(min_size=size, max_size=size))
     value = reader.decode(raw)
     assert isinstance(value, ca_array) == (native_count != 1)
     if native_count != 1:
         assert len(value) == native_count
-    for attribute in (*reader.constants, *reader.fields):
+    for attribute in (*reader.constants(), *reader.shape.fields):
         getattr(value, attribute)
 
 

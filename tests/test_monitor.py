@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -27,6 +29,8 @@ from aioca import (
     CATimeout,
     CAValueError,
     Subscription,
+    _intake,
+    _libca,
     caget,
     camonitor,
     caput,
@@ -597,38 +601,72 @@ async def test_last_value_of_a_flood_arrives(a: str, form: str, policy: dict[str
     assert len(set(received.values)) == len(received.values)
 
 
-async def test_last_value_when_the_loop_takes_while_one_is_dropped(a: str) -> None:
+@pytest.mark.parametrize("kept", [1, 2])
+async def test_last_value_when_the_loop_takes_while_one_is_dropped(a: str, kept: int) -> None:
     """The thread of libca may be interrupted anywhere between dropping the old value and
     keeping the new one: the loop, iterating in between, must still get to see the new one."""
-    async with camonitor(a) as updates:
+    async with camonitor(a, max_pending=kept) as updates:
         assert await _next(updates) == 0
         (subscription,) = updates.subscriptions
         feed = subscription._feed
+        intake, key = feed._intake, feed._key
+        interrupted: list[object] = []
 
-        class Interrupted(type(feed.pending)):  # type: ignore[misc]
-            """Lets the loop take what it finds at the very moment when something was dropped."""
+        def take() -> None:
+            """What the loop may do at the very moment when something was dropped."""
+            if not interrupted:
+                interrupted.append(True)
+                for _ in range(20):  # whatever has a ticket by now
+                    if key in intake.tickets or kept > 1:
+                        taken.append(feed.take())
 
-            taking = False
+        class Latest(dict[int, Any]):
+            def pop(self, key: int, default: Any = None) -> Any:
+                item = super().pop(key, default)
+                if item is not None:
+                    take()
+                return item
 
+        class Newest(deque[Any]):
             def popleft(self) -> Any:
                 item = super().popleft()
-                if not self.taking:
-                    Interrupted.taking = True
-                    taken.append(updates._take())
-                    Interrupted.taking = False
+                take()
                 return item
 
         taken: list[Any] = []
-        feed.pending = Interrupted()
-        raw = b"\0" * 8
-        feed.arrive(0, feed._dbr, raw)
-        feed.arrive(0, feed._dbr, raw)  # drops the first; the loop looks for it just then
-        assert taken, "nothing was interrupted: this test tests nothing any more"
+        update = _update(7.0)
+        if kept == 1:
+            intake.latest = Latest()
+            on_event, serve = _intake._latest()
+        else:
+            feed._pending = Newest()
+            on_event, serve = _intake._newest()
+        serve(intake)
+        for _ in range(kept + 1):  # the last one drops the first; the loop looks just then
+            on_event(0, 0, 0, 0, 0, 0, key, 0, aioca.DBR_DOUBLE, 1, update, _libca.ECA_NORMAL)
+        assert interrupted, "nothing was interrupted: this test tests nothing any more"
+        taken = [value for value in taken if isinstance(value, float)]
         with anyio.move_on_after(1):
-            taken = [value for value in taken if isinstance(value, float)]
-            while len(taken) < 1:
+            while len(taken) < kept:
                 taken.append(await anext(updates))
-        assert len(taken) >= 1, "the last value has not arrived"
+        assert taken[-1] == 7.0, "the last value has not arrived"
+        assert len(taken) + subscription.dropped_callbacks == kept + 1
+
+
+def _is_queued(subscription: Subscription) -> bool:
+    """Whether libca's thread has brought something that the loop has not looked at yet."""
+    feed = subscription._feed
+    return feed._key in feed._intake.tickets
+
+
+def _update(value: float) -> int:
+    """The address of a DBR_DOUBLE, as libca would have it."""
+    data = ctypes.c_double(value)
+    _updates.append(data)
+    return ctypes.addressof(data)
+
+
+_updates: list[object] = []  # what is at those addresses
 
 
 # -- Disconnection and restart ---------------------------------------------------------------------
@@ -824,7 +862,7 @@ async def test_no_callback_after_close_though_queued(a: str) -> None:
         await closed.until(lambda values: values == [0])
         await caput(a, 1)
         time.sleep(0.3)  # the loop must not run while the update arrives
-        assert subscription.scheduled, "nothing is queued: this test tests nothing any more"
+        assert _is_queued(subscription), "nothing is queued: this test tests nothing any more"
         subscription.close()
         await witness.until(lambda values: values == [0, 1])
         assert closed.values == [0]
@@ -877,7 +915,7 @@ async def test_close_from_the_callback_of_another(a: str) -> None:
         await witness.until(lambda values: values == [0])
         await caput(a, 1)
         time.sleep(0.3)  # the loop must not run: all shall be delivered in one go
-        assert victims.scheduled, "nothing is queued: this test tests nothing any more"
+        assert _is_queued(victims), "nothing is queued: this test tests nothing any more"
         await witness.until(lambda values: values == [0, 1])
         assert victim.values == [0]
         assert victims.state == Subscription.CLOSED

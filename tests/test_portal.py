@@ -179,7 +179,7 @@ async def _beat(beats: list[float]) -> None:
         await anyio.lowlevel.checkpoint()
 
 
-async def test_slow_jobs_leave_room_for_tasks(portal: Portal) -> None:
+async def test_slowqueue_leave_room_for_tasks(portal: Portal) -> None:
     """All posted at once: the drain pauses now and then."""
     beats: list[float] = []
     done = anyio.Event()
@@ -209,7 +209,7 @@ async def test_flood_leaves_room_for_tasks(portal: Portal) -> None:
     def thread() -> None:
         while not stop.is_set():
             portal.post(job)
-            if len(portal._jobs) > 100_000:
+            if len(portal.queue) > 100_000:
                 time.sleep(0.001)  # for memory's sake
 
     (running,) = in_threads(thread)
@@ -227,7 +227,7 @@ async def test_flood_leaves_room_for_tasks(portal: Portal) -> None:
     gaps = [after - before for before, after in pairwise(beats)]
     assert max(gaps) < 0.25
     with anyio.fail_after(20):
-        while portal._jobs:
+        while portal.queue:
             await anyio.sleep(0.001)  # to look again
 
 
@@ -249,7 +249,7 @@ async def test_lone_job_does_not_wait_for_the_poll(
         assert await delivered() < 0.3
     for _ in range(_portal._MANY * 2):
         portal.post(lambda: None)
-    while portal._jobs:
+    while portal.queue:
         await anyio.lowlevel.checkpoint()
     assert 0.3 < await delivered() < 2.0  # polled for
     for _ in range(5):
@@ -270,7 +270,7 @@ async def test_polling_stops_without_load(portal: Portal, monkeypatch: pytest.Mo
     for _ in range(_portal._MANY * 2):
         portal.post(lambda: None)
     with anyio.fail_after(5):
-        while portal._jobs or portal._awake:
+        while portal.queue or portal.awake:
             await anyio.sleep(0.001)  # to look again
     assert drains == 2  # the one with the jobs, and the one that finds none
     await anyio.sleep(0.05)  # many times _POLL: nothing must happen, so nothing to await

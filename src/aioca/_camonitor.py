@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextvars
+from collections.abc import Callable
 from typing import Any, overload
 
 import numpy as np
@@ -12,9 +14,18 @@ from ._context import Context, current
 from ._dbr import DBR_ENUM_STR, FORMAT_RAW
 from ._environment import searched
 from ._errors import Failure, error_for
-from ._lifetime import GroupLifetime
-from ._monitor import NOTHING, check_options
-from ._subscription import Callback, Subscription, Subscriptions, Updates
+from ._lifetime import GroupLifetime, LoopLifetime
+from ._monitor import NOTHING, Feed, Options, check_options
+from ._subscription import (
+    Callback,
+    CallbackFeed,
+    Callee,
+    StreamFeed,
+    Subscription,
+    Subscriptions,
+    Updates,
+    own,
+)
 from .types import AugmentedValue, Count, Datatype, Dbe, Format, Timeout
 
 
@@ -112,22 +123,32 @@ def camonitor(
         datatype, format, count, events, all_updates, max_pending, notify_disconnect,
         _seconds(connect_timeout, context),
     )  # fmt: skip
-    stream = Updates(context) if callback is None else None
     single = isinstance(pv, str)
     names = names_of(pv)
-    subscriptions = Subscriptions(
-        Subscription(context, name, callback, options, stream, None if single else index)
-        for index, name in enumerate(names)
-    )
+    make = _maker(context, options, callback, single)
+    subscriptions = Subscriptions(Subscription(make(*item)) for item in enumerate(names))
     if callback is not None:
         if task_group is not None:
             lifetime = GroupLifetime(context.portal, subscriptions)
-            for subscription in subscriptions:
-                subscription._lifetime = lifetime
+            own(subscriptions, lifetime)
             context.portal.spawn_in(task_group, lifetime.live, subscriptions.close)
         for subscription in subscriptions:
             subscription._feed.start()
     return subscriptions[0] if single else subscriptions
+
+
+def _maker(
+    context: Context, options: Options, callback: Callback | None, single: bool
+) -> Callable[[int, str], Feed]:
+    """What makes the feed of each PV; they share what can be shared."""
+    if callback is None:
+        updates = Updates(context)
+        return lambda _, name: StreamFeed(context, name, options, updates)
+    variables = contextvars.copy_context()
+    callee = Callee(callback, variables, variables.run, LoopLifetime(context.portal))
+    return lambda index, name: CallbackFeed(
+        context, name, options, callee, None if single else index
+    )
 
 
 def _seconds(timeout: Timeout, context: Context) -> float | None:
@@ -192,7 +213,7 @@ async def wait_for_value(
     )  # fmt: skip
     async with monitor as updates:
         while True:
-            value = await updates._next(deadline)
+            value = await updates.next_before(deadline)
             if value is NOTHING:
                 break
             if _matches(value, match):

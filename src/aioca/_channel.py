@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 from . import _libca
 from ._client import ClientContext
-from ._dbr import DbrReader, make_reader
+from ._dbr import make_reader
+from ._values import Reader
 
 logger = logging.getLogger("aioca")
 
@@ -40,8 +41,11 @@ class Listener(Protocol):
     def channel_closed(self, channel: Channel) -> None: ...
 
 
-class Monitor(Protocol):
+class Monitor(Listener, Protocol):
     """A subscription of libca's on this channel."""
+
+    def gone(self) -> None:
+        """On the loop: libca has forgotten the channel, nothing arrives any more."""
 
     def cut_off(self) -> None:
         """On a libca thread: let nothing of the present subscription arrive any more."""
@@ -57,6 +61,20 @@ class PutOwner(Protocol):
         """On the loop: the channel is cleared, so its completion will never be reported."""
 
 
+# The ways to ask that there have been, and their numbers: few.
+_ways: list[tuple[int | None, int, bool]] = []
+
+
+def reader_key(code: int | None, format: int, monitor: bool = False) -> int:
+    """A number for a way to ask: the datatype, the format, and whether for a monitor."""
+    way = code, format, monitor
+    try:
+        return _ways.index(way)
+    except ValueError:
+        _ways.append(way)  # two threads may do so at once, and both are right
+        return _ways.index(way)
+
+
 class Channel:
     """One channel, of one event loop.
 
@@ -65,18 +83,40 @@ class Channel:
         connected: whether it is, as far as the loop has heard.
         ever_connected: whether it ever was.
         native_type, native_count: what the server said when it last connected.
-        listeners: who is told of changes (a dict for its order and its fast removal).
-        monitors: the subscriptions, to be cut off when the type changes.
+        last_key, last_reader: how it was asked last, which is how it will be asked next.
+        scalar_key: the same as last_key while it is connected and has one element; else -1.
+        listeners: the operations that wait for it to connect.
+        monitors: the subscriptions, which follow it.
         put_owner: who has a put-callback under way here, or None. A second one would block the
             server's thread for this client, so it goes through a spare. Set on the loop before
             libca is asked, reset by whichever thread hears the end of it.
         spares: further channels to the same PV, for put-callbacks, that are idle.
+
+    There may be very many of them: no container is made before it is needed.
     """
 
     __slots__ = (
-        "_changes", "_context", "_log", "_post", "_readers", "_searching_since", "_seen", "_token",
-        "chid", "connected", "ever_connected", "listeners", "monitors", "name", "native_count",
-        "native_type", "put_owner", "spares",
+        "_applied",
+        "_context",
+        "_log",
+        "_noted",
+        "_post",
+        "_searching_since",
+        "_seen",
+        "_token",
+        "chid",
+        "connected",
+        "ever_connected",
+        "last_key",
+        "last_reader",
+        "listeners",
+        "monitors",
+        "name",
+        "native_count",
+        "native_type",
+        "put_owner",
+        "scalar_key",
+        "spares",
     )  # fmt: skip
 
     def __init__(
@@ -91,18 +131,20 @@ class Channel:
         self.ever_connected = False
         self.native_type = -1
         self.native_count = 0
-        self.listeners: dict[Listener, None] = {}
-        self.monitors: set[Monitor] = set()
+        self.listeners: dict[Listener, None] | None = None  # a dict for its order and fast removal
+        self.monitors: tuple[Monitor, ...] = ()
         self.put_owner: PutOwner | None = None
-        self.spares: list[Channel] = []
+        self.spares: tuple[Channel, ...] = ()
         self._context = context
         self._post = post
         self._log = log
-        self._readers: dict[tuple[int | None, int, bool], DbrReader] = {}
+        self.last_key = self.scalar_key = -1
+        self.last_reader: Any = None
         self._seen: tuple[int, int] | None = None  # native type and count, on libca's threads
-        self._changes: deque[tuple[bool, int, int]] = deque()
+        # Numbers of the last change: noted on a thread of libca, applied on the loop
+        self._noted = self._applied = 0
         self._token = _libca.register(self)
-        self.chid = 0
+        self.chid: Any = None  # libca's, as a C value; None when closed
         self._search()
 
     # -- On a thread of libca ----------------------------------------------------------------------
@@ -111,35 +153,33 @@ class Channel:
         if up:
             native = native_type, native_count
             if self._seen is not None and self._seen != native:
-                for monitor in self.monitors.copy():
+                for monitor in self.monitors:
                     monitor.cut_off()
             self._seen = native
         else:
-            for monitor in self.monitors.copy():
+            for monitor in self.monitors:
                 monitor.went_down()
-        self._changes.append((up, native_type, native_count))
-        self._post(self._apply_change)
+        self._noted += 1
+        self._post(partial(self._apply_change, self._noted, up, native_type, native_count))
 
     def exception(self, status: int, op: int, context: str) -> None:
         self._post(lambda: self._log(self.name, status, op, context))
 
-    def arrive(self, index: int, dbr: int, raw: _libca.Raw) -> None:
-        """Never called: a channel's token is given to no request."""
-
     # -- On the loop's thread ----------------------------------------------------------------------
 
-    def _apply_change(self) -> None:
-        if not self.chid or not self._changes:  # closed meanwhile
+    def _apply_change(self, number: int, up: bool, native_type: int, native_count: int) -> None:
+        if not self.chid or number <= self._applied:  # closed, or searched for anew, meanwhile
             return
-        up, native_type, native_count = self._changes.popleft()
+        self._applied = number
         if up:
             if (native_type, native_count) != (self.native_type, self.native_count):
                 self.native_type, self.native_count = native_type, native_count
-                self._readers.clear()
+                self.last_key = self.scalar_key = -1
             self.connected = self.ever_connected = True
         else:
             self.connected = False
-        for listener in tuple(self.listeners):
+            self.scalar_key = -1
+        for listener in (*(self.listeners or ()), *self.monitors):
             try:
                 if up:
                     listener.channel_up(self)
@@ -148,15 +188,41 @@ class Channel:
             except Exception:  # the others are to hear of it all the same
                 logger.exception("%s: a job of aioca failed; please report this", self.name)
 
-    def reader(self, code: int | None, format: int, monitor: bool = False) -> DbrReader:
-        """How to ask for this datatype and format, and to understand the answer."""
-        key = code, format, monitor
-        reader = self._readers.get(key)
-        if reader is None:
-            reader = self._readers[key] = make_reader(
+    def listen(self, listener: Listener) -> None:
+        """Tell of the changes from now on."""
+        if self.listeners is None:
+            self.listeners = {}
+        self.listeners[listener] = None
+
+    def unlisten(self, listener: Listener) -> None:
+        """The opposite. Idempotent."""
+        if self.listeners is not None:
+            self.listeners.pop(listener, None)
+            if not self.listeners:
+                self.listeners = None
+
+    def add_monitor(self, monitor: Monitor) -> None:
+        # A tuple that is replaced: libca's thread may be going over it just now.
+        self.monitors = (*self.monitors, monitor)
+
+    def remove_monitor(self, monitor: Monitor) -> None:
+        monitors = self.monitors
+        if monitor in monitors:
+            index = monitors.index(monitor)
+            self.monitors = monitors[:index] + monitors[index + 1 :]
+
+    def reader(self, key: int) -> Reader:
+        """How to ask in a certain way (see `reader_key`), and to understand the answer."""
+        if key != self.last_key:
+            self.scalar_key = -1
+            code, format, monitor = _ways[key]
+            self.last_reader = make_reader(
                 self.name, self.native_type, self.native_count, code, format, monitor=monitor
             )
-        return reader
+            self.last_key = key
+        if self.connected and self.native_count == 1:
+            self.scalar_key = key
+        return self.last_reader  # type: ignore[no-any-return]
 
     def request_count(self, count: int) -> int:
         """A `Count` as libca wants it: 0 for the current length, never over the native count."""
@@ -168,7 +234,7 @@ class Channel:
         self._searching_since = time.monotonic()
         status, self.chid = self._context.create_channel(self.name.encode("utf-8"), self._token)
         if status != _libca.ECA_NORMAL:
-            self.chid = 0
+            self.chid = None
             _libca.unregister(self._token)
             raise RuntimeError(f"{self.name}: {_libca.message(status)}")
 
@@ -182,12 +248,12 @@ class Channel:
         if (
             self.chid
             and not self.ever_connected
-            and not self._changes
+            and self._noted == self._applied
             and time.monotonic() - self._searching_since < _YOUNG
         ):
-            chid, self.chid = self.chid, 0
+            chid, self.chid = self.chid, None
             _libca.clear_channel(chid)
-            self._changes.clear()  # it may have connected until then
+            self._applied = self._noted  # it may have connected until then
             self._seen = None
             self._search()
 
@@ -202,41 +268,47 @@ class Channel:
     def spare(self) -> Channel:
         """Another channel to the same PV: an idle one, or a new one that has yet to connect."""
         if self.spares:
-            return self.spares.pop()
+            (spare,), self.spares = self.spares, ()
+            return spare
         return Channel(self._context, self.name, self._post, self._log)
 
     def give_back(self, spare: Channel) -> None:
         """Keep one spare for the next time; a second is closed."""
         if self.chid and not self.spares and spare.chid and spare.put_owner is None:
-            self.spares.append(spare)
+            self.spares = (spare,)
         else:
             spare.close()
 
     def close(self) -> None:
         """Clear the channel and tell who listens. Idempotent; also where the loop has ended."""
-        chid, self.chid = self.chid, 0
+        chid, self.chid = self.chid, None
         if not chid:
             return
         self.connected = False
+        self.scalar_key = -1
         _libca.unregister(self._token)
         for spare in self.spares:
             spare.close()
-        self.spares.clear()
-        # Before libca forgets the channel: a listener may hold an evid of it.
-        listeners = tuple(self.listeners)
-        self.listeners.clear()
+        self.spares = ()
+        # Before libca forgets the channel: a monitor may hold an evid of it.
+        monitors = self.monitors
+        listeners = (*(self.listeners or ()), *monitors)
+        self.listeners = None
+        self.monitors = ()
         for listener in listeners:
             listener.channel_closed(self)
-        self.monitors.clear()
         if not self._context.forgotten:
             _libca.clear_channel(chid)
+        for monitor in monitors:
+            monitor.gone()
         owner, self.put_owner = self.put_owner, None
         if owner is not None:
             owner.put_abandoned()
 
     def forget(self) -> None:
         """In a forked child: let go of everything without a call to libca."""
-        self.chid = 0
+        self.chid = None
         self.connected = False
-        self.listeners.clear()
-        self.monitors.clear()
+        self.scalar_key = -1
+        self.listeners = None
+        self.monitors = ()

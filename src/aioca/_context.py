@@ -13,11 +13,14 @@ import logging
 import os
 import threading
 import weakref
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from . import _client, _libca
 from ._channel import Channel
+from ._completions import Completions
 from ._errors import Failure, error_for, invalid
+from ._intake import Intake
 from ._portal import Portal, portal_for, running_loop
 
 logger = logging.getLogger("aioca")
@@ -37,8 +40,8 @@ class ChannelInfo(NamedTuple):
     subscriber_count: int
 
 
-class Closable(Protocol):
-    """An operation or a subscription that lives in a context."""
+class Operation(Protocol):
+    """A call that waits for something."""
 
     def context_closed(self) -> None:
         """Everything is being closed: end."""
@@ -49,8 +52,9 @@ class Context:
 
     Attributes:
         portal: the way from libca's threads into the loop.
+        intake: the way of updates into the portal.
+        completions: how many put-callbacks are under way.
         operations: the calls that wait for something here.
-        subscriptions: those that are not closed.
     """
 
     def __init__(self, loop: object) -> None:
@@ -59,8 +63,9 @@ class Context:
         self.portal: Portal = portal_for(loop)
         self._thread = threading.get_ident()
         self._channels: dict[str, Channel] = {}
-        self.operations: dict[Closable, None] = {}
-        self.subscriptions: dict[Closable, None] = {}
+        self.intake = Intake(self.portal)
+        self.completions = Completions()
+        self.operations: dict[Operation, None] = {}
         self._flush_due = False
         _libca.add_listener(id(self), self)
         self.portal.on_end(self._ended)
@@ -81,6 +86,14 @@ class Context:
             channel = Channel(self._client, name, self.portal.post, self.log)
             self._channels[name] = channel
         return channel
+
+    def channels_there(self, names: Sequence[str]) -> list[Channel] | None:
+        """The channels of these PVs if all of them have one, which is quickly found."""
+        try:
+            channels = list(map(self._channels.get, names))
+        except TypeError:  # not even hashable
+            return None
+        return None if None in channels else channels  # type: ignore[return-value]
 
     def flush(self) -> None:
         """Have libca send what was requested."""
@@ -134,15 +147,14 @@ class Context:
 
     def close_all(self) -> None:
         """Close every operation, subscription and channel; the context can be used again."""
-        for user in (*self.operations, *self.subscriptions):
+        closes = [operation.context_closed for operation in self.operations]
+        closes += [channel.close for channel in self._channels.values()]
+        self._channels.clear()
+        for close in closes:
             try:
-                user.context_closed()
+                close()
             except Exception:  # the others are to be closed all the same
                 logger.exception("closing a channel of aioca failed; please report this")
-        channels = tuple(self._channels.values())
-        self._channels.clear()
-        for channel in channels:
-            channel.close()
 
     def forget(self) -> None:
         """In a forked child: let go of everything without a call to libca."""
@@ -166,7 +178,7 @@ class Context:
         _libca.remove_listener(id(self))
         self.close_all()
         self.operations.clear()
-        self.subscriptions.clear()
+        self.intake.close()
 
 
 def valid_name(name: str) -> str:

@@ -16,9 +16,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from ._libca import VALUE_OFFSET, VALUE_SIZE, Raw
+from ._libca import C_DBR, VALUE_OFFSET, VALUE_SIZE, Raw
 from ._values import (
     Reader,
+    Shape,
     alarm_of,
     ca_array,
     ca_bytes,
@@ -116,20 +117,6 @@ def presentation(name: str, code: int | None, native_type: int, native_count: in
     return code
 
 
-class DbrReader(Reader):
-    """How one kind of request on one channel is made and understood.
-
-    Attributes:
-        dbr: the DBR type to ask the server for.
-        decode: turns the bytes of one DBR into an augmented value.
-    """
-
-    __slots__ = ("dbr", "decode")
-
-    dbr: int
-    decode: Callable[[Raw], Any]
-
-
 def make_reader(
     name: str,
     native_type: int,
@@ -138,14 +125,26 @@ def make_reader(
     format: int,
     *,
     monitor: bool = False,
-) -> DbrReader:
-    """The reader for a request; ``code`` as `datatype_code` gives it.
+) -> Reader:
+    """The reader for a request; ``code`` as `datatype_code` gives it."""
+    shown = presentation(name, code, native_type, native_count)
+    key = shown, format, native_count == 1, monitor
+    shape = _shapes.get(key)
+    if shape is None:
+        shape = _shapes[key] = _make_shape(*key)
+    return Reader(name, native_count, shape)
+
+
+_shapes: dict[tuple[int, int, bool, bool], Shape] = {}
+
+
+def _make_shape(shown: int, format: int, single: bool, monitor: bool) -> Shape:
+    """How to ask for this presentation of a value, and to understand the answer.
 
     libca drops an update that has no bytes at all (it takes it for the end of a subscription). So
     a monitor never asks for a plain array, which may be empty, but for one with the alarm before
     it; the values are none the wiser.
     """
-    shown = presentation(name, code, native_type, native_count)
     if shown in (DBR_CHAR_STR, DBR_CHAR_UNICODE, DBR_CHAR_BYTES):
         base = DBR_CHAR
     elif shown in (AS_STR, AS_BYTES):
@@ -157,46 +156,50 @@ def make_reader(
     elif base == DBR_STRING and format == FORMAT_CTRL:
         # DBR_CTRL_STRING is only status and severity; TIME is the richest form of a string.
         dbr = base + _FORMAT_BASE[FORMAT_TIME]
-    elif format == FORMAT_RAW and monitor and native_count != 1:
+    elif format == FORMAT_RAW and monitor and not single:
         dbr = base + _STS_BASE
     else:
         dbr = base + _FORMAT_BASE[format]
-    constants = {"name": name, "ok": True, "datatype": base, "element_count": native_count}
-    reader = DbrReader(constants, _fields(dbr, base, format))
-    reader.dbr = dbr
+    shape = Shape()
+    shape.datatype, shape.dbr, shape.fields = base, dbr, _fields(dbr, base, format)
+    shape.c_dbr = C_DBR[dbr]
+    shape.kind = shape.unpack = None
+    shape.size = 0
     offset = VALUE_OFFSET[dbr]
     if base == DBR_CHAR and shown != DBR_CHAR:
-        reader.decode = _long_string(reader, offset, shown == DBR_CHAR_BYTES)
+        shape.decode = _long_string(offset, shown == DBR_CHAR_BYTES)
     elif base in (DBR_STRING, DBR_STSACK_STRING, DBR_CLASS_NAME):
-        make = _string if native_count == 1 or base != DBR_STRING else _string_array
-        reader.decode = make(reader, offset, shown == AS_BYTES)
-    elif native_count == 1:
-        reader.decode = _number(reader, offset, base)
+        make = _string if single or base != DBR_STRING else _string_array
+        shape.decode = make(offset, shown == AS_BYTES)
+    elif single:
+        shape.kind = ca_float if base in (DBR_FLOAT, DBR_DOUBLE) else ca_int
+        shape.unpack = struct.Struct(f"={offset}x{_STRUCT_CODES[base]}").unpack_from
+        shape.size = offset + VALUE_SIZE[dbr]
+        shape.decode = _number
     else:
-        reader.decode = _array(reader, offset, base)
-    return reader
+        shape.decode = _array(offset, base)
+    return shape
 
 
 # -- Values ----------------------------------------------------------------------------------------
+# Each makes what turns the bytes of one DBR into a value.
+
+Decode = Callable[[Reader, Raw], Any]
 
 
-def _number(reader: DbrReader, offset: int, base: int) -> Callable[[Raw], Any]:
-    unpack = struct.Struct(f"={offset}x{_STRUCT_CODES[base]}").unpack_from
-    kind: Any = ca_float if base in (DBR_FLOAT, DBR_DOUBLE) else ca_int
-
-    def decode(raw: Any) -> Any:
-        value = kind(unpack(raw)[0])
-        value._reader = reader
-        value._raw = raw
-        return value
-
-    return decode
+def _number(reader: Reader, raw: Any) -> Any:
+    # `Get.values` and `CallbackFeed.receive` have a copy of this: a call costs as much as it does.
+    shape = reader.shape
+    value = shape.kind(shape.unpack(raw)[0])  # type: ignore[misc]
+    value._reader = reader
+    value._raw = raw
+    return value
 
 
-def _array(reader: DbrReader, offset: int, base: int) -> Callable[[Raw], ca_array]:
+def _array(offset: int, base: int) -> Decode:
     dtype = DTYPES[base]
 
-    def decode(raw: Any) -> ca_array:
+    def decode(reader: Reader, raw: Any) -> ca_array:
         if len(raw) > offset:
             array = np.frombuffer(raw, dtype, -1, offset)
             if not array.flags.writeable:  # small ones come as bytes, and are cheap to copy
@@ -220,8 +223,8 @@ def _text(data: bytes) -> str:
     return data.decode("utf-8", "replace")
 
 
-def _string(reader: DbrReader, offset: int, as_bytes: bool) -> Callable[[Raw], Any]:
-    def decode(raw: Any) -> Any:
+def _string(offset: int, as_bytes: bool) -> Decode:
+    def decode(reader: Reader, raw: Any) -> Any:
         data = _cut(raw, offset, MAX_STRING_SIZE)
         value: Any = ca_bytes(data) if as_bytes else ca_str(_text(data))
         value._reader = reader
@@ -231,8 +234,8 @@ def _string(reader: DbrReader, offset: int, as_bytes: bool) -> Callable[[Raw], A
     return decode
 
 
-def _string_array(reader: DbrReader, offset: int, as_bytes: bool) -> Callable[[Raw], ca_array]:
-    def decode(raw: Any) -> ca_array:
+def _string_array(offset: int, as_bytes: bool) -> Decode:
+    def decode(reader: Reader, raw: Any) -> ca_array:
         cells = [
             _cut(raw, start, MAX_STRING_SIZE) for start in range(offset, len(raw), MAX_STRING_SIZE)
         ]
@@ -249,8 +252,8 @@ def _string_array(reader: DbrReader, offset: int, as_bytes: bool) -> Callable[[R
     return decode
 
 
-def _long_string(reader: DbrReader, offset: int, as_bytes: bool) -> Callable[[Raw], Any]:
-    def decode(raw: Any) -> Any:
+def _long_string(offset: int, as_bytes: bool) -> Decode:
+    def decode(reader: Reader, raw: Any) -> Any:
         data = _cut(raw, offset, len(raw))
         value: Any = ca_bytes(data) if as_bytes else ca_str(_text(data))
         value._reader = reader

@@ -32,6 +32,11 @@ class CANothing(Exception):  # noqa: N818
     # Defined in a private module, but known to users (and to pickle) by its public name.
     __module__ = "aioca"
 
+    # Those of success, which `success` need not set
+    errorcode: int = _libca.ECA_NORMAL
+    ok: bool = True
+    _detail: str = ""
+
     def __init__(self, name: str, errorcode: int = _libca.ECA_NORMAL, *, detail: str = ""):
         # Not super(): the next class may be cadef's, or OSError, and mean other things by this.
         Exception.__init__(self, name, errorcode)
@@ -52,6 +57,13 @@ class CANothing(Exception):  # noqa: N818
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (type(self).__name__, self.name, self.errorcode, self.__dict__)
+
+
+def success(name: str) -> CANothing:
+    """What a call returns for a PV for which it was successful: there may be many thousands."""
+    nothing = CANothing.__new__(CANothing, name, _libca.ECA_NORMAL)
+    nothing.name = name
+    return nothing
 
 
 class CAError(CANothing):

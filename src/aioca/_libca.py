@@ -21,10 +21,12 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import os
+import struct
 import threading
 from collections.abc import Callable
 from ctypes import c_char_p, c_int, c_long, c_short, c_size_t, c_uint, c_ulong, c_ushort, c_void_p
-from typing import Protocol
+from typing import Any, Protocol
 
 from epicscorelibs.lib import Com_dsoinfo, ca_dsoinfo
 
@@ -126,21 +128,16 @@ _create_channel = _prototype(
 )
 flush_io = _prototype("ca_flush_io", c_int)
 _puser = _prototype("ca_puser", c_size_t, c_size_t)
-_get_callback = _prototype(
-    "ca_array_get_callback", c_int, c_long, c_ulong, c_size_t, _EVENT, c_size_t
-)
-_put_callback = _prototype(
-    "ca_array_put_callback", c_int, c_long, c_ulong, c_size_t, c_char_p, _EVENT, c_size_t
-)
-_put_callback_at = ctypes.CFUNCTYPE(c_int, c_long, c_ulong, c_size_t, c_size_t, _EVENT, c_size_t)(
-    ("ca_array_put_callback", _ca)
-)
-_put = _prototype("ca_array_put", c_int, c_long, c_ulong, c_size_t, c_char_p)
-_put_at = ctypes.CFUNCTYPE(c_int, c_long, c_ulong, c_size_t, c_size_t)(("ca_array_put", _ca))
 _create_subscription = _prototype(
     "ca_create_subscription", c_int,
-    c_long, c_ulong, c_size_t, c_long, _EVENT, c_size_t, c_void_p,
+    c_long, c_ulong, c_size_t, c_long, c_void_p, c_size_t, c_void_p,
 )  # fmt: skip
+
+# These are called once for each PV of a list. They have no argtypes: converting Python's integers
+# would take two thirds of the time of a call. So they must be given C objects of the right size.
+get_callback = _ca["ca_array_get_callback"]
+_put_callback = _ca["ca_array_put_callback"]
+_put = _ca["ca_array_put"]
 
 clear_subscription = _prototype("ca_clear_subscription", c_int, c_size_t)
 clear_channel = _prototype("ca_clear_channel", c_int, c_size_t)
@@ -153,6 +150,7 @@ write_access = _prototype("ca_write_access", c_uint, c_size_t)
 _DBR_TYPES = 39
 VALUE_OFFSET = tuple((c_ushort * _DBR_TYPES).in_dll(_ca, "dbr_value_offset"))
 VALUE_SIZE = tuple((c_ushort * _DBR_TYPES).in_dll(_ca, "dbr_value_size"))
+SCALAR_SIZE = tuple(map(sum, zip(VALUE_OFFSET, VALUE_SIZE, strict=True)))  # of one element
 
 
 _vsnprintf = _com.epicsVsnprintf
@@ -185,14 +183,18 @@ class Listener(Protocol):
         """Libca would have printed this on stderr."""
 
 
-class Owner(Protocol):
-    """Who a token belongs to. Every method is called on a thread of libca."""
+class Requester(Protocol):
+    """Who has asked for replies."""
 
-    def arrive(self, index: int, dbr: int, raw: Raw) -> None:
-        """A reply or an update: the DBR bytes, or the ECA status of a failure."""
+    def arrive(self, index: int, raw: Raw) -> None:
+        """On a thread of libca: the DBR bytes, or the ECA status of a failure."""
+
+
+class ChannelOwner(Protocol):
+    """Whose a channel is. Called on a thread of libca."""
 
     def connection_changed(self, up: bool, native_type: int, native_count: int) -> None:
-        """A channel of this owner went up or down."""
+        """The channel went up or down."""
 
     def exception(self, status: int, op: int, context: str) -> None:
         """Libca reports a failure that has no callback of its own."""
@@ -202,28 +204,33 @@ class Owner(Protocol):
 # than _BIG bytes comes as a bytearray, so that numpy can use it without another copy.
 Raw = bytes | bytearray | int
 
-# One owner may have many requests out (a list of PVs): the low bits of a token say which.
-_INDEX_BITS = 24
+# A token: who; which of the many requests that one owner may have out (a list of PVs); and the DBR
+# type that was asked for, so that a reply of any other is known by it.
+_DBR_BITS = 6
+_INDEX_BITS = 20
+INDEX_ONE = 1 << _DBR_BITS
+_DBR_MASK = (1 << _DBR_BITS) - 1
 _INDEX_MASK = (1 << _INDEX_BITS) - 1
-_KEY_MASK = (1 << (64 - _INDEX_BITS)) - 1
+_KEY_SHIFT = _DBR_BITS + _INDEX_BITS
+_KEY_MASK = (1 << (64 - _KEY_SHIFT)) - 1
 MAX_INDEX = _INDEX_MASK
 
-_owners: dict[int, Owner] = {}
+_owners: dict[int, Any] = {}  # each a Requester or a ChannelOwner
 _keys = itertools.count(1)
 
 
-def register(owner: Owner) -> int:
-    """Enter an owner into the table; ``token + index`` is what C may be given."""
+def register(owner: Requester | ChannelOwner) -> int:
+    """Enter an owner; ``token + index * INDEX_ONE + dbr`` is what C may be given."""
     key = next(_keys) & _KEY_MASK
     while key == 0 or key in _owners:
         key = next(_keys) & _KEY_MASK
     _owners[key] = owner
-    return key << _INDEX_BITS
+    return key << _KEY_SHIFT
 
 
 def unregister(token: int) -> None:
     """Make the token miss from now on. Idempotent; safe on any thread."""
-    _owners.pop(token >> _INDEX_BITS, None)
+    _owners.pop(token >> _KEY_SHIFT, None)
 
 
 def token_count() -> int:
@@ -236,8 +243,8 @@ def token_count() -> int:
 # All of memory as one array: a slice of it copies bytes out of C in a quarter of the time
 # of ctypes.string_at(), and two thirds of from_address().raw. From about a page on a memoryview of
 # it is faster still, as it copies by block.
-_memory = (ctypes.c_char * (1 << 62)).from_address(0)
-_memory_view = memoryview(_memory).cast("B")
+memory = (ctypes.c_char * (1 << 62)).from_address(0)
+_memory_view = memoryview(memory).cast("B")
 _BIG = 4096
 
 # ctypes makes a Python thread state for a foreign thread's callback and destroys it when the
@@ -246,57 +253,109 @@ _BIG = 4096
 # ends the thread, some 20 kB, so only a thread that turns out busy gets one: a circuit that
 # lives for a few callbacks leaves nothing behind.
 _KEEP_AFTER = 256
+_KEEP_EVERY = 64  # of a list
 _thread = threading.local()
 _callbacks_seen: dict[int, int] = {}
 _gilstate_ensure = ctypes.pythonapi.PyGILState_Ensure
 
 
-def _keep_thread_state() -> None:
+def keep_thread_state(weight: int = 1) -> None:
+    """Called by callbacks; by those that are many, for every ``weight``-th of them."""
+    try:
+        _thread.kept  # noqa: B018
+    except AttributeError:
+        _keep_thread_state(weight)
+
+
+def _keep_thread_state(weight: int) -> None:
     ident = threading.get_ident()
-    seen = _callbacks_seen.get(ident, 0) + 1
+    seen = _callbacks_seen.get(ident, 0) + weight
     if seen < _KEEP_AFTER:
         _callbacks_seen[ident] = seen
         return
-    del _callbacks_seen[ident]
+    _callbacks_seen.pop(ident, None)
     _gilstate_ensure()
     _thread.kept = True
 
 
-def _on_event(args: _EventArgs) -> None:
-    """Runs on a libca thread: a reply to a get, the end of a put, or an update."""
-    try:
-        _thread.kept  # noqa: B018
-    except AttributeError:
-        _keep_thread_state()
-    usr = args.usr
-    owner = _owners.get(usr >> _INDEX_BITS)
+# What an event calls: six words of no meaning (see `event_trampoline`), then those of its struct.
+OnEvent = Callable[[int, int, int, int, int, int, int, int, int, int, int, int], None]
+
+# In the calling convention of x86-64 but for Windows a struct of this size travels on the stack,
+# behind the arguments that do not fit into the six registers: as if its members were the seventh
+# argument and the following ones. Declared like that, they arrive as Python integers without a
+# struct to be made and taken apart, which is a quarter of the time of a callback.
+_SPREAD_EVENT = ctypes.CFUNCTYPE(
+    None, *[ctypes.c_byte] * 6, c_size_t, c_size_t, c_long, c_long, c_size_t, c_int
+)
+
+
+def _arrives_spread() -> bool:
+    """Whether it is like that here: tried, where it should be."""
+    if os.name != "posix" or os.uname().machine != "x86_64" or ctypes.sizeof(c_void_p) != 8:
+        return False
+    heard: list[tuple[int, ...]] = []
+    sent = (1 << 63 | 1, (1 << 64) - 2, -3, 1 << 40, 1 << 62, -6)
+    trampoline = _SPREAD_EVENT(lambda *args: heard.append(args[6:]))
+    ctypes.cast(trampoline, _EVENT)(_EventArgs(*sent))
+    return heard == [sent]
+
+
+_SPREAD = _arrives_spread()
+_unpack_event = struct.Struct("NNllNi").unpack_from
+Trampoline = c_void_p
+_for_ever: list[object] = []  # C may call what was once handed to it as long as the process lives
+
+
+def event_trampoline(on_event: OnEvent) -> Trampoline:
+    """What libca can be told to call; ``on_event(*six words to ignore, usr, chid, dbr, count,
+    start, status)`` is called then, on a thread of libca. It is kept for ever.
+    """
+    if _SPREAD:
+        trampoline: Any = _SPREAD_EVENT(on_event)
+    else:
+        trampoline = _EVENT(lambda args: on_event(0, 0, 0, 0, 0, 0, *_unpack_event(args)))
+    _for_ever.append(trampoline)
+    return ctypes.cast(trampoline, c_void_p)
+
+
+def copied(expected: int, dbr: int, count: int, start: int, status: int) -> Raw:
+    """What an event says: a copy of its DBR, or the ECA status of a failure."""
+    if status != ECA_NORMAL:
+        return status
+    if not start:
+        return b""  # the end of a put
+    if dbr != expected or not 0 <= dbr < _DBR_TYPES or count < 0:
+        return ECA_BADTYPE
+    size = VALUE_OFFSET[dbr] + VALUE_SIZE[dbr] * count
+    if size <= _BIG:
+        return memory[start : start + size]  # type: ignore[return-value]
+    return bytearray(_memory_view[start : start + size])
+
+
+def _on_reply(
+    _1: int, _2: int, _3: int, _4: int, _5: int, _6: int,
+    usr: int, _chid: int, dbr: int, count: int, start: int, status: int,
+) -> None:  # fmt: skip
+    """Runs on a libca thread: the reply to a get, or the end of a put."""
+    owner = _owners.get(usr >> _KEY_SHIFT)
     if owner is None:
         return
-    dbr = args.type
-    raw: Raw = args.status
-    if raw == ECA_NORMAL:
-        start = args.dbr
-        if not start:
-            raw = b""  # the end of a put
-        elif 0 <= dbr < _DBR_TYPES:
-            size = VALUE_OFFSET[dbr] + VALUE_SIZE[dbr] * args.count
-            if size <= _BIG:
-                raw = _memory[start : start + size]  # type: ignore[assignment]
-            else:
-                raw = bytearray(_memory_view[start : start + size])
-        else:
-            raw = ECA_BADTYPE
-    owner.arrive(usr & _INDEX_MASK, dbr, raw)
+    if status == ECA_NORMAL and count == 1 and start and usr & _DBR_MASK == dbr:
+        raw: Any = memory[start : start + SCALAR_SIZE[dbr]]  # nearly all of them
+    else:
+        raw = copied(usr & _DBR_MASK, dbr, count, start, status)
+    index = usr >> _DBR_BITS & _INDEX_MASK
+    if not index % _KEEP_EVERY:
+        keep_thread_state(_KEEP_EVERY if index else 1)
+    owner.arrive(index, raw)
 
 
 def _on_connection(args: _ConnectionArgs) -> None:
     """Runs on a libca thread: a channel went up or down."""
-    try:
-        _thread.kept  # noqa: B018
-    except AttributeError:
-        _keep_thread_state()
+    keep_thread_state()
     chid = args.chid
-    owner = _owners.get(_puser(chid) >> _INDEX_BITS)
+    owner = _owners.get(_puser(chid) >> _KEY_SHIFT)
     if owner is None:
         return
     if args.op == OP_CONN_UP:
@@ -319,7 +378,7 @@ def remove_listener(token: int) -> None:
 
 def _on_exception(args: _ExceptionArgs) -> None:
     """Runs on a libca thread: a failure that no callback of ours hears of."""
-    owner = _owners.get(_puser(args.chid) >> _INDEX_BITS) if args.chid else None
+    owner = _owners.get(_puser(args.chid) >> _KEY_SHIFT) if args.chid else None
     concerned = list(_listeners.copy().values()) if owner is None else [owner]
     for listener in concerned:
         listener.exception(args.stat, args.op, (args.ctx or b"").decode("utf-8", "replace"))
@@ -334,7 +393,7 @@ def _on_printf(format: bytes, arguments: int) -> int:
     return int(length)
 
 
-_event_trampoline = _EVENT(_on_event)
+reply_trampoline = event_trampoline(_on_reply)
 _connection_trampoline = _CONNECTION(_on_connection)
 _exception_trampoline = _EXCEPTION(_on_exception)
 _printf_trampoline = _PRINTF(_on_printf)
@@ -344,32 +403,43 @@ _printf_trampoline = _PRINTF(_on_printf)
 # Each returns an ECA status. They work on any thread, as they go by chid.
 
 
-def get(dbr: int, count: int, chid: int, token: int) -> int:
-    """Ask for a value; ``count`` 0 is the server's current length."""
-    return _get_callback(dbr, count, chid, _event_trampoline, token)
+# Arguments as C has them
+C_DBR = tuple(c_long(dbr) for dbr in range(_DBR_TYPES))
+Usr = c_size_t
+c_count = c_ulong  # 0 is the server's current length
+ONE = c_count(1)
 
 
-def put(dbr: int, count: int, chid: int, data: Data) -> int:
+# get_callback(C_DBR[dbr], count, chid, reply_trampoline, usr) asks for a value; ``usr`` holds a
+# token, and can be given another one when it returns.
+
+
+def put(dbr: int, count: int, chid: c_size_t, data: Data) -> int:
     """Send a value. libca has copied ``data`` when this returns."""
-    if isinstance(data, bytes):
-        return _put(dbr, count, chid, data)
-    return int(_put_at(dbr, count, chid, data.__array_interface__["data"][0]))
+    c_number = ONE if count == 1 else c_count(count)
+    return _put(C_DBR[dbr], c_number, chid, _address(data))  # type: ignore[no-any-return]
 
 
-def put_notify(dbr: int, count: int, chid: int, data: Data, token: int) -> int:
-    """Send a value and have the end of its processing reported to the token."""
-    if isinstance(data, bytes):
-        return _put_callback(dbr, count, chid, data, _event_trampoline, token)
-    address = data.__array_interface__["data"][0]
-    return int(_put_callback_at(dbr, count, chid, address, _event_trampoline, token))
+def put_notify(dbr: int, count: int, chid: c_size_t, data: Data, usr: c_size_t) -> int:
+    """Send a value and have the end of its processing reported to the token in ``usr``."""
+    return _put_callback(  # type: ignore[no-any-return]
+        C_DBR[dbr], ONE if count == 1 else c_count(count), chid, _address(data),
+        reply_trampoline, usr,
+    )  # fmt: skip
 
 
-def create_subscription(dbr: int, count: int, chid: int, mask: int, token: int) -> tuple[int, int]:
+def _address(data: Data) -> bytes | c_void_p:
+    if type(data) is bytes:
+        return data
+    return c_void_p(data.__array_interface__["data"][0])  # type: ignore[union-attr]
+
+
+def create_subscription(
+    dbr: int, count: int, chid: c_size_t, mask: int, trampoline: Trampoline, usr: int
+) -> tuple[int, int]:
     """Subscribe; returns the ECA status and the evid."""
     evid = c_size_t()
-    status = _create_subscription(
-        dbr, count, chid, mask, _event_trampoline, token, ctypes.byref(evid)
-    )
+    status = _create_subscription(dbr, count, chid, mask, trampoline, usr, ctypes.byref(evid))
     return status, evid.value
 
 
@@ -384,11 +454,11 @@ Data = bytes | _Array
 # -- Contexts: what works on the calling thread's own only (see `_client`) -------------------------
 
 
-def create_channel(name: bytes, token: int) -> tuple[int, int]:
+def create_channel(name: bytes, token: int) -> tuple[int, c_size_t]:
     """Create a channel in the thread's context; returns the ECA status and the chid."""
     chid = c_size_t()
     status = _create_channel(name, _connection_trampoline, token, 0, ctypes.byref(chid))
-    return status, chid.value
+    return status, chid
 
 
 def route_messages() -> None:

@@ -1,10 +1,10 @@
-"""Subscriptions: what libca delivers to a monitor, and what is kept of it until it is taken.
+"""Subscriptions: one PV is followed, through disconnections and changes of its type.
 
 - Updates are kept as bytes; they are decoded when they are delivered, so what a policy drops
-  costs nothing more.
-- libca's thread appends to ``pending`` and drops its oldest; the loop takes from its left. The
-  newest entry is never dropped: the last value always arrives.
-- After `close` nothing is delivered, though it may be queued: every delivery looks at the state.
+  costs nothing more. Who keeps them until then: all updates, the queue of the loop; the latest
+  only, `Intake`; the newest n, the feed itself.
+- After `close` nothing is delivered, though it may be queued: the feed's keys are no longer
+  receivers'.
 - A subscription's values are decoded by the reader they were requested with. When the type of
   the PV has changed, what is pending is decoded before the new subscription is made.
 """
@@ -12,12 +12,13 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from . import _libca
-from ._channel import Channel
+from ._channel import Channel, reader_key
 from ._context import Context, valid_name
 from ._dbr import (
     DBE_ALARM,
@@ -25,35 +26,15 @@ from ._dbr import (
     DBE_VALUE,
     FORMAT_CTRL,
     FORMAT_TIME,
-    DbrReader,
     datatype_code,
 )
 from ._errors import CANothing, Failure, error_for
+from ._intake import Pair, new_key
+from ._values import Reader
 
 logger = logging.getLogger("aioca")
 
 NOTHING: Any = object()
-
-# Pending updates after which it is looked whether the loop that should take them is closed
-_LOOK_EVERY = 256
-
-
-class Sink(Protocol):
-    """Who takes the updates of subscriptions.
-
-    Attributes:
-        scheduled: whether `deliver` is going to be called on the loop.
-        order: for a sink of several subscriptions: whose turn it is, one entry an update.
-    """
-
-    scheduled: bool
-    order: deque[Feed] | None
-
-    def deliver(self) -> None:
-        """On the loop: there is something to take."""
-
-    def feed_closed(self) -> None:
-        """On the loop: a subscription has ended."""
 
 
 class Options(NamedTuple):
@@ -77,53 +58,69 @@ def default_events(format: int) -> int:
     return events
 
 
-class Feed:
-    """One subscription of libca's and its pending updates: the half that knows Channel Access."""
+class Feed(ABC):
+    """One subscription of libca's: the half of a monitor that knows Channel Access.
+
+    Attributes:
+        name: the PV.
+        closed: whether it has ended.
+        opened: whether libca has ever had this subscription.
+        context: where it lives.
+
+    There may be very many of them: no container is made before it is needed.
+    """
 
     __slots__ = (
-        "_cancel_timer", "_channel", "_cut", "_dbr", "_decode", "_deliver", "_dropped", "_evid",
-        "_limit", "_open", "_options", "_post", "_reader", "_sink", "_token", "closed",
-        "context", "name", "pending",
+        "_cancel_timer", "_channel", "_cut", "_dropped", "_evid", "_intake", "_key", "_kind",
+        "_old_key", "_options", "_pending", "_reader", "_unpack", "closed", "context", "name",
+        "opened",
     )  # fmt: skip
 
-    def __init__(self, context: Context, name: str, options: Options, sink: Sink) -> None:
+    def __init__(self, context: Context, name: str, options: Options) -> None:
         self.name = valid_name(name)
-        self.closed = False
+        self.closed = self.opened = False
         self.context = context
+        self._intake = context.intake
         self._options = options
-        self._sink = sink
-        self._deliver = sink.deliver
-        self._limit = options.limit
-        self._post = context.portal.post
-        self.pending: deque[Any] = deque()  # bytes, an ECA status, or a value already made
-        self._dropped = 0
         self._channel: Channel | None = None
-        self._reader: DbrReader | None = None
-        self._decode: Callable[[Any], Any]
-        self._dbr = -1
-        self._token = 0
+        self._reader: Reader | None = None
+        self._unpack: Any = None  # with _kind: of the reader's shape, for a single number
+        self._kind: Any = None
+        self._key = 0  # under which updates come; and what they came under before, if they did
+        self._old_key = 0
         self._evid = 0
-        self._cut = False
-        self._open = False
+        self._cut = False  # on a libca thread: the type has changed
+        self._dropped = 0
+        # What is kept here: the newest n, or all that has come while a callback is awaited
+        self._pending: deque[Any] | None = deque() if options.limit > 1 else None
         self._cancel_timer: Callable[[], None] | None = None
 
     @property
-    def opened(self) -> bool:
-        """Whether libca has ever had this subscription."""
-        return self._open
+    def limit(self) -> int:
+        """How many pending updates are kept at most; 0 for all of them."""
+        return self._options.limit
 
     @property
     def dropped(self) -> int:
-        return self._dropped
+        """How many updates were dropped because newer ones came before they were delivered."""
+        dropped = self._intake.dropped
+        return self._dropped + dropped.get(self._key, 0) + dropped.get(self._old_key, 0)
+
+    @abstractmethod
+    def receive(self, item: Any) -> None:
+        """On the loop: an update; or None, a ticket to `take` what is pending."""
+
+    @abstractmethod
+    def ended(self) -> None:
+        """On the loop: it is closed."""
 
     # -- On the loop -------------------------------------------------------------------------------
 
     def start(self) -> None:
         context = self.context
         channel = self._channel = context.channel(self.name)
-        channel.monitors.add(self)
-        channel.listeners[self] = None
-        context.subscriptions[self] = None
+        self._take_key(0)
+        channel.add_monitor(self)
         if channel.connected:
             self._subscribe()
         elif self._options.connect_timeout is not None:
@@ -137,98 +134,139 @@ class Feed:
             return
         self.closed = True
         self._drop_timer()
-        _libca.unregister(self._token)
+        receivers = self.context.portal.receivers
+        receivers.pop(self._key, None)
+        receivers.pop(self._old_key, None)
         channel = self._channel
         if channel is not None:
-            channel.listeners.pop(self, None)
-            channel.monitors.discard(self)
+            channel.remove_monitor(self)
             if self._evid and channel.chid:
                 _libca.clear_subscription(self._evid)
                 self.context.flush_soon()
         self._evid = 0
-        self.context.subscriptions.pop(self, None)
-        self.pending.clear()
-        self._sink.feed_closed()
+        self._pending = None
+        self.gone()
+        self.ended()
 
-    def context_closed(self) -> None:
-        self.close()
+    def gone(self) -> None:
+        """Libca calls no more; see `Channel.close`."""
+        self._dropped += self._intake.forget(self._key) + self._intake.forget(self._old_key)
 
     def take(self) -> Any:
         """The oldest pending value, or NOTHING."""
-        pending = self.pending
-        while pending:
-            try:
-                item = pending.popleft()
-            except IndexError:  # libca's thread has dropped it
-                break
-            try:
-                # Nearly always bytes, and then this is all.
-                return self._decode(item) if type(item) is bytes else self._understand(item)
-            except Exception as error:  # whatever a server may have sent
-                item = self._failed(_libca.ECA_BADTYPE, f"not understood: {error!r}")
-            if item is not None:
-                return item
+        while (item := self._take_item()) is not None:
+            value = self.value_of(item)
+            if value is not NOTHING:
+                return value
         return NOTHING
 
-    def _understand(self, item: Any) -> Any:
-        """The value of a pending entry that is not plain bytes; NOTHING if there is none in it."""
-        if type(item) is bytearray:
-            return self._decode(item)
+    def _take_item(self) -> Any:
+        if self._options.limit == 1:
+            if self._old_key in self._intake.latest:  # a disconnection that was told under it
+                return self._intake.take_latest(self._old_key)
+            return self._intake.take_latest(self._key)
+        try:
+            return self._pending.popleft() if self._pending else None
+        except IndexError:  # libca's thread has dropped it
+            return None
+
+    def value_of(self, item: Any) -> Any:
+        """The value that is in an item; NOTHING if there is none in it."""
+        if type(item) is bytes or type(item) is bytearray:
+            try:
+                return self._reader.decode(item)  # type: ignore[union-attr]
+            except Exception as error:  # whatever a server may have sent
+                return self._failed(_libca.ECA_BADTYPE, f"not understood: {error!r}")
         if type(item) is int:
-            failed = self._failed(item, "monitoring")
-            return self.take() if failed is None else failed
+            return self._failed(item, "monitoring")
         return item
 
-    def _failed(self, status: int, detail: str) -> CANothing | None:
+    def _failed(self, status: int, detail: str) -> Any:
         """An update that is an error: for who wants to know of trouble, and else for the log."""
         failure = Failure(self.name, status, detail)
         if self._options.notify_disconnect:
             return failure.nothing()
         logger.warning("%s", error_for([failure]))
-        return None
+        return NOTHING
+
+    def _take_key(self, dbr: int) -> None:
+        """Have a new key. The one before stays for what may be told under it just now."""
+        receivers = self.context.portal.receivers
+        receivers.pop(self._old_key, None)
+        self._dropped += self._intake.forget(self._old_key)
+        self._old_key, self._key = self._key, new_key(dbr)
+        receivers[self._key] = self
+        if self._options.limit > 1:
+            self._intake.newest[self._key] = self
 
     def _subscribe(self) -> None:
         channel, options = self._channel, self._options
         assert channel is not None
-        reader = channel.reader(options.code, options.format, monitor=True)
-        self._reader, self._decode, self._dbr = reader, reader.decode, reader.dbr
+        reader = channel.reader(self._reader_key())
+        if not self._same(reader):
+            self._decode_pending()
+            self._reader = reader
+            self._unpack, self._kind = reader.shape.unpack, reader.shape.kind
+            self._take_key(reader.shape.dbr)
         self._cut = False
-        self._token = _libca.register(self)
         status, self._evid = _libca.create_subscription(
-            reader.dbr, channel.request_count(options.count), channel.chid, options.events,
-            self._token,
+            reader.shape.dbr, channel.request_count(options.count), channel.chid, options.events,
+            self._intake.trampoline(options.limit), self._key,
         )  # fmt: skip
         if status == _libca.ECA_NORMAL:
-            self._open = True
+            self.opened = True
             self.context.flush_soon()
             return
-        _libca.unregister(self._token)
         self._evid = 0
         if status != _libca.ECA_DISCONN:  # else the channel will come up again
             failed = self._failed(status, "subscribing")
-            if failed is not None:
-                self._push(failed)
+            if failed is not NOTHING:
+                self._tell(failed)
+
+    def _reader_key(self) -> int:
+        return reader_key(self._options.code, self._options.format, monitor=True)
+
+    def _same(self, reader: Reader) -> bool:
+        """Whether it asks for, and understands, the same as the one that we have."""
+        own = self._reader
+        return (
+            own is not None
+            and own.shape is reader.shape
+            and own.element_count == reader.element_count
+            and not self._cut
+        )
+
+    def _decode_pending(self) -> None:
+        """Turn what is pending into values, as long as it is known how."""
+        intake, key = self._intake, self._key
+        before = intake.latest.pop(self._old_key, None)
+        item = intake.latest.pop(key, None)
+        if item is None:
+            item = before
+        if item is not None:
+            intake.latest[key] = self._decoded(item)
+            intake.ticket(key)
+        if self._pending:
+            for _ in range(len(self._pending)):  # nothing arrives meanwhile: it is cut off
+                value = self.value_of(self._pending.popleft())
+                if value is not NOTHING:
+                    self._pending.append(value)
+
+    def _decoded(self, item: Any) -> Any:
+        if type(item) is Pair:
+            return Pair((self.value_of(item[0]), item[1]))
+        return self.value_of(item)
 
     def channel_up(self, channel: Channel) -> None:
         self._drop_timer()
         if not self._evid:
             self._subscribe()
-        elif self._cut or self._reader is not channel.reader(
-            self._options.code, self._options.format, monitor=True
-        ):
-            _libca.unregister(self._token)
+        elif self._cut or not self._same(channel.reader(self._reader_key())):
             evid, self._evid = self._evid, 0
             _libca.clear_subscription(evid)
-            self._decode_pending()
             self._subscribe()
 
-    def _decode_pending(self) -> None:
-        values = []
-        while (value := self.take()) is not NOTHING:
-            values.append(value)
-        self.pending.extend(values)
-
-    def channel_down(self, channel: Channel) -> None:
+    def channel_down(self, channel: Channel) -> None:  # noqa: B027
         """Nothing to do: see `went_down`."""
 
     def channel_closed(self, channel: Channel) -> None:
@@ -239,69 +277,61 @@ class Feed:
         self._cancel_timer = None
         if not self.closed:
             detail = "connecting: waiting on"
-            self._push(Failure(self.name, _libca.ECA_TIMEOUT, detail).nothing())
+            self._tell(Failure(self.name, _libca.ECA_TIMEOUT, detail).nothing())
 
     def _drop_timer(self) -> None:
         cancel, self._cancel_timer = self._cancel_timer, None
         if cancel is not None:
             cancel()
 
-    def _push(self, value: CANothing) -> None:
+    # -- On any thread -----------------------------------------------------------------------------
+
+    def _tell(self, nothing: CANothing) -> None:
         """Queue what did not come from libca: behind what is pending, and displacing nothing."""
-        self.pending.append(value)
-        sink = self._sink
-        if sink.order is not None:
-            sink.order.append(self)
-        if not sink.scheduled:
-            sink.scheduled = True
-            self._post(self._deliver)
+        limit = self._options.limit
+        if limit == 0:
+            self._intake.put(self._key, nothing)
+        elif limit == 1:
+            self._intake.put_latest(self._key, nothing)
+        else:
+            pending = self._pending
+            if pending is not None:
+                pending.append(nothing)
+                self._intake.put(self._key, None)
 
     # -- On a thread of libca ----------------------------------------------------------------------
 
-    def arrive(self, index: int, dbr: int, raw: _libca.Raw) -> None:
-        if dbr != self._dbr and type(raw) is not int:
-            raw = _libca.ECA_BADTYPE
-        pending, limit = self.pending, self._limit
+    def keep(self, raw: _libca.Raw) -> bool:
+        """Keep one of the newest n; whether a ticket is needed for it."""
+        pending, limit = self._pending, self._options.limit
+        if pending is None:  # closed
+            return False
         # Append first: were the oldest dropped first, the loop could find nothing in between,
-        # and the place of the new one in ``order`` would be gone.
+        # and the ticket of the new one would be gone.
         pending.append(raw)
         grown = True
-        while limit and len(pending) > limit:
+        while len(pending) > limit:
             try:
                 oldest = pending.popleft()
             except IndexError:  # the loop has taken all of them
                 break
             if oldest is raw and not pending:  # the loop has just made room
                 pending.append(raw)
-                grown = True
-                break
+                return True
             grown = False
             if type(oldest) is not CANothing:
                 self._dropped += 1
-        sink = self._sink
-        if grown and sink.order is not None:
-            sink.order.append(self)
-        if not sink.scheduled:
-            sink.scheduled = True
-            self._post(self._deliver)
-        elif not len(pending) % _LOOK_EVERY:
-            self.context.portal.look_if_closed()
+        return grown
 
     def went_down(self) -> None:
         # From libca's own thread, which is the one that appends values, so that it comes before
         # those of the next connection.
         if self._options.notify_disconnect and not self.closed:
-            self._push(Failure(self.name, _libca.ECA_DISCONN, "monitoring").nothing())
+            self._tell(Failure(self.name, _libca.ECA_DISCONN, "monitoring").nothing())
 
     def cut_off(self) -> None:
         self._cut = True
-        _libca.unregister(self._token)
-
-    def connection_changed(self, up: bool, native_type: int, native_count: int) -> None:
-        """Never called: a feed's token is given to no channel."""
-
-    def exception(self, status: int, op: int, context: str) -> None:
-        """Never called: a feed's token is given to no channel."""
+        self._intake.cut.add(self._key)
 
 
 def check_options(

@@ -6,7 +6,7 @@ before a channel is made or anything is sent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, overload
 
 from ._arguments import PVs, check_count, check_format, deadline_of, names_of
@@ -80,7 +80,7 @@ async def caget(
         raise error_for([*refused.values()])
     get = Get(context, channels, code, format, count)
     await get.run(deadline)
-    return _outcome(pv, names, refused, get, get.value, throw)  # type: ignore[no-any-return]
+    return _outcome(pv, names, refused, await get.values(), throw)  # type: ignore[no-any-return]
 
 
 # -- caput -----------------------------------------------------------------------------------------
@@ -197,11 +197,11 @@ async def _caput(
     if refused:
         values = [value for i, value in enumerate(values) if i not in refused]
     put = Put(context, channels, values, code, bool(wait))
-    failures = [*refused.values(), *put.check()]
+    failures = [*refused.values(), *await put.check()]
     if failures and throw:
         raise error_for(failures)
     await put.run(deadline)
-    return _outcome(pv, names, refused, put, _success(put), throw)
+    return _outcome(pv, names, refused, await put.values(), throw)
 
 
 # -- connect and cainfo ----------------------------------------------------------------------------
@@ -238,7 +238,7 @@ async def connect(
         TypeError, ValueError: an argument is none that could be used.
     """
     names, refused, request = await _connect(pv, wait, timeout, throw)
-    return _outcome(pv, names, refused, request, _success(request), throw)  # type: ignore[no-any-return]
+    return _outcome(pv, names, refused, await request.values(), throw)  # type: ignore[no-any-return]
 
 
 @overload
@@ -269,11 +269,11 @@ async def cainfo(
         TypeError, ValueError: an argument is none that could be used.
     """
     names, refused, request = await _connect(pv, wait, timeout, throw)
-
-    def info(index: int) -> CAInfo | Failure:
-        return request.failure(index) or CAInfo(request.channels[index])
-
-    return _outcome(pv, names, refused, request, info, throw)  # type: ignore[no-any-return]
+    infos = [
+        result if type(result) is Failure else CAInfo(channel)
+        for result, channel in zip(await request.values(), request.channels, strict=True)
+    ]
+    return _outcome(pv, names, refused, infos, throw)  # type: ignore[no-any-return]
 
 
 async def _connect(
@@ -298,6 +298,9 @@ async def _connect(
 
 def _channels(context: Context, names: Sequence[str]) -> tuple[list[Channel], dict[int, Failure]]:
     """A channel for each name, and a failure for each that is no name."""
+    found = context.channels_there(names)
+    if found is not None:
+        return found, {}
     channels: list[Channel] = []
     refused: dict[int, Failure] = {}
     for index, name in enumerate(names):
@@ -308,31 +311,16 @@ def _channels(context: Context, names: Sequence[str]) -> tuple[list[Channel], di
     return channels, refused
 
 
-def _success(request: Request) -> Callable[[int], CANothing | Failure]:
-    def outcome(index: int) -> CANothing | Failure:
-        return request.failure(index) or CANothing(request.channels[index].name)
-
-    return outcome
-
-
 def _outcome(
-    pv: str | PVs,
-    names: list[str],
-    refused: dict[int, Failure],
-    request: Request,
-    outcome: Callable[[int], Any],
-    throw: bool,
+    pv: str | PVs, names: list[str], refused: dict[int, Failure], found: list[Any], throw: bool
 ) -> Any:
     """Results in the order of the names; failures raised, or in their place."""
-    results: list[Any] = []
-    failures: list[Failure] = []
-    found = iter(range(len(request.channels)))
-    for index in range(len(names)):
-        result = refused[index] if index in refused else outcome(next(found))
-        if type(result) is Failure:
-            failures.append(result)
-            result = result.nothing()
-        results.append(result)
-    if failures and throw:
-        raise error_for(failures)
+    results = found
+    if refused:
+        others = iter(found)
+        results = [refused[i] if i in refused else next(others) for i in range(len(names))]
+    if Failure in map(type, results):
+        if throw:
+            raise error_for([result for result in results if type(result) is Failure])
+        results = [r.nothing() if type(r) is Failure else r for r in results]
     return results[0] if isinstance(pv, str) else results

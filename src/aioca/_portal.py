@@ -8,6 +8,9 @@ What must stay true here:
 - The wake flag is lowered first and the queue looked at once more after that: a job that is posted
   meanwhile either is seen, or finds the flag down and wakes. The other way round the last one
   of a burst could stay.
+- What is posted is a pair, one behind the other in ``queue``: a job has None before it; anything
+  else is for the receiver that is entered in ``receivers`` under the key before it, and is dropped
+  if none is. All of it is served in the order in which it was posted.
 - A job never raises into the loop: in trio that would crash the run.
 - When the run of the loop ends, ``on_end`` is called, once, on the loop's thread if the loop
   still tells us, else on the thread that finds out.
@@ -16,6 +19,10 @@ Delivery under load: a wake per update would have the two threads fight for the 
 serves everything that has been posted when it is answered; and after a drain that found many
 jobs, the next one comes from a timer of a millisecond instead of from a wake, as long as it
 stays like that. A lone update is always woken for.
+
+A loop that is busy with Python keeps the GIL, and gives it up every 5 ms, for a single update. So a
+drain that comes late begins with a pause, in which libca's threads can bring what has piled up;
+else the server, which cannot send it, would soon merge it.
 """
 
 from __future__ import annotations
@@ -29,7 +36,8 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from itertools import repeat, starmap
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import asyncio
@@ -38,10 +46,20 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aioca")
 
-_MANY = 32  # jobs in one drain that make it worth to poll
+_MANY = 32  # pairs in one drain that make it worth to poll
 _POLL = 0.001  # seconds between drains then
 _SLICE = 0.005  # seconds after which a drain lets the rest of the loop run
-_CLOCK_EVERY = 16  # jobs between looks at the clock
+_CLOCK_EVERY = 16  # pairs between looks at the clock
+_BUSY = 0.002  # seconds by which a drain is late if the loop was busy
+_PAUSE = 0.0002  # seconds in which libca's threads bring some 100 updates, if there are any
+_PAUSES = 0.004  # seconds of pauses at most
+
+
+class Receiver(Protocol):
+    """Who is given what was put into the queue under a key."""
+
+    def receive(self, item: Any) -> None:
+        """On the loop's thread. Raises only what is to end the program."""
 
 
 class Waiter(ABC):
@@ -62,6 +80,10 @@ class Portal(ABC):
     """The way into one run of one event loop.
 
     Attributes:
+        queue: pairs of a key and an item, one behind the other; ``queue.extend((key, item))`` is
+            atomic. Whoever appends must then `rouse` if it is not `awake`.
+        receivers: who is given the items of a key.
+        awake: whether a drain is certain to come.
         lets_exit_through: whether a job may raise KeyboardInterrupt or SystemExit, to end the
             program. In trio that would be an internal error.
     """
@@ -69,8 +91,10 @@ class Portal(ABC):
     lets_exit_through = True
 
     def __init__(self) -> None:
-        self._jobs: deque[Callable[[], object]] = deque()
-        self._awake = False  # a drain is certain to come
+        self.queue: deque[Any] = deque()
+        self.receivers: dict[int | None, Receiver] = {}
+        self.awake = False
+        self._due = 0.0  # when the next drain would come if the loop were idle
         self._on_end: list[Callable[[], None]] = []  # one until it has been called
         self._sentinel = _until_run_ends(self)
         try:
@@ -84,15 +108,20 @@ class Portal(ABC):
 
     def post(self, job: Callable[[], object]) -> None:
         """Have ``job`` called on the loop; any thread, never waits."""
-        self._jobs.append(job)
-        if not self._awake:
-            self._awake = True
-            try:
-                self._wake()
-            except RuntimeError:  # the loop is closed (trio.RunFinishedError is one, too)
-                self.ended()
+        self.queue.extend((None, job))
+        if not self.awake:
+            self.rouse()
         else:
             self.look_if_closed()
+
+    def rouse(self) -> None:
+        """Make a drain come; any thread."""
+        self.awake = True
+        self._due = time.monotonic()
+        try:
+            self._wake()
+        except RuntimeError:  # the loop is closed (trio.RunFinishedError is one, too)
+            self.ended()
 
     def look_if_closed(self) -> None:
         """Notice a loop that was closed with a drain still to come; any thread."""
@@ -102,11 +131,12 @@ class Portal(ABC):
     def disown(self) -> None:
         """In a forked child: nothing is to be closed when this copy of the loop ends."""
         self._on_end.clear()
-        self._jobs.clear()
+        self.queue.clear()
+        self.receivers.clear()
 
     def ended(self) -> None:
         """The run is over: tell the owner, once."""
-        self._jobs.clear()
+        self.queue.clear()
         try:
             on_end = self._on_end.pop()  # two threads may find out at once
         except IndexError:
@@ -180,32 +210,57 @@ class Portal(ABC):
     def _drain(self) -> None:
         # The wake flag stays up for as long as we are at it, so that libca's thread need not wake
         # a loop that is awake.
-        jobs = self._jobs
-        done = 0
-        stop = 0.0
+        queue = self.queue
+        now = time.monotonic()
+        if now > self._due + _BUSY:
+            now = self._pause(now)
+        there = left = len(queue) // 2  # bounded: the rest of the loop wants its turn
+        stop = now + _SLICE
         try:
-            for _ in range(len(jobs)):  # bounded: the rest of the loop wants its turn
-                if not jobs:  # dropped by a job that ended us
-                    return
-                done += 1
-                try:
-                    jobs.popleft()()
-                except Exception:
-                    logger.exception("a job of aioca failed; please report this")
-                if done % _CLOCK_EVERY == 0:
-                    instant = time.monotonic()
-                    if not stop:
-                        stop = instant + _SLICE
-                    elif instant > stop:
-                        break
+            while left > 0:
+                self._serve(min(left, _CLOCK_EVERY))
+                left -= _CLOCK_EVERY
+                now = time.monotonic()
+                if now > stop:
+                    now -= _SLICE  # we were what has kept the loop busy
+                    break
+        except IndexError:  # the queue was cleared by a job that ended us
+            pass
         finally:  # also when Ctrl-C was raised in a callback: what is queued stays to be done
-            if done >= _MANY and not jobs:
+            self._due = now
+            if there >= _MANY and not queue:
+                self._due += _POLL
                 self._drain_after(_POLL)
             else:
-                self._awake = False
-                if jobs and not self._awake:  # posted before the flag was down: no wake has come
-                    self._awake = True
+                self.awake = False
+                if queue and not self.awake:  # posted before the flag was down: no wake has come
+                    self.awake = True
                     self._drain_after(0.0)
+
+    def _pause(self, now: float) -> float:
+        """Let other threads have the GIL for as long as they bring updates; returns the time."""
+        stop = now + _PAUSES
+        brought = len(self.queue)
+        while brought > 2 and now < stop:  # a lone job is not worth it
+            before = len(self.queue)
+            time.sleep(_PAUSE)
+            brought = len(self.queue) - before
+            now = time.monotonic()
+        return now
+
+    def _serve(self, count: int) -> None:
+        # Both halves of a pair are taken with no step of Python's between: Ctrl-C cannot part them.
+        halves = starmap(self.queue.popleft, repeat((), 2 * count))
+        receiver_of = self.receivers.get
+        for key, item in zip(halves, halves):  # noqa: B905
+            receiver = receiver_of(key)
+            if receiver is not None:
+                receiver.receive(item)
+            elif key is None:
+                try:
+                    item()
+                except Exception:
+                    logger.exception("a job of aioca failed; please report this")
 
 
 async def _until_run_ends(portal: Portal) -> AsyncGenerator[None, None]:

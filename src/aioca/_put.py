@@ -4,6 +4,7 @@
   nobody waits for it any more: `Channel.put_owner`. Another one goes through a spare channel.
 - So the token of a put outlives its call, until the last of its completions has come or its channel
   has been cleared.
+- No more of them are under way than a server can take: see `Completions`.
 - What was sent is never repeated, and what is not known to have been done is said to be unknown.
 """
 
@@ -14,16 +15,18 @@ from typing import Any
 
 from . import _libca
 from ._channel import Channel
+from ._completions import UNDER_WAY, Completions
 from ._context import Context
 from ._encode import encode
 from ._errors import CAValueError, Failure
-from ._requests import Request
+from ._requests import PART, Request
 
 
 class Put(Request):
     """Writes, with or without waiting for their processing to end."""
 
     doing = "writing"
+    part = 500
 
     def __init__(
         self,
@@ -38,17 +41,21 @@ class Put(Request):
         self._code = code
         self._notify = wait
         self._encoded: dict[int, Any] = {}
+        self._usr = _libca.Usr()
         # Where each put-callback is under way
         self._sent_on: list[Channel | None] = [None] * len(channels)
         self._borrowed: dict[int, Channel] = {}  # the spare channels that we have
         self._second: set[int] = set()  # who needed one
-        # Put-callbacks: sent; reported by libca, on its thread; and never to be reported
-        self._begun = self._ended = self._abandoned = 0
+        # Those of this call: sent; reported by libca, on its thread; and never to be reported
+        self._own = Completions()
+        self._all: Completions = context.completions
 
-    def check(self) -> list[Failure]:
+    async def check(self) -> list[Failure]:
         """Encode what can be before anything is sent, and say what cannot be sent."""
         failures = []
         for index, channel in enumerate(self.channels):
+            if index and not index % PART:
+                await self._context.portal.breathe()
             if channel.connected:
                 try:
                     self._encoded[index] = self._encode(index, channel)
@@ -61,6 +68,17 @@ class Put(Request):
             channel.name, self._values[index], self._code,
             channel.native_type, channel.native_count,
         )  # fmt: skip
+
+    async def _turn(self, start: int, deadline: float) -> bool:
+        portal = self._context.portal
+        count = min(self.part, len(self.channels) - start)
+        if self._notify and self._all.under_way() + count > UNDER_WAY:
+            self._context.flush()
+            await self._all.room(count, portal, deadline)
+            return not self._over and portal.now() < deadline
+        if start and start % PART == 0:
+            await portal.breathe()
+        return not self._over
 
     def _request(self, index: int, channel: Channel) -> int:
         if self._notify and channel.put_owner is not None:
@@ -89,18 +107,22 @@ class Put(Request):
             return status
         self._sent_on[index] = channel
         channel.put_owner = self  # first: the callback may come before the call is back
-        self._begun += 1
-        status = _libca.put_notify(dbr, count, channel.chid, data, self._token + index)
+        self._own.begun += 1
+        self._all.begun += 1
+        self._usr.value = self._token + index * _libca.INDEX_ONE
+        status = _libca.put_notify(dbr, count, channel.chid, data, self._usr)
         if status != _libca.ECA_NORMAL:
             channel.put_owner = None
-            self._begun -= 1
+            self._own.begun -= 1
+            self._all.begun -= 1
             self._return_spare(index)
         return status
 
-    def arrive(self, index: int, dbr: int, raw: _libca.Raw) -> None:
+    def arrive(self, index: int, raw: _libca.Raw) -> None:
         self._sent_on[index].put_owner = None  # type: ignore[union-attr]
-        self._ended += 1
-        super().arrive(index, dbr, raw or _libca.ECA_NORMAL)  # no bytes: nothing went wrong
+        self._own.ended += 1
+        self._all.ended += 1
+        super().arrive(index, raw or _libca.ECA_NORMAL)  # no bytes: nothing went wrong
         if self._over:
             self._release_token()
 
@@ -117,13 +139,14 @@ class Put(Request):
             self.channels[index].give_back(spare)
 
     def put_abandoned(self) -> None:
-        self._abandoned += 1
+        self._own.abandoned += 1
+        self._all.abandoned += 1
         if self._over:
             self._release_token()
 
     def _release_token(self) -> None:
         """Done with when no put-callback of ours can come any more; any thread."""
-        if self._ended + self._abandoned >= self._begun:
+        if self._own.under_way() <= 0:
             super()._release_token()
 
     def _why_not_connected(self, index: int) -> str:

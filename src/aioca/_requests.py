@@ -6,6 +6,7 @@ into the request; the loop is woken when the last one is there, not before.
 
 - ``results[i]`` is None until PV i has an outcome. libca's thread writes to it in `arrive` only,
   the loop in `_settle` only, each at most once for each i.
+- A long list is worked on in parts, between which the other tasks of the loop get their turn.
 - Every request ends by its deadline, by cancellation, by replies, or by the closing of its context:
   ``finish`` runs for all of these and leaves nothing behind that C could call.
 - An operation that could not be sent, as the channel went down just then, waits for it to
@@ -18,12 +19,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import _libca
-from ._channel import Channel
+from ._channel import Channel, reader_key
 from ._context import Context
 from ._environment import searched
-from ._errors import Failure
+from ._errors import Failure, success
+from ._libca import ECA_NORMAL
 
 CLOSED_HERE = "closed by this program meanwhile"
+
+# PVs that are asked for, and values that are decoded, before other tasks get their turn: some ms
+PART = 2000
+
+_INDEX_ONE = _libca.INDEX_ONE
 
 
 class Request:
@@ -34,6 +41,7 @@ class Request:
     """
 
     doing = "connecting"
+    part = PART
 
     def __init__(self, context: Context, channels: Sequence[Channel]) -> None:
         count = len(channels)
@@ -44,9 +52,10 @@ class Request:
         self._context = context
         self._count = count
         self._arrived = 0  # counted by libca's thread
-        self._settled = 0  # counted by the loop
+        self._awaited = count  # counted by the loop: less those settled on this side
         self._connecting: dict[Channel, list[int]] = {}
         self._unconnected: set[int] | None = None  # when it is over: who was still connecting
+        self._begun = 0  # how many of them have had their turn
         self._token = 0
         self._over = False
         self._waiter = context.portal.waiter()
@@ -57,14 +66,35 @@ class Request:
         context.operations[self] = None
         self._token = _libca.register(self)
         try:
-            self._start()
+            for start in range(0, self._count, self.part):
+                if not await self._turn(start, deadline):
+                    break
+                self._begun = min(start + self.part, self._count)
+                self._start(start, self._begun)
+            # Not before: replies that come while we are still asking have libca's thread and this
+            # one take the GIL from each other at every call.
+            context.flush()
             # Wait also if the replies were faster than we: a call that asks a server always lets
             # the other tasks run. One that did not have to ask does not suspend.
-            if self._settled < self._count and deadline > context.portal.now():
+            if self._awaited > 0 and deadline > context.portal.now():
                 await self._waiter.wait(deadline)
         finally:
             context.operations.pop(self, None)
             self._end()
+
+    async def values(self) -> list[Any]:
+        """What is to be returned for each PV, or a `Failure` in its place."""
+        values: list[Any] = []
+        for start in range(0, self._count, PART):
+            if start:
+                await self._context.portal.breathe()
+            part = slice(start, start + PART)
+            for channel, outcome in zip(self.channels[part], self.results[part], strict=True):
+                if outcome == ECA_NORMAL:
+                    values.append(success(channel.name))
+                else:
+                    values.append(self.failure(len(values)))
+        return values
 
     def assume_done(self) -> None:
         """Succeed without doing anything."""
@@ -77,8 +107,12 @@ class Request:
         if outcome is None:
             if self._unconnected is None:
                 self._unconnected = {i for waiting in self._connecting.values() for i in waiting}
-            connecting = index in self._unconnected
-            detail = self._why_not_connected(index) if connecting else self._why_no_reply()
+            if index in self._unconnected:
+                detail = self._why_not_connected(index)
+            elif index >= self._begun:
+                detail = f"{self.doing}: not begun, the many before it have taken all the time"
+            else:
+                detail = self._why_no_reply()
             return Failure(name, _libca.ECA_TIMEOUT, detail)
         if isinstance(outcome, Failure):
             return outcome
@@ -103,15 +137,25 @@ class Request:
 
     # -- On the loop -------------------------------------------------------------------------------
 
-    def _start(self) -> None:
-        for index, channel in enumerate(self.channels):
+    async def _turn(self, start: int, deadline: float) -> bool:
+        """Wait until it is time for the part that begins there; false if that time has not come."""
+        if start:
+            await self._context.portal.breathe()
+        return not self._over
+
+    def _start(self, start: int, stop: int) -> None:
+        """Ask for the PVs from ``start`` to ``stop``, or wait for them to connect."""
+        for index in range(start, stop):
+            channel = self.channels[index]
             if channel.connected:
-                status = self._request(index, channel)
-                if status != _libca.ECA_NORMAL:
-                    self._not_sent(index, channel, status)
+                self._ask(index, channel)
             else:
                 self._await_connection(index, channel)
-        self._context.flush()
+
+    def _ask(self, index: int, channel: Channel) -> None:
+        status = self._request(index, channel)
+        if status != _libca.ECA_NORMAL:
+            self._not_sent(index, channel, status)
 
     def _not_sent(self, index: int, channel: Channel, status: int) -> None:
         """Nothing was sent for PV ``index``: libca has refused it."""
@@ -128,16 +172,13 @@ class Request:
     def _settle(self, index: int, outcome: int | Failure) -> None:
         """An outcome that was found on this side."""
         self.results[index] = outcome
-        self._settled += 1
-        if self._complete():
+        self._awaited -= 1
+        if self._arrived >= self._awaited:
             self._waiter.wake()
-
-    def _complete(self) -> bool:
-        return self._arrived + self._settled >= self._count
 
     def _await_connection(self, index: int, channel: Channel) -> None:
         self._connecting.setdefault(channel, []).append(index)
-        channel.listeners[self] = None
+        channel.listen(self)
 
     def _end(self) -> None:
         if not self._over:
@@ -151,18 +192,16 @@ class Request:
 
     def _stop_listening(self) -> None:
         for channel in self._connecting:
-            channel.listeners.pop(self, None)
+            channel.unlisten(self)
 
     def _release_token(self) -> None:
         if self._token:
             _libca.unregister(self._token)
 
     def channel_up(self, channel: Channel) -> None:
-        channel.listeners.pop(self, None)
+        channel.unlisten(self)
         for index in self._connecting.pop(channel, ()):
-            status = self._request(index, channel)
-            if status != _libca.ECA_NORMAL:
-                self._not_sent(index, channel, status)
+            self._ask(index, channel)
         self._context.flush_soon()
 
     def channel_down(self, channel: Channel) -> None:
@@ -186,17 +225,11 @@ class Request:
 
     # -- On a thread of libca ----------------------------------------------------------------------
 
-    def arrive(self, index: int, dbr: int, raw: _libca.Raw) -> None:
+    def arrive(self, index: int, raw: _libca.Raw) -> None:
         self.results[index] = raw
         self._arrived += 1
-        if self._arrived + self._settled >= self._count:
+        if self._arrived >= self._awaited:
             self._context.portal.post(self._waiter.wake)
-
-    def connection_changed(self, up: bool, native_type: int, native_count: int) -> None:
-        """Never called: a request's token is given to no channel."""
-
-    def exception(self, status: int, op: int, context: str) -> None:
-        """Never called: a request's token is given to no channel."""
 
 
 class Get(Request):
@@ -213,25 +246,61 @@ class Get(Request):
         count: int,
     ) -> None:
         super().__init__(context, channels)
-        self._code = code
-        self._format = format
+        self._key = reader_key(code, format)
         self._wanted = count
         self._readers: list[Any] = [None] * len(channels)
+        self._usr = _libca.Usr()
+
+    def _start(self, start: int, stop: int) -> None:
+        # What `_ask` would do for each, without the calls: this is where the time of a list goes
+        readers, key, usr = self._readers, self._key, self._usr
+        get, one, trampoline = _libca.get_callback, _libca.ONE, _libca.reply_trampoline
+        token = self._token + start * _INDEX_ONE
+        for index, channel in enumerate(self.channels[start:stop], start):
+            if channel.scalar_key == key:
+                readers[index] = reader = channel.last_reader
+                shape = reader.shape
+                usr.value = token + shape.dbr
+                status = get(shape.c_dbr, one, channel.chid, trampoline, usr)
+                if status != ECA_NORMAL:
+                    self._not_sent(index, channel, status)
+            elif channel.connected:
+                self._ask(index, channel)
+            else:
+                self._await_connection(index, channel)
+            token += _INDEX_ONE
 
     def _request(self, index: int, channel: Channel) -> int:
-        reader = channel.reader(self._code, self._format)
+        reader = channel.reader(self._key)
         self._readers[index] = reader
-        return _libca.get(
-            reader.dbr, channel.request_count(self._wanted), channel.chid, self._token + index
-        )
+        self._usr.value = self._token + index * _INDEX_ONE + reader.shape.dbr
+        return _libca.get_callback(  # type: ignore[no-any-return]
+            reader.shape.c_dbr, _libca.c_count(channel.request_count(self._wanted)), channel.chid,
+            _libca.reply_trampoline, self._usr,
+        )  # fmt: skip
 
-    def arrive(self, index: int, dbr: int, raw: _libca.Raw) -> None:
-        if dbr != self._readers[index].dbr and type(raw) is not int:
-            raw = _libca.ECA_BADTYPE
-        super().arrive(index, dbr, raw)
+    async def values(self) -> list[Any]:
+        """The values, or a `Failure` in the place of each PV that failed."""
+        values: list[Any] = []
+        append = values.append
+        results, readers = self.results, self._readers
+        for start in range(0, self._count, PART):
+            if start:
+                await self._context.portal.breathe()
+            stop = start + PART
+            for raw, reader in zip(results[start:stop], readers[start:stop], strict=True):
+                if type(raw) is bytes:
+                    shape = reader.shape
+                    if shape.unpack is not None and len(raw) >= shape.size:  # as in `_dbr._number`
+                        value = shape.kind(shape.unpack(raw)[0])
+                        value._reader = reader
+                        value._raw = raw
+                        append(value)
+                        continue
+                append(self._value(len(values)))
+        return values
 
-    def value(self, index: int) -> Any:
-        """The value of PV ``index``, or the `Failure` in its place."""
+    def _value(self, index: int) -> Any:
         raw = self.results[index]
         if type(raw) is bytes or type(raw) is bytearray:
             try:

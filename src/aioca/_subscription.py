@@ -6,11 +6,12 @@ import contextvars
 import inspect
 import logging
 import math
+import struct
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from ._context import Context, current
 from ._lifetime import BlockLifetime, Lifetime, LoopLifetime
@@ -25,8 +26,21 @@ _BATCH = 64  # updates delivered before others get their turn
 Callback = Callable[..., Any]
 
 
+class Callee(NamedTuple):
+    """What the subscriptions of one call have in common: whom to call, and how."""
+
+    callback: Callback
+    variables: contextvars.Context  # that of the call of camonitor
+    run: Callable[..., Any]  # a function in that
+    lifetime: Lifetime  # the owner that they have as long as they are given no other
+
+
 class _Enterable(ABC):
     """What can be entered with ``async with``: one subscription, or a list of them."""
+
+    __slots__ = ()
+
+    _block: _Block
 
     @abstractmethod
     def _members(self) -> list[Subscription]: ...
@@ -34,7 +48,7 @@ class _Enterable(ABC):
     async def __aenter__(self) -> Any:
         block = _Block(self._members())
         entered = await block.enter(self)
-        self._block = block  # not before: a second attempt to enter fails
+        self._block = block  # type: ignore[misc]  # not before: a second attempt to enter fails
         return entered
 
     async def __aexit__(
@@ -64,34 +78,24 @@ class Subscription(_Enterable):
 
     __module__ = "aioca"
 
+    __slots__ = ("__weakref__", "_block", "_feed")
+
     OPENING, OPEN, CLOSED = range(3)
 
-    # As a sink of one feed
-    order: deque[Feed] | None = None
-
-    def __init__(
-        self,
-        context: Context,
-        name: str,
-        callback: Callback | None,
-        options: Options,
-        sink: Updates | None,
-        index: int | None,
-    ) -> None:
-        self.callback = callback
-        self.all_updates = options.limit == 0
-        self.scheduled = False
-        self._lifetime: Lifetime = LoopLifetime(context.portal)
-        self._portal = context.portal
-        self._arguments = () if index is None else (index,)
-        self._variables = contextvars.copy_context()
-        self._run = self._variables.run
-        self._busy = False  # what a callback returned is being awaited
-        self._feed = Feed(context, name, options, sink or self)
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
 
     @property
     def name(self) -> str:
         return self._feed.name
+
+    @property
+    def callback(self) -> Callback | None:
+        return self._feed.callback if isinstance(self._feed, CallbackFeed) else None
+
+    @property
+    def all_updates(self) -> bool:
+        return self._feed.limit == 0
 
     @property
     def state(self) -> int:
@@ -123,46 +127,71 @@ class Subscription(_Enterable):
             " async for value in updates: ..."
         )
 
-    # -- Delivery, on the loop ---------------------------------------------------------------------
 
-    def feed_closed(self) -> None:
-        self._lifetime.closed()
+class CallbackFeed(Feed):
+    """A subscription whose updates go to a callback.
 
-    def deliver(self) -> None:
-        """Call the callback for what is pending; portal job."""
-        self.scheduled = False
-        if self._busy:  # _pump goes on with it
+    Attributes:
+        callback: what is called.
+        lifetime: who owns it.
+    """
+
+    __slots__ = ("_busy", "_index", "_run", "_variables", "callback", "lifetime")
+
+    def __init__(
+        self, context: Context, name: str, options: Options, callee: Callee, index: int | None
+    ) -> None:
+        super().__init__(context, name, options)
+        self.callback, self._variables, self._run, self.lifetime = callee
+        self._index = index  # the second argument of the callback, if it has one
+        # Nothing is to be delivered just now: what a callback has returned is being awaited
+        self._busy = False
+
+    def ended(self) -> None:
+        self.lifetime.closed()
+
+    def receive(self, item: Any) -> None:
+        # Once for each update of each monitor. The first way through is the one of nearly all.
+        if type(item) is bytes and self._unpack is not None and not self._busy:
+            try:
+                (number,) = self._unpack(item)
+            except struct.error:
+                value = self.value_of(item)  # which says what is wrong with it
+                if value is NOTHING:
+                    return
+            else:
+                value = self._kind(number)
+                value._reader = self._reader
+                value._raw = item
+        elif self._busy:
+            if item is not None:
+                if self._pending is None:
+                    self._pending = deque()
+                self._pending.append(item)
             return
-        feed = self._feed
-        pending = feed.pending
-        left = _BATCH
-        while pending:
-            value = feed.take()
-            if value is NOTHING or feed.closed:
+        else:
+            value = self.take() if item is None else self.value_of(item)
+            if value is NOTHING:
                 return
-            awaitable = self._call(value)
-            if awaitable is not None:
-                self._busy = True
-                try:
-                    self._lifetime.spawn(self._pump, awaitable, self._variables)
-                except Exception as error:
-                    self._busy = False
-                    self._fail(error)
-                return
-            left -= 1
-            if not left:
-                self._again()
-                return
+        self._deliver(value)
 
-    def _again(self) -> None:
-        if not self.scheduled:
-            self.scheduled = True
-            self._portal.post(self.deliver)
+    def _deliver(self, value: Any) -> None:
+        awaitable = self._call(value)
+        if awaitable is not None:
+            self._busy = True
+            try:
+                self.lifetime.spawn(self._pump, awaitable, self._variables)
+            except Exception as error:
+                self._busy = False
+                self._fail(error)
 
     def _call(self, value: Any) -> Awaitable[object] | None:
         """Call the callback; what it returned, if that is to be awaited."""
         try:
-            result = self._run(self.callback, value, *self._arguments)  # type: ignore[arg-type]
+            if self._index is None:
+                result = self._run(self.callback, value)
+            else:
+                result = self._run(self.callback, value, self._index)
             if result is not None and inspect.isawaitable(result):
                 return result
         except BaseException as error:
@@ -171,15 +200,14 @@ class Subscription(_Enterable):
 
     async def _pump(self, awaitable: Awaitable[object]) -> None:
         """Await what a callback returned, and go on as long as they return such."""
-        feed = self._feed
         served = 0
         try:
             while True:
                 await awaitable
                 served += 1
                 if served % _BATCH == 0:  # the callback need not have suspended
-                    await self._portal.breathe()
-                value = NOTHING if feed.closed else feed.take()
+                    await self.context.portal.breathe()
+                value = NOTHING if self.closed else self.take()
                 if value is NOTHING:
                     break
                 following = self._call(value)
@@ -191,18 +219,55 @@ class Subscription(_Enterable):
         except BaseException:
             # Cancelled: by its owner, or with everything at the end of the run, or from within. The
             # next update must not start it again.
-            if not feed.closed:
+            if not self.closed:
                 logger.info("%s: the callback was cancelled; its monitor is closed", self.name)
                 self.close()
             raise
         finally:
-            self._busy = False
-            if not feed.closed:
-                self._again()
+            if not self.closed:
+                self.context.portal.post(self._resume)
+
+    def _resume(self) -> None:
+        """Deliver what has come meanwhile; portal job. Until then, it is all kept."""
+        self._busy = False
+        for _ in range(_BATCH):
+            value = NOTHING if self.closed or self._busy else self.take()
+            if value is NOTHING:
+                return
+            self._deliver(value)
+        if not self._busy:
+            self._busy = True
+            self.context.portal.post(self._resume)
 
     def _fail(self, error: BaseException) -> None:
         self.close()
-        self._lifetime.failed(self.name, error)
+        self.lifetime.failed(self.name, error)
+
+
+class StreamFeed(Feed):
+    """A subscription whose updates are iterated over."""
+
+    __slots__ = ("updates",)
+
+    def __init__(self, context: Context, name: str, options: Options, updates: Updates) -> None:
+        super().__init__(context, name, options)
+        self.updates = updates
+
+    def ended(self) -> None:
+        self.updates.wake()
+
+    def receive(self, item: Any) -> None:
+        updates = self.updates
+        updates.order.append((self, item))
+        if updates.waiter is not None:
+            updates.waiter.wake()
+
+    def _decode_pending(self) -> None:
+        super()._decode_pending()
+        order = self.updates.order
+        for place, (feed, item) in enumerate(order):
+            if feed is self and item is not None:
+                order[place] = feed, self.value_of(item)
 
 
 class Subscriptions(_Enterable, list[Subscription]):
@@ -232,22 +297,28 @@ class Updates:
 
     def __init__(self, context: Context) -> None:
         self.subscriptions: list[Subscription] = []
-        self.scheduled = False
-        self.order: deque[Feed] | None = deque()
+        # On the loop: whose turn it is, and the update, or None if it is still to be taken
+        self.order: deque[tuple[StreamFeed, Any]] = deque()
+        self.waiter: Waiter | None = None
         self._portal = context.portal
-        self._waiter: Waiter | None = None
         self._served = 0
 
     def __aiter__(self) -> Updates:
         return self
 
     async def __anext__(self) -> AugmentedValue:
-        value = await self._next(math.inf)
+        # As next_before(math.inf), without a second coroutine where there is no need to wait
+        if self._served < _BATCH:
+            value = self._take()
+            if value is not NOTHING:
+                self._served += 1
+                return value  # type: ignore[no-any-return]
+        value = await self.next_before(math.inf)
         if value is NOTHING:
             raise StopAsyncIteration
         return value  # type: ignore[no-any-return]
 
-    async def _next(self, deadline: float) -> Any:
+    async def next_before(self, deadline: float) -> Any:
         """The next value; NOTHING if all is closed or the deadline has come."""
         while True:
             if self._served >= _BATCH:  # a flood must not starve the other tasks
@@ -259,32 +330,35 @@ class Updates:
                 return value
             if all(s.state == Subscription.CLOSED for s in self.subscriptions):
                 return NOTHING
-            if self._waiter is not None:
+            if self.waiter is not None:
                 raise RuntimeError("another task is waiting for these updates already")
-            self._waiter = self._portal.waiter()
+            self.waiter = self._portal.waiter()
             try:
-                if not await self._waiter.wait(deadline):
+                if not await self.waiter.wait(deadline):
                     return NOTHING
             finally:
-                self._waiter = None
+                self.waiter = None
 
     def _take(self) -> Any:
         order = self.order
         while order:
-            value = order.popleft().take()
-            if value is not NOTHING:
-                return value
+            feed, item = order.popleft()
+            if not feed.closed:
+                value = feed.take() if item is None else feed.value_of(item)
+                if value is not NOTHING:
+                    return value
         return NOTHING
 
-    def deliver(self) -> None:
-        """There is something to take; portal job."""
-        self.scheduled = False
-        if self._waiter is not None:
-            self._waiter.wake()
+    def wake(self) -> None:
+        """There is something to take, or nothing any more."""
+        if self.waiter is not None:
+            self.waiter.wake()
 
-    def feed_closed(self) -> None:
-        if self._waiter is not None:
-            self._waiter.wake()
+
+def own(subscriptions: list[Subscription], lifetime: Lifetime) -> None:
+    """Make a lifetime the owner of subscriptions that have a callback."""
+    for subscription in subscriptions:
+        subscription._feed.lifetime = lifetime  # type: ignore[attr-defined]
 
 
 class _Block:
@@ -299,27 +373,27 @@ class _Block:
         for subscription in subscriptions:
             if subscription.state == Subscription.CLOSED:
                 raise RuntimeError(f"{subscription!r} cannot be entered")
-            if not isinstance(subscription._lifetime, LoopLifetime):
+            feed = subscription._feed
+            if isinstance(feed, CallbackFeed) and not isinstance(feed.lifetime, LoopLifetime):
                 raise RuntimeError(f"{subscription!r} has an owner already")
-            if subscription._feed.context is not current():
+            if feed.context is not current():
                 raise RuntimeError(f"{subscription!r} was made in another run of an event loop")
         if not subscriptions or subscriptions[0].callback is None:
             return self._open_stream()
         self._lifetime = lifetime = BlockLifetime(current().portal, subscriptions)
-        for subscription in subscriptions:
-            subscription._lifetime = lifetime
+        own(subscriptions, lifetime)
         await lifetime.enter()
         return whole
 
     def _open_stream(self) -> Updates:
-        sinks = [subscription._feed._sink for subscription in self._subscriptions]
-        updates = sinks[0] if sinks else Updates(current())
+        feeds = [subscription._feed for subscription in self._subscriptions]
+        updates = feeds[0].updates if feeds else Updates(current())  # type: ignore[attr-defined]
         assert isinstance(updates, Updates)
         if updates.subscriptions:
             raise RuntimeError("these updates are being iterated over already")
         updates.subscriptions = list(self._subscriptions)
-        for subscription in self._subscriptions:
-            subscription._feed.start()
+        for feed in feeds:
+            feed.start()
         return updates
 
     async def exit(

@@ -87,35 +87,82 @@ def utc_datetime(timestamp_ns: int) -> datetime:
     return _UNIX_EPOCH + timedelta(microseconds=timestamp_ns // 1000)
 
 
+class Shape:
+    """What the readers of all PVs have in common that are asked for in the same way.
+
+    Attributes:
+        datatype: the DBR type without its format.
+        dbr: the DBR type to ask the server for.
+        c_dbr: the same as libca takes it.
+        fields: attributes that are decoded from each value's own bytes.
+        decode: turns the bytes of one DBR into an augmented value.
+        kind, unpack, size: for a single number, what `decode` does in two steps: its class, and
+            what takes the number from the bytes, of which there must be so many. For anything
+            else, ``unpack`` is None.
+    """
+
+    __slots__ = ("c_dbr", "datatype", "dbr", "decode", "fields", "kind", "size", "unpack")
+
+    datatype: int
+    dbr: int
+    c_dbr: Any
+    fields: dict[str, Callable[[Raw], Any]]
+    decode: Callable[[Reader, Raw], Any]
+    kind: Any
+    unpack: Callable[[Any], tuple[Any, ...]] | None
+    size: int
+
+
 class Reader:
-    """What a value asks for its attributes: shared by all values of one kind of request."""
+    """How one kind of request on one channel is understood; every value keeps its reader.
 
-    __slots__ = ("constants", "fields")
+    There may be one for each of many thousand PVs, so it has nothing that could be shared.
+    """
 
-    def __init__(self, constants: dict[str, Any], fields: dict[str, Callable[[Raw], Any]]):
-        self.constants = constants  # the same for every value
-        self.fields = fields  # decoded from each value's own bytes
+    __slots__ = ("element_count", "name", "shape")
+
+    def __init__(self, name: str, element_count: int, shape: Shape) -> None:
+        self.name = name
+        self.element_count = element_count
+        self.shape = shape
+
+    def decode(self, raw: Raw) -> Any:
+        """The bytes of one DBR as an augmented value."""
+        return self.shape.decode(self, raw)
+
+    def constants(self) -> dict[str, Any]:
+        """The attributes that all values of this reader have in common."""
+        return {name: get(self) for name, get in _CONSTANTS.items()}
+
+
+_CONSTANTS: dict[str, Callable[[Reader], Any]] = {
+    "name": lambda reader: reader.name,
+    "ok": lambda reader: True,  # noqa: ARG005
+    "datatype": lambda reader: reader.shape.datatype,
+    "element_count": lambda reader: reader.element_count,
+}
 
 
 class _Augmented:
     __slots__ = ()
 
-    _reader: Reader
+    _reader: Reader | None
     _raw: Raw
 
     # Decode on the first miss, and keep. It is no lie for values derived from this one
     # (slices, results of arithmetic): they have no reader, so they have no attributes.
     def __getattr__(self, attribute: str) -> Any:
-        own = self.__dict__
-        reader: Reader | None = own.get("_reader")
+        if attribute == "_reader":
+            return None
+        reader = self._reader
         if reader is not None:
-            if attribute in reader.constants:
-                found = reader.constants[attribute]
-            elif attribute in reader.fields:
-                found = reader.fields[attribute](own["_raw"])
+            if attribute in _CONSTANTS:
+                found = _CONSTANTS[attribute](reader)
+            elif attribute in reader.shape.fields:
+                found = reader.shape.fields[attribute](self._raw)
             else:
                 raise AttributeError(_why_missing(self, attribute))
-            own[attribute] = found
+            self.__dict__[attribute] = found
             return found
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {attribute!r}")
 
@@ -149,13 +196,13 @@ def _why_missing(value: _Augmented, attribute: str) -> str:
 
 def _attributes(value: _Augmented) -> dict[str, Any]:
     """Every attribute of a value, decoded."""
-    own = dict(value.__dict__)
-    raw = own.pop("_raw", None)
-    reader: Reader | None = own.pop("_reader", None)
-    if reader is None or raw is None:
+    own = {k: v for k, v in value.__dict__.items() if k not in ("_reader", "_raw")}
+    reader = value._reader
+    if reader is None:
         return own
-    decoded = {name: decode(raw) for name, decode in reader.fields.items() if name not in own}
-    return {**reader.constants, **decoded, **own}
+    fields = reader.shape.fields.items()
+    decoded = {name: decode(value._raw) for name, decode in fields if name not in own}
+    return {**reader.constants(), **decoded, **own}
 
 
 def _rebuild(kind: str, plain: Any, attributes: dict[str, Any]) -> Any:
@@ -174,12 +221,15 @@ class ca_float(_Augmented, float):
     """A float that also has the attributes of :class:`aioca.types.AugmentedValue`."""
 
     __module__ = "aioca.types"
+    # Faster to set than what is in the dict. An int or bytes cannot have such.
+    __slots__ = ("__dict__", "__weakref__", "_raw", "_reader")
 
 
 class ca_str(_Augmented, str):
     """A str that also has the attributes of :class:`aioca.types.AugmentedValue`."""
 
     __module__ = "aioca.types"
+    __slots__ = ("__dict__", "__weakref__", "_raw", "_reader")
 
     def __pos__(self) -> str:
         return str(self)

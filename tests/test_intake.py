@@ -1,0 +1,225 @@
+"""What libca's threads do with an event: the trampolines, and the policies of what is pending."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+import aioca
+from aioca import FORMAT_TIME, _intake, _libca, camonitor
+from aioca._errors import CANothing
+from aioca._intake import Intake, new_key
+from aioca.testing import SoftIoc
+
+Send = Callable[..., None]
+NOTHING = CANothing("PV", _libca.ECA_DISCONN)
+
+
+class FakeLine:
+    """A portal that only collects."""
+
+    def __init__(self) -> None:
+        self.queue: deque[Any] = deque()
+        self.awake = False
+        self.roused = self.looked = 0
+
+    def rouse(self) -> None:
+        self.roused += 1
+        self.awake = True
+
+    def look_if_closed(self) -> None:
+        self.looked += 1
+
+    def taken(self) -> list[tuple[Any, Any]]:
+        items = list(self.queue)
+        self.queue.clear()
+        self.awake = False
+        return list(zip(items[::2], items[1::2], strict=True))
+
+
+@pytest.fixture
+def line() -> FakeLine:
+    return FakeLine()
+
+
+@pytest.fixture
+def intake(line: FakeLine) -> Intake:
+    return Intake(line)
+
+
+def sender(intake: Intake, limit: int) -> Send:
+    """Calls the trampoline of a policy as libca would."""
+    on_event = ctypes.cast(intake.trampoline(limit), _libca._EVENT)
+
+    def send(key: int, number: float, *, dbr: int = aioca.DBR_DOUBLE, count: int = 1) -> None:
+        data = (ctypes.c_double * 1000)(*[number] * 1000)
+        on_event(
+            _libca._EventArgs(key, 1 << 63, dbr, count, ctypes.addressof(data), _libca.ECA_NORMAL)
+        )
+
+    return send
+
+
+def double(number: float) -> bytes:
+    return struct.pack("=d", number)
+
+
+# -- Trampolines -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spread", [True, False], ids=["spread", "struct"])
+def test_event_trampoline(monkeypatch: pytest.MonkeyPatch, spread: bool) -> None:
+    """Both ways of taking the struct that libca passes bring the same."""
+    if spread and not _libca._SPREAD:
+        pytest.skip("the calling convention of this machine has no such way")
+    monkeypatch.setattr(_libca, "_SPREAD", spread)
+    heard: list[tuple[int, ...]] = []
+    trampoline = _libca.event_trampoline(lambda *args: heard.append(args[6:]))
+    events = [(2**64 - 1, 2**63, -1, 0, 2**62, -5), (0, 0, 0, 2**40, 0, 1)]
+    for event in events:
+        ctypes.cast(trampoline, _libca._EVENT)(_libca._EventArgs(*event))
+    assert heard == events
+
+
+@pytest.mark.parametrize("limit", [0, 1], ids=["every", "latest"])
+def test_other_type_or_size_than_asked_for(intake: Intake, line: FakeLine, limit: int) -> None:
+    """An array comes whole; what was not asked for is an error, not a value."""
+    send = sender(intake, limit)
+    key = new_key(aioca.DBR_DOUBLE)
+
+    def got() -> Any:
+        ((_, item),) = line.taken()
+        return intake.take_latest(key) if limit else item
+
+    send(key, 2.0, count=3)
+    assert got() == double(2.0) * 3
+    send(key, 2.0, count=1000)
+    assert got() == bytearray(double(2.0) * 1000)
+    send(key, 2.0, count=0)
+    assert got() == b""
+    for wrong in ({"dbr": aioca.DBR_LONG}, {"dbr": 200}, {"dbr": -1}, {"count": -1}):
+        send(key, 2.0, **wrong)
+        assert got() == _libca.ECA_BADTYPE
+
+
+# -- Policies --------------------------------------------------------------------------------------
+
+
+def test_every(intake: Intake, line: FakeLine) -> None:
+    send = sender(intake, 0)
+    first, second = new_key(aioca.DBR_DOUBLE), new_key(aioca.DBR_DOUBLE)
+    send(first, 1)
+    send(second, 2)
+    send(first, 3)
+    assert line.taken() == [(first, double(1)), (second, double(2)), (first, double(3))]
+    assert line.roused == 1
+
+
+def test_every_looks_now_and_then_whether_the_loop_is_there(intake: Intake, line: FakeLine) -> None:
+    send = sender(intake, 0)
+    key = new_key(aioca.DBR_DOUBLE)
+    for _ in range(10 * _intake._LOOK_EVERY):
+        send(key, 1)
+    assert line.roused == 1
+    assert line.looked >= 10
+
+
+def test_latest(intake: Intake, line: FakeLine) -> None:
+    send = sender(intake, 1)
+    key = new_key(aioca.DBR_DOUBLE)
+    for number in range(5):
+        send(key, number)
+    assert line.taken() == [(key, None)]  # one ticket
+    assert intake.take_latest(key) == double(4)
+    assert intake.take_latest(key) is None
+    send(key, 5)
+    assert line.taken() == [(key, None)]
+    assert intake.forget(key) == 4
+    assert not (intake.latest or intake.tickets or intake.dropped)
+
+
+@pytest.mark.parametrize("before", [[], [1.0]])
+@pytest.mark.parametrize("after", [[], [2.0]])
+def test_a_disconnection_among_the_latest(
+    intake: Intake, line: FakeLine, before: list[float], after: list[float]
+) -> None:
+    """It comes behind the update before it, and both give way to one that follows."""
+    send = sender(intake, 1)
+    key = new_key(aioca.DBR_DOUBLE)
+    for number in before:
+        send(key, number)
+    intake.put_latest(key, NOTHING)
+    intake.put_latest(key, NOTHING)
+    for number in after:
+        send(key, number)
+    seen = []
+    while line.taken():
+        seen.append(intake.take_latest(key))
+    assert seen == ([double(2.0)] if after else [*map(double, before), NOTHING])
+    assert intake.forget(key) == len(before and after)
+
+
+def test_what_is_cut_off_brings_nothing_more(intake: Intake, line: FakeLine) -> None:
+    for limit in (0, 1):
+        key = new_key(aioca.DBR_DOUBLE)
+        send = sender(intake, limit)
+        send(key, 1)
+        intake.cut.add(key)
+        send(key, 2)
+        assert len(line.taken()) == 1
+        assert intake.take_latest(key) == (double(1) if limit else None)
+
+
+def test_trampolines_are_used_again(line: FakeLine) -> None:
+    """One for each loop that there ever was would never be freed."""
+    first = Intake(line)
+    trampolines = [first.trampoline(limit).value for limit in (0, 1, 2)]
+    first.close()
+    second = Intake(FakeLine())
+    assert [second.trampoline(limit).value for limit in (0, 1, 5)] == trampolines
+    sender(second, 0)(new_key(aioca.DBR_DOUBLE), 1)
+    assert not line.queue
+
+
+# -- A loop that is busy ---------------------------------------------------------------------------
+
+COUNTERS = "".join(
+    f'record(calc, "$(P){i}") {{ field(SCAN, ".1 second") field(CALC, "VAL+1") }}\n'
+    for i in range(500)
+)
+
+
+@pytest.mark.anyio
+async def test_a_busy_loop_still_receives_everything(
+    own_ioc: Callable[..., SoftIoc], unique: str
+) -> None:
+    """A task computes for 10 ms at a time and leaves the GIL to others once in 5 ms: all updates
+    of 500 PVs arrive, and in order."""
+    ioc = own_ioc(COUNTERS, {"P": unique})
+    await anyio.to_thread.run_sync(ioc.start)
+    last: dict[int, float] = {}
+    steps: set[float] = set()
+    pvs = [f"{unique}{i}" for i in range(500)]
+
+    def received(value: Any, index: int) -> None:
+        if index in last:
+            steps.add(value - last[index])
+        last[index] = value
+
+    async with camonitor(pvs, received, format=FORMAT_TIME, all_updates=True):
+        with anyio.fail_after(30):
+            while len(last) < len(pvs) or min(last.values()) < max(last.values()) - 2:
+                await anyio.sleep(0.01)
+            end = max(last.values()) + 15
+            steps.clear()
+            while min(last.values()) < end:
+                sum(range(300_000))  # some 10 ms
+                await anyio.lowlevel.checkpoint()
+    assert steps == {1.0}
