@@ -4,7 +4,19 @@ import asyncio
 import sys
 import time
 
-from common import TIMEOUT, Lap, answer, each, names, peak_rss, per_item, request, rss
+from common import (
+    TIMEOUT,
+    Lap,
+    Peak,
+    answer,
+    async_laps_of,
+    each,
+    monitored,
+    names,
+    per_item,
+    request,
+    rss,
+)
 
 import aioca
 from aioca import FORMAT_TIME, caget, camonitor, caput, connect
@@ -19,15 +31,6 @@ async def sleep(seconds):
         await asyncio.sleep(seconds)
 
 
-async def laps_of(repeat, once):
-    laps = []
-    for _ in range(repeat + 1):
-        with Lap() as lap:
-            await once()
-        laps.append(lap)
-    return laps[1:]  # the first one warms up
-
-
 async def do_connect(count, **_):
     with Lap() as lap:
         await connect(names("P", count), timeout=TIMEOUT)
@@ -37,7 +40,7 @@ async def do_connect(count, **_):
 async def do_get_list(count, repeat, **_):
     pvs = names("P", count)
     await connect(pvs, timeout=TIMEOUT)
-    laps = await laps_of(repeat, lambda: caget(pvs, format=FORMAT_TIME, timeout=TIMEOUT))
+    laps = await async_laps_of(repeat, lambda: caget(pvs, format=FORMAT_TIME, timeout=TIMEOUT))
     return per_item(laps, count)
 
 
@@ -46,7 +49,7 @@ async def do_put_list(count, repeat, **_):
     await connect(pvs, timeout=TIMEOUT)
     values = [1.5] * count
     return per_item(
-        await laps_of(repeat, lambda: caput(pvs, values, wait=True, timeout=TIMEOUT)), count
+        await async_laps_of(repeat, lambda: caput(pvs, values, wait=True, timeout=TIMEOUT)), count
     )
 
 
@@ -56,7 +59,7 @@ async def do_get_one(count, repeat, **_):
             await caget("P0", format=FORMAT_TIME)
 
     await connect("P0", timeout=TIMEOUT)
-    return each(await laps_of(repeat, once), count)
+    return each(await async_laps_of(repeat, once), count)
 
 
 async def do_put_one(count, repeat, **_):
@@ -65,7 +68,7 @@ async def do_put_one(count, repeat, **_):
             await caput("P0", 1.5, wait=True)
 
     await connect("P0", timeout=TIMEOUT)
-    return each(await laps_of(repeat, once), count)
+    return each(await async_laps_of(repeat, once), count)
 
 
 async def do_small_lists(count, repeat, tasks, **_):
@@ -79,7 +82,7 @@ async def do_small_lists(count, repeat, tasks, **_):
             for pvs in lists:
                 group.start_soon(lambda pvs=pvs: caget(pvs, format=FORMAT_TIME, timeout=TIMEOUT))
 
-    return per_item(await laps_of(repeat, once), count * tasks)
+    return per_item(await async_laps_of(repeat, once), count * tasks)
 
 
 async def do_monitor(count, seconds, **_):
@@ -95,14 +98,8 @@ async def do_monitor(count, seconds, **_):
     before = updates[0]
     with Lap() as lap:
         await sleep(seconds)
-    seen = updates[0] - before
-    for subscription in subscriptions:
-        subscription.close()
-    return {
-        "per_second": seen / lap.wall,
-        "cpu_us": lap.cpu / max(seen, 1) * 1e6,
-        "rss_mb": rss() / 1e6,
-    }
+    assert len(subscriptions) == count
+    return monitored(updates[0] - before, lap)
 
 
 async def do_iterate(count, seconds, **_):
@@ -122,29 +119,117 @@ async def do_iterate(count, seconds, **_):
             if now > start + seconds:
                 break
         lap.__exit__()
-    return {"per_second": seen / lap.wall, "cpu_us": lap.cpu / max(seen, 1) * 1e6}
+        answer(monitored(seen, lap))  # here: closing them all in the flood is not measured
+
+
+def compute(seconds):
+    """Keep the processor, and the GIL."""
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
 
 
 async def do_merge(count, seconds, **_):
-    """The default policy, and consumers that each take a millisecond of waiting."""
+    """The default policy, and one consumer of all that takes a millisecond for each value."""
     updates = [0]
 
-    async def callback(value, index):
+    def callback(value, index):
         updates[0] += 1
-        await sleep(0.001)
+        compute(0.001)
 
     pvs = names("M", count)
     await connect(pvs, timeout=TIMEOUT)
-    camonitor(pvs, callback, format=FORMAT_TIME)
+    subscriptions = camonitor(pvs, callback, format=FORMAT_TIME)
     await sleep(2)
     before = updates[0]
+    dropped = sum(s.dropped_callbacks for s in subscriptions)
     with Lap() as lap:
         await sleep(seconds)
     seen = updates[0] - before
+    dropped = sum(s.dropped_callbacks for s in subscriptions) - dropped
+    # Without the millisecond: what all that came has cost
+    arrived = max(seen + dropped, 1)
     return {
         "per_second": seen / lap.wall,
-        "cpu_us": lap.cpu / max(seen, 1) * 1e6,
+        "dropped_per_second": dropped / lap.wall,
+        "cpu_us": (lap.cpu - seen * 0.001) / arrived * 1e6,
         "rss_mb": rss() / 1e6,
+    }
+
+
+async def do_busy(count, seconds, task=0.0, callback=0.0, **_):
+    """All updates, while a task computes so long at a time, and each callback so long.
+
+    The records count up, so what is missing or out of order is seen; and they say when they did.
+    """
+    last, lost, wrong, late, seen = {}, [0], [0], [0.0], [0]
+
+    def received(value, index):
+        before = last.get(index)
+        last[index] = value
+        if before is not None:
+            lost[0] += int(value - before - 1)
+            wrong[0] += value <= before
+        seen[0] += 1
+        late[0] = max(late[0], time.time() - value.timestamp)
+        if callback:
+            compute(callback)
+
+    async def computing():
+        while True:
+            if task:
+                compute(task)
+            await sleep(0)
+            if not task:
+                await sleep(0.01)
+
+    import anyio
+
+    pvs = names("M", count)
+    await connect(pvs, timeout=TIMEOUT)
+    async with anyio.create_task_group() as group:
+        group.start_soon(computing)
+        subscriptions = camonitor(pvs, received, format=FORMAT_TIME, all_updates=True)
+        await sleep(2)
+        lost[0] = wrong[0] = seen[0] = 0
+        late[0] = 0.0
+        with Lap() as lap:
+            await sleep(seconds)
+        assert len(subscriptions) == count
+        answer(
+            {
+                "per_second": seen[0] / lap.wall,
+                "lost": lost[0],
+                "out_of_order": wrong[0],
+                "late_ms": late[0] * 1000,
+            }
+        )
+
+
+async def do_latency(repeat, immediate=False, **_):
+    """One update at a time on an idle loop: from a put to the callback of a monitor."""
+    if immediate:
+        from aioca import _portal
+
+        _portal._MANY = 1 << 60  # a wake for each update, never a timer
+    import anyio
+
+    arrived = [anyio.Event()]
+    await connect("P0", timeout=TIMEOUT)
+    subscription = camonitor("P0", lambda value: arrived[0].set(), format=FORMAT_TIME)
+    await arrived[0].wait()
+    walls = []
+    for number in range(repeat + 100):
+        arrived[0] = anyio.Event()
+        start = time.perf_counter()
+        await caput("P0", number + 1.5)
+        await arrived[0].wait()
+        walls.append(time.perf_counter() - start)
+    subscription.close()
+    walls = sorted(walls[100:])
+    return {
+        "p50_us": walls[len(walls) // 2] * 1e6,
+        "p99_us": walls[len(walls) * 99 // 100] * 1e6,
     }
 
 
@@ -153,28 +238,30 @@ async def do_array(repeat, **_):
 
     await connect("BIG", timeout=TIMEOUT)
     data = numpy.arange(1_000_000.0)
-    puts = await laps_of(repeat, lambda: caput("BIG", data, wait=True, timeout=TIMEOUT))
-    base = rss()
-    gets = await laps_of(repeat, lambda: caget("BIG", timeout=TIMEOUT))
-    peak = peak_rss()
+    puts = await async_laps_of(repeat, lambda: caput("BIG", data, wait=True, timeout=TIMEOUT))
+    gets = await async_laps_of(repeat, lambda: caget("BIG", timeout=TIMEOUT))
+    with Peak() as of_get:
+        await caget("BIG", timeout=TIMEOUT)
     seen = [0]
     subscription = camonitor(
         "BIG", lambda value: seen.__setitem__(0, seen[0] + 1), all_updates=True
     )
     while not seen[0]:
         await sleep(0.001)
-    before = seen[0]
-    with Lap() as lap:
-        for _ in range(repeat):
-            await caput("BIG", data, wait=True, timeout=TIMEOUT)
-        while seen[0] < before + repeat:
-            await sleep(0.0005)
+    with Peak() as of_monitor:
+        before = seen[0]
+        with Lap() as lap:
+            for _ in range(repeat):
+                await caput("BIG", data, wait=True, timeout=TIMEOUT)
+            while seen[0] < before + repeat:
+                await sleep(0.0005)
     subscription.close()
     return {
         "get_ms": each(gets, 1)["us"] / 1000,
         "put_ms": each(puts, 1)["us"] / 1000,
         "put_and_monitor_ms": lap.wall / repeat * 1000,
-        "peak_mb": (peak - base) / 1e6,
+        "get_peak_mb": of_get.bytes / 1e6,
+        "monitor_peak_mb": of_monitor.bytes / 1e6,
     }
 
 
@@ -190,6 +277,7 @@ async def do_memory(count, **_):
     return {
         "channel_bytes": (connected - start) / count,
         "subscription_bytes": (rss() - connected) / count,
+        "both_bytes": (rss() - start) / count,
     }
 
 

@@ -41,13 +41,27 @@ static double median(double *v, int n) {
     return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
 }
 static void until(volatile long *what, long n) {
-    while (*what < n) usleep(50);
+    double end = wall() + 30;
+    while (*what < n) {
+        usleep(50);
+        if (wall() > end) {
+            fprintf(stderr, "%ld of %ld have come\n", *what, n);
+            exit(3);
+        }
+    }
+}
+static double rss(void) {
+    long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (!f || fscanf(f, "%*d %ld", &pages) != 1) exit(3);
+    fclose(f);
+    return (double)pages * sysconf(_SC_PAGESIZE);
 }
 
 int main(int argc, char **argv) {
     const char *work = argv[1];
     int count = atoi(argv[2]), repeat = atoi(argv[3]), i, k;
-    double seconds = atof(argv[4]), walls[100], cpus[100], value = 1.5, t, c;
+    double start, seconds = atof(argv[4]), walls[100], cpus[100], value = 1.5, t, c;
     int one = !strcmp(work, "get_one") || !strcmp(work, "put_one");
     int array = !strcmp(work, "array"), monitor = !strcmp(work, "monitor");
     int channels = one || array ? 1 : count;
@@ -60,6 +74,7 @@ int main(int argc, char **argv) {
     ca_context_create(ca_enable_preemptive_callback);
     t = wall();
     c = cpu();
+    start = rss();
     for (i = 0; i < channels; i++) {
         snprintf(name, sizeof name, "%s%d", monitor ? "M" : "P", i);
         ca_create_channel(array ? "BIG" : name, on_connection, 0, 0, &chids[i]);
@@ -68,6 +83,17 @@ int main(int argc, char **argv) {
     until(&connected, channels);
     if (!strcmp(work, "connect")) {
         printf("{\"s\": %g, \"cpu_us\": %g}\n", wall() - t, (cpu() - c) / count * 1e6);
+        fflush(stdout);
+        _exit(0);
+    }
+    if (!strcmp(work, "memory")) {
+        double up = rss();
+        for (i = 0; i < channels; i++)
+            ca_create_subscription(DBR_TIME_DOUBLE, 0, chids[i], DBE_VALUE | DBE_ALARM, on_event, 0, 0);
+        ca_flush_io();
+        sleep(3);
+        printf("{\"channel_bytes\": %g, \"subscription_bytes\": %g, \"both_bytes\": %g}\n",
+               (up - start) / count, (rss() - up) / count, (rss() - start) / count);
         fflush(stdout);
         _exit(0);
     }

@@ -12,7 +12,7 @@ import statistics
 import sys
 import time
 
-TIMEOUT = 120.0
+TIMEOUT = 30.0
 
 
 def request():
@@ -39,9 +39,23 @@ def rss():
         return int(file.read().split()[1]) * resource.getpagesize()
 
 
-def peak_rss():
-    """Bytes of memory that this process had at most."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+class Peak:
+    """How much more memory than before this process had at most in a with block: bytes."""
+
+    def __enter__(self):
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")  # the peak starts anew from the present size
+        self._before = self._peak()
+        return self
+
+    def __exit__(self, *exc):
+        self.bytes = self._peak() - self._before
+
+    @staticmethod
+    def _peak():
+        with open("/proc/self/status") as file:
+            (line,) = [line for line in file if line.startswith("VmHWM")]
+        return int(line.split()[1]) * 1024
 
 
 class Lap:
@@ -55,6 +69,35 @@ class Lap:
     def __exit__(self, *exc):
         self.wall = time.perf_counter() - self._wall
         self.cpu = cpu() - self._cpu
+
+
+def laps_of(repeat, once):
+    """The laps of a repeated piece of work, less the first, which warms up."""
+    laps = []
+    for _ in range(repeat + 1):
+        with Lap() as lap:
+            once()
+        laps.append(lap)
+    return laps[1:]
+
+
+async def async_laps_of(repeat, once):
+    """The same for an async function."""
+    laps = []
+    for _ in range(repeat + 1):
+        with Lap() as lap:
+            await once()
+        laps.append(lap)
+    return laps[1:]
+
+
+def monitored(seen, lap):
+    """Figures for monitors that have delivered so much."""
+    return {
+        "per_second": seen / lap.wall,
+        "cpu_us": lap.cpu / max(seen, 1) * 1e6,
+        "rss_mb": rss() / 1e6,
+    }
 
 
 def per_item(laps, count):

@@ -1,17 +1,8 @@
 """cothread.catools."""
 
 import cothread
-from common import TIMEOUT, Lap, answer, each, names, per_item, request, rss
+from common import TIMEOUT, Lap, answer, each, laps_of, monitored, names, per_item, request, rss
 from cothread.catools import FORMAT_TIME, caget, camonitor, caput, connect
-
-
-def laps_of(repeat, once):
-    laps = []
-    for _ in range(repeat + 1):
-        with Lap() as lap:
-            once()
-        laps.append(lap)
-    return laps[1:]
 
 
 def do_connect(count, **_):
@@ -65,11 +56,7 @@ def do_monitor(count, seconds, **_):
     with Lap() as lap:
         cothread.Sleep(seconds)
     seen = updates[0] - before
-    return {
-        "per_second": seen / lap.wall,
-        "cpu_us": lap.cpu / max(seen, 1) * 1e6,
-        "rss_mb": rss() / 1e6,
-    }
+    return monitored(seen, lap)
 
 
 def do_array(repeat, **_):
@@ -93,6 +80,7 @@ def do_memory(count, **_):
     return {
         "channel_bytes": (connected - start) / count,
         "subscription_bytes": (rss() - connected) / count,
+        "both_bytes": (rss() - start) / count,
     }
 
 

@@ -2,17 +2,19 @@
 
 import asyncio
 
-from common import TIMEOUT, Lap, answer, each, names, per_item, request, rss
+from common import (
+    TIMEOUT,
+    Lap,
+    answer,
+    async_laps_of,
+    each,
+    monitored,
+    names,
+    per_item,
+    request,
+    rss,
+)
 from repics.ca.asyncio import caget, camonitor, caput, connect
-
-
-async def laps_of(repeat, once):
-    laps = []
-    for _ in range(repeat + 1):
-        with Lap() as lap:
-            await once()
-        laps.append(lap)
-    return laps[1:]
 
 
 async def do_connect(count, **_):
@@ -24,7 +26,9 @@ async def do_connect(count, **_):
 async def do_get_list(count, repeat, **_):
     pvs = names("P", count)
     await connect(pvs, timeout=TIMEOUT)
-    return per_item(await laps_of(repeat, lambda: caget(pvs, form="time", timeout=TIMEOUT)), count)
+    return per_item(
+        await async_laps_of(repeat, lambda: caget(pvs, form="time", timeout=TIMEOUT)), count
+    )
 
 
 async def do_put_list(count, repeat, **_):
@@ -32,7 +36,7 @@ async def do_put_list(count, repeat, **_):
     await connect(pvs, timeout=TIMEOUT)
     values = [1.5] * count
     return per_item(
-        await laps_of(repeat, lambda: caput(pvs, values, wait=True, timeout=TIMEOUT)), count
+        await async_laps_of(repeat, lambda: caput(pvs, values, wait=True, timeout=TIMEOUT)), count
     )
 
 
@@ -42,7 +46,7 @@ async def do_get_one(count, repeat, **_):
             await caget("P0", form="time")
 
     await connect("P0", timeout=TIMEOUT)
-    return each(await laps_of(repeat, once), count)
+    return each(await async_laps_of(repeat, once), count)
 
 
 async def do_put_one(count, repeat, **_):
@@ -51,7 +55,7 @@ async def do_put_one(count, repeat, **_):
             await caput("P0", 1.5, wait=True)
 
     await connect("P0", timeout=TIMEOUT)
-    return each(await laps_of(repeat, once), count)
+    return each(await async_laps_of(repeat, once), count)
 
 
 async def do_small_lists(count, repeat, tasks, **_):
@@ -61,7 +65,7 @@ async def do_small_lists(count, repeat, tasks, **_):
     async def once():
         await asyncio.gather(*(caget(pvs, form="time", timeout=TIMEOUT) for pvs in lists))
 
-    return per_item(await laps_of(repeat, once), count * tasks)
+    return per_item(await async_laps_of(repeat, once), count * tasks)
 
 
 async def do_monitor(count, seconds, **_):
@@ -78,11 +82,7 @@ async def do_monitor(count, seconds, **_):
     with Lap() as lap:
         await asyncio.sleep(seconds)
     seen = updates[0] - before
-    return {
-        "per_second": seen / lap.wall,
-        "cpu_us": lap.cpu / max(seen, 1) * 1e6,
-        "rss_mb": rss() / 1e6,
-    }
+    return monitored(seen, lap)
 
 
 async def do_array(repeat, **_):
@@ -90,8 +90,8 @@ async def do_array(repeat, **_):
 
     await connect("BIG", timeout=TIMEOUT)
     data = numpy.arange(1_000_000.0)
-    puts = await laps_of(repeat, lambda: caput("BIG", data, wait=True, timeout=TIMEOUT))
-    gets = await laps_of(repeat, lambda: caget("BIG", form="plain", timeout=TIMEOUT))
+    puts = await async_laps_of(repeat, lambda: caput("BIG", data, wait=True, timeout=TIMEOUT))
+    gets = await async_laps_of(repeat, lambda: caget("BIG", form="plain", timeout=TIMEOUT))
     return {"get_ms": each(gets, 1)["us"] / 1000, "put_ms": each(puts, 1)["us"] / 1000}
 
 
@@ -106,6 +106,7 @@ async def do_memory(count, **_):
     return {
         "channel_bytes": (connected - start) / count,
         "subscription_bytes": (rss() - connected) / count,
+        "both_bytes": (rss() - start) / count,
     }
 
 
