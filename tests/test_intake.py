@@ -192,34 +192,38 @@ def test_trampolines_are_used_again(line: FakeLine) -> None:
 
 COUNTERS = "".join(
     f'record(calc, "$(P){i}") {{ field(SCAN, ".1 second") field(CALC, "VAL+1") }}\n'
-    for i in range(500)
+    for i in range(3000)
 )
 
 
 @pytest.mark.anyio
-async def test_a_busy_loop_still_receives_everything(
+async def test_a_busy_loop_still_receives_its_updates(
     own_ioc: Callable[..., SoftIoc], unique: str
 ) -> None:
-    """A task computes for 10 ms at a time and leaves the GIL to others once in 5 ms: all updates
-    of 500 PVs arrive, and in order."""
+    """A task computes for 10 ms at a time, and leaves the GIL to others once in 5 ms. If a drain
+    that comes late did not wait for libca's threads, a quarter of the updates would be merged by
+    the server. A few may be in any case, where the machine itself stops the test for too long."""
     ioc = own_ioc(COUNTERS, {"P": unique})
     await anyio.to_thread.run_sync(ioc.start)
     last: dict[int, float] = {}
-    steps: set[float] = set()
-    pvs = [f"{unique}{i}" for i in range(500)]
+    pvs = [f"{unique}{i}" for i in range(3000)]
+    updates = lost = 0
 
     def received(value: Any, index: int) -> None:
-        if index in last:
-            steps.add(value - last[index])
+        nonlocal updates, lost
+        step = value - last.get(index, value - 1)
+        assert step >= 1  # in order
+        updates += 1
+        lost += int(step) - 1
         last[index] = value
 
     async with camonitor(pvs, received, format=FORMAT_TIME, all_updates=True):
         with anyio.fail_after(30):
-            while len(last) < len(pvs) or min(last.values()) < max(last.values()) - 2:
+            while len(last) < len(pvs):
                 await anyio.sleep(0.01)
+            updates = lost = 0
             end = max(last.values()) + 15
-            steps.clear()
             while min(last.values()) < end:
                 sum(range(300_000))  # some 10 ms
                 await anyio.lowlevel.checkpoint()
-    assert steps == {1.0}
+    assert lost < 0.1 * updates
