@@ -27,8 +27,12 @@ class FakeLine:
 
     def __init__(self) -> None:
         self.queue: deque[Any] = deque()
+        self.receivers: dict[int | None, Any] = {}
         self.awake = False
         self.roused = self.looked = 0
+
+    def put(self, key: int | None, item: object) -> None:
+        self.queue.extend((key, item))
 
     def rouse(self) -> None:
         self.roused += 1

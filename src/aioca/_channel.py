@@ -96,27 +96,9 @@ class Channel:
     """
 
     __slots__ = (
-        "_applied",
-        "_context",
-        "_log",
-        "_noted",
-        "_post",
-        "_searching_since",
-        "_seen",
-        "_token",
-        "chid",
-        "connected",
-        "ever_connected",
-        "last_key",
-        "last_reader",
-        "listeners",
-        "monitors",
-        "name",
-        "native_count",
-        "native_type",
-        "put_owner",
-        "scalar_key",
-        "spares",
+        "_applied", "_context", "_log", "_noted", "_post", "_searching_since", "_seen", "_token",
+        "chid", "connected", "ever_connected", "last_key", "last_reader", "listeners", "monitors",
+        "name", "native_count", "native_type", "put_owner", "scalar_key", "spares",
     )  # fmt: skip
 
     def __init__(

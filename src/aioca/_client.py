@@ -40,7 +40,7 @@ class ClientContext:
         self._handle = handle
         _all.add(self)
 
-    def create_channel(self, name: bytes, token: int) -> tuple[int, _libca.Usr]:
+    def create_channel(self, name: bytes, token: int) -> tuple[int, _libca.Chid]:
         """Create a channel; returns the ECA status and the chid."""
         previous = self._enter()
         try:

@@ -20,17 +20,20 @@ class Completions:
     """The put-callbacks of one loop that are under way."""
 
     def __init__(self) -> None:
-        self.begun = 0  # counted on the loop, like those that were abandoned
-        self.abandoned = 0
+        self.begun = 0  # counted on the loop, less those that will never end
         self.ended = 0  # counted on libca's threads
 
     def under_way(self) -> int:
-        return self.begun - self.abandoned - self.ended
+        return self.begun - self.ended
+
+    def has_room(self, count: int) -> bool:
+        """Whether ``count`` more can be sent without the server losing any."""
+        return self.under_way() + count <= UNDER_WAY
 
     async def room(self, count: int, portal: Portal, deadline: float) -> None:
-        """Wait until ``count`` more can be sent without the server losing any."""
+        """Wait until there is room for ``count`` more."""
         ended, since = self.ended, portal.now()
-        while self.under_way() + count > UNDER_WAY and portal.now() < deadline:
+        while not self.has_room(count) and portal.now() < deadline:
             await portal.waiter().wait(portal.now() + 0.001)
             if self.ended != ended:
                 ended, since = self.ended, portal.now()

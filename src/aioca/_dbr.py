@@ -164,7 +164,6 @@ def _make_shape(shown: int, format: int, single: bool, monitor: bool) -> Shape:
     shape.datatype, shape.dbr, shape.fields = base, dbr, _fields(dbr, base, format)
     shape.c_dbr = C_DBR[dbr]
     shape.kind = shape.unpack = None
-    shape.size = 0
     offset = VALUE_OFFSET[dbr]
     if base == DBR_CHAR and shown != DBR_CHAR:
         shape.decode = _long_string(offset, shown == DBR_CHAR_BYTES)
@@ -174,7 +173,6 @@ def _make_shape(shown: int, format: int, single: bool, monitor: bool) -> Shape:
     elif single:
         shape.kind = ca_float if base in (DBR_FLOAT, DBR_DOUBLE) else ca_int
         shape.unpack = struct.Struct(f"={offset}x{_STRUCT_CODES[base]}").unpack_from
-        shape.size = offset + VALUE_SIZE[dbr]
         shape.decode = _number
     else:
         shape.decode = _array(offset, base)
@@ -188,7 +186,7 @@ Decode = Callable[[Reader, Raw], Any]
 
 
 def _number(reader: Reader, raw: Any) -> Any:
-    # `Get.values` and `CallbackFeed.receive` have a copy of this: a call costs as much as it does.
+    # `Get._values_from` and `CallbackFeed.receive` have a copy: a call costs as much as this does.
     shape = reader.shape
     value = shape.kind(shape.unpack(raw)[0])  # type: ignore[misc]
     value._reader = reader

@@ -44,18 +44,12 @@ class Line(Protocol):
     """The way into a loop: see `Portal`."""
 
     queue: deque[Any]
+    receivers: dict[int | None, Any]
     awake: bool
 
+    def put(self, key: int | None, item: object) -> None: ...
     def rouse(self) -> None: ...
     def look_if_closed(self) -> None: ...
-
-
-class Newest(Protocol):
-    """A subscription that keeps its pending updates itself."""
-
-    def keep(self, raw: _libca.Raw) -> bool:
-        """On a thread of libca: keep an update; whether a ticket is needed for it."""
-        ...
 
 
 class Intake:
@@ -65,7 +59,6 @@ class Intake:
         latest: by key, what is pending for those that keep the latest only.
         tickets: the keys of those for which a ticket is under way.
         dropped: by key, how many updates were replaced. Only where there were any.
-        newest: by key, those that keep the newest n.
         cut: keys of which no more is to be taken, as the type of the PV has changed.
     """
 
@@ -74,7 +67,6 @@ class Intake:
         self.latest: dict[int, Any] = {}
         self.tickets: set[int] = set()
         self.dropped: dict[int, int] = {}
-        self.newest: dict[int, Newest] = {}
         self.cut: set[int] = set()
         self._mouths: dict[int, _Mouth] = {}
 
@@ -93,18 +85,11 @@ class Intake:
             _spare[policy].append(mouth)
         self._mouths.clear()
 
-    def put(self, key: int, item: object) -> None:
-        """Queue an item for the receiver of a key; any thread."""
-        line = self.line
-        line.queue.extend((key, item))
-        if not line.awake:
-            line.rouse()
-
     def ticket(self, key: int) -> None:
         """Have the receiver of a key look at what is pending for it; any thread."""
         if key not in self.tickets:
             self.tickets.add(key)
-            self.put(key, None)
+            self.line.put(key, None)
 
     def put_latest(self, key: int, nothing: CANothing) -> None:
         """On a thread of libca: put it behind the latest update that is pending, if one is."""
@@ -130,7 +115,6 @@ class Intake:
         """On the loop: libca calls for this key no more. Returns how many it has dropped."""
         self.latest.pop(key, None)
         self.tickets.discard(key)
-        self.newest.pop(key, None)
         self.cut.discard(key)
         return self.dropped.pop(key, 0)
 
@@ -238,31 +222,28 @@ def _latest() -> tuple[_libca.OnEvent, Callable[[Intake], None]]:
 
 
 def _newest() -> tuple[_libca.OnEvent, Callable[[Intake], None]]:
-    put: Any = None
-    newest: Any = {}
+    line: Any = None
     cut: Any = ()
     seen = 0
-    look: Any = None
 
     def on_event(
         _1: int, _2: int, _3: int, _4: int, _5: int, _6: int,
         key: int, _chid: int, dbr: int, count: int, start: int, status: int,
     ) -> None:  # fmt: skip
         nonlocal seen
-        keeper = newest.get(key)
-        if keeper is None or key in cut:
+        feed = line.receivers.get(key)
+        if feed is None or key in cut:
             return
-        if keeper.keep(copied(key & 255, dbr, count, start, status)):
-            put(key, None)
+        if feed.keep(copied(key & 255, dbr, count, start, status)):
+            line.put(key, None)
         seen += 1
         if not seen % _LOOK_EVERY:
             keep_thread_state(_LOOK_EVERY)
-            look()
+            line.look_if_closed()
 
     def serve(intake: Intake) -> None:
-        nonlocal put, newest, cut, look
-        put, newest, cut = intake.put, intake.newest, intake.cut
-        look = intake.line.look_if_closed
+        nonlocal line, cut
+        line, cut = intake.line, intake.cut
 
     return on_event, serve
 

@@ -406,6 +406,7 @@ _printf_trampoline = _PRINTF(_on_printf)
 # Arguments as C has them
 C_DBR = tuple(c_long(dbr) for dbr in range(_DBR_TYPES))
 Usr = c_size_t
+Chid = c_size_t
 c_count = c_ulong  # 0 is the server's current length
 ONE = c_count(1)
 

@@ -196,8 +196,6 @@ class Feed(ABC):
         self._dropped += self._intake.forget(self._old_key)
         self._old_key, self._key = self._key, new_key(dbr)
         receivers[self._key] = self
-        if self._options.limit > 1:
-            self._intake.newest[self._key] = self
 
     def _subscribe(self) -> None:
         channel, options = self._channel, self._options
@@ -261,7 +259,7 @@ class Feed(ABC):
         self._drop_timer()
         if not self._evid:
             self._subscribe()
-        elif self._cut or not self._same(channel.reader(self._reader_key())):
+        elif not self._same(channel.reader(self._reader_key())):
             evid, self._evid = self._evid, 0
             _libca.clear_subscription(evid)
             self._subscribe()
@@ -290,14 +288,14 @@ class Feed(ABC):
         """Queue what did not come from libca: behind what is pending, and displacing nothing."""
         limit = self._options.limit
         if limit == 0:
-            self._intake.put(self._key, nothing)
+            self.context.portal.put(self._key, nothing)
         elif limit == 1:
             self._intake.put_latest(self._key, nothing)
         else:
             pending = self._pending
             if pending is not None:
                 pending.append(nothing)
-                self._intake.put(self._key, None)
+                self.context.portal.put(self._key, None)
 
     # -- On a thread of libca ----------------------------------------------------------------------
 

@@ -108,7 +108,11 @@ class Portal(ABC):
 
     def post(self, job: Callable[[], object]) -> None:
         """Have ``job`` called on the loop; any thread, never waits."""
-        self.queue.extend((None, job))
+        self.put(None, job)
+
+    def put(self, key: int | None, item: object) -> None:
+        """Queue an item for the receiver of a key; any thread, never waits."""
+        self.queue.extend((key, item))
         if not self.awake:
             self.rouse()
         else:

@@ -15,7 +15,7 @@ from typing import Any
 
 from . import _libca
 from ._channel import Channel
-from ._completions import UNDER_WAY, Completions
+from ._completions import Completions
 from ._context import Context
 from ._encode import encode
 from ._errors import CAValueError, Failure
@@ -46,7 +46,7 @@ class Put(Request):
         self._sent_on: list[Channel | None] = [None] * len(channels)
         self._borrowed: dict[int, Channel] = {}  # the spare channels that we have
         self._second: set[int] = set()  # who needed one
-        # Those of this call: sent; reported by libca, on its thread; and never to be reported
+        # Its put-callbacks, and those of the whole loop
         self._own = Completions()
         self._all: Completions = context.completions
 
@@ -72,7 +72,7 @@ class Put(Request):
     async def _turn(self, start: int, deadline: float) -> bool:
         portal = self._context.portal
         count = min(self.part, len(self.channels) - start)
-        if self._notify and self._all.under_way() + count > UNDER_WAY:
+        if self._notify and not self._all.has_room(count):
             self._context.flush()
             await self._all.room(count, portal, deadline)
             return not self._over and portal.now() < deadline
@@ -139,8 +139,8 @@ class Put(Request):
             self.channels[index].give_back(spare)
 
     def put_abandoned(self) -> None:
-        self._own.abandoned += 1
-        self._all.abandoned += 1
+        self._own.begun -= 1
+        self._all.begun -= 1
         if self._over:
             self._release_token()
 

@@ -15,6 +15,7 @@ into the request; the loop is woken when the last one is there, not before.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -88,13 +89,16 @@ class Request:
         for start in range(0, self._count, PART):
             if start:
                 await self._context.portal.breathe()
-            part = slice(start, start + PART)
-            for channel, outcome in zip(self.channels[part], self.results[part], strict=True):
-                if outcome == ECA_NORMAL:
-                    values.append(success(channel.name))
-                else:
-                    values.append(self.failure(len(values)))
+            values += self._values_from(start, min(start + PART, self._count))
         return values
+
+    def _values_from(self, start: int, stop: int) -> list[Any]:
+        return [
+            success(self.channels[index].name)
+            if self.results[index] == ECA_NORMAL
+            else self.failure(index)
+            for index in range(start, stop)
+        ]
 
     def assume_done(self) -> None:
         """Succeed without doing anything."""
@@ -279,25 +283,24 @@ class Get(Request):
             _libca.reply_trampoline, self._usr,
         )  # fmt: skip
 
-    async def values(self) -> list[Any]:
-        """The values, or a `Failure` in the place of each PV that failed."""
+    def _values_from(self, start: int, stop: int) -> list[Any]:
         values: list[Any] = []
         append = values.append
-        results, readers = self.results, self._readers
-        for start in range(0, self._count, PART):
-            if start:
-                await self._context.portal.breathe()
-            stop = start + PART
-            for raw, reader in zip(results[start:stop], readers[start:stop], strict=True):
-                if type(raw) is bytes:
-                    shape = reader.shape
-                    if shape.unpack is not None and len(raw) >= shape.size:  # as in `_dbr._number`
-                        value = shape.kind(shape.unpack(raw)[0])
-                        value._reader = reader
-                        value._raw = raw
-                        append(value)
-                        continue
-                append(self._value(len(values)))
+        pairs = zip(self.results[start:stop], self._readers[start:stop], strict=True)
+        for index, (raw, reader) in enumerate(pairs, start):
+            if type(raw) is bytes and reader.shape.unpack is not None:  # as in `_dbr._number`
+                shape = reader.shape
+                try:
+                    (number,) = shape.unpack(raw)
+                except struct.error:
+                    append(self._value(index))  # which says what is wrong with it
+                    continue
+                value = shape.kind(number)
+                value._reader = reader
+                value._raw = raw
+                append(value)
+            else:
+                append(self._value(index))
         return values
 
     def _value(self, index: int) -> Any:

@@ -96,12 +96,11 @@ class Shape:
         c_dbr: the same as libca takes it.
         fields: attributes that are decoded from each value's own bytes.
         decode: turns the bytes of one DBR into an augmented value.
-        kind, unpack, size: for a single number, what `decode` does in two steps: its class, and
-            what takes the number from the bytes, of which there must be so many. For anything
-            else, ``unpack`` is None.
+        kind, unpack: for a single number, what `decode` does in two steps: its class, and what
+            takes the number from the bytes (struct.error if they are too few). Else None.
     """
 
-    __slots__ = ("c_dbr", "datatype", "dbr", "decode", "fields", "kind", "size", "unpack")
+    __slots__ = ("c_dbr", "datatype", "dbr", "decode", "fields", "kind", "unpack")
 
     datatype: int
     dbr: int
@@ -110,7 +109,6 @@ class Shape:
     decode: Callable[[Reader, Raw], Any]
     kind: Any
     unpack: Callable[[Any], tuple[Any, ...]] | None
-    size: int
 
 
 class Reader:
