@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import logging
-import math
 import sys
 import threading
 import time
@@ -18,7 +17,8 @@ import pytest
 import trio
 
 from aioca import _portal, camonitor, get_channel_infos
-from aioca._portal import Portal, portal_for, running_loop
+from aioca._loops import portal_for, running_loop
+from aioca._portal import Portal
 from aioca.testing import SoftIoc
 
 pytestmark = pytest.mark.anyio
@@ -382,42 +382,7 @@ def test_posts_while_the_run_ends(backend: str) -> None:
     assert late == []
 
 
-# -- Waiters and timers ----------------------------------------------------------------------------
-
-
-async def test_waiter_is_woken(portal: Portal) -> None:
-    with anyio.fail_after(5):
-        for deadline in (math.inf, portal.now() + 60):
-            waiter = portal.waiter()
-            in_threads(lambda waiter=waiter: portal.post(waiter.wake))
-            assert await waiter.wait(deadline)
-
-
-async def test_waiter_woken_before_it_waits(portal: Portal) -> None:
-    with anyio.fail_after(5):
-        for deadline in (math.inf, portal.now() + 60):
-            waiter = portal.waiter()
-            waiter.wake()
-            waiter.wake()
-            assert await waiter.wait(deadline)
-            waiter.wake()
-
-
-async def test_waiter_deadline(portal: Portal) -> None:
-    waiter = portal.waiter()
-    with anyio.fail_after(5):
-        assert not await waiter.wait(portal.now() + 0.02)
-    waiter.wake()  # nobody is there any more
-
-
-async def test_waiter_cancelled(portal: Portal) -> None:
-    for deadline in (math.inf, portal.now() + 60):
-        waiter = portal.waiter()
-        with anyio.move_on_after(0.02) as scope:
-            await waiter.wait(deadline)
-        assert scope.cancelled_caught
-        waiter.wake()
-    await anyio.lowlevel.checkpoint()
+# -- Timers ----------------------------------------------------------------------------------------
 
 
 async def test_after(portal: Portal) -> None:

@@ -8,7 +8,8 @@ How a value travels, and where that is written:
     `_subscription`  what it returns and how updates are delivered; `_lifetime`: who owns that
     `_monitor`       what a monitor keeps until it is taken
     `_context`       the channels of one event loop; `_channel`: one of them
-    `_portal`        from libca's threads into the loop: the only asyncio and trio
+    `_portal`        from libca's threads into the loop; `_asyncio_portal` and `_trio_portal` are
+                     the only asyncio and trio; `_doorbell`: how they are woken
     `_dbr` `_values` bytes to augmented values; `_encode`: back
     `_client`        which libca context a thread uses
     `_libca`         the prototypes, the trampolines, the tokens: the only calls into C

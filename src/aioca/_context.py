@@ -21,7 +21,8 @@ from ._channel import Channel
 from ._completions import Completions
 from ._errors import Failure, error_for, invalid
 from ._intake import Intake
-from ._portal import Portal, portal_for, running_loop
+from ._loops import portal_for, running_loop
+from ._portal import Portal
 
 logger = logging.getLogger("aioca")
 

@@ -1,4 +1,4 @@
-"""From the threads of libca into an event loop. The only module that knows asyncio and trio.
+"""From the threads of libca into an event loop: what asyncio and trio have in common.
 
 What must stay true here:
 
@@ -31,18 +31,12 @@ import contextvars
 import inspect
 import logging
 import math
-import sys
 import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from itertools import repeat, starmap
-from typing import TYPE_CHECKING, Any, Protocol
-
-if TYPE_CHECKING:
-    import asyncio
-
-    import trio
+from typing import Any, Protocol
 
 logger = logging.getLogger("aioca")
 
@@ -70,6 +64,10 @@ class Waiter(ABC):
     @abstractmethod
     def wake(self) -> None:
         """Wake the task; on the loop's thread. Idempotent."""
+
+    def wake_now(self) -> None:
+        """The same as a job of the portal: the task may run on before this returns."""
+        self.wake()
 
     @abstractmethod
     async def wait(self, deadline: float = math.inf) -> bool:
@@ -140,6 +138,7 @@ class Portal(ABC):
 
     def ended(self) -> None:
         """The run is over: tell the owner, once."""
+        self._leave()
         self.queue.clear()
         try:
             on_end = self._on_end.pop()  # two threads may find out at once
@@ -154,6 +153,9 @@ class Portal(ABC):
     @abstractmethod
     def _wake(self) -> None:
         """Have ``_drain`` called on the loop soon; any thread."""
+
+    def _leave(self) -> None:  # noqa: B027
+        """Give back what the loop was lent; any thread, idempotent."""
 
     # -- The loop's thread -------------------------------------------------------------------------
 
@@ -274,231 +276,6 @@ async def _until_run_ends(portal: Portal) -> AsyncGenerator[None, None]:
         portal.ended()
 
 
-# -- asyncio ---------------------------------------------------------------------------------------
-
-
-class _AsyncioWaiter(Waiter):
-    __slots__ = ("_future", "_loop")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._future: asyncio.Future[bool] = loop.create_future()
-
-    def wake(self) -> None:
-        # A loop that was closed with tasks still waiting never runs them again.
-        if not self._future.done() and not self._loop.is_closed():
-            self._future.set_result(True)
-
-    def _expire(self) -> None:
-        if not self._future.done():
-            self._future.set_result(False)
-
-    async def wait(self, deadline: float = math.inf) -> bool:
-        if deadline == math.inf:
-            return await self._future
-        timer = self._loop.call_at(deadline, self._expire)
-        try:
-            return await self._future
-        finally:
-            timer.cancel()
-
-
-class AsyncioPortal(Portal):
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps none alive
-        super().__init__()
-
-    def is_closed(self) -> bool:
-        return self._loop.is_closed()
-
-    def _wake(self) -> None:
-        self._loop.call_soon_threadsafe(self._drain)
-
-    def now(self) -> float:
-        return self._loop.time()
-
-    def waiter(self) -> Waiter:
-        return _AsyncioWaiter(self._loop)
-
-    async def checkpoint(self) -> None:
-        # asyncio programs rely on a put to a connected PV not to suspend.
-        return
-
-    async def breathe(self) -> None:
-        await _asyncio().sleep(0)
-
-    def spawn(
-        self,
-        function: Callable[..., Coroutine[Any, Any, None]],
-        *args: object,
-        context: contextvars.Context | None = None,
-    ) -> bool:
-        coroutine = function(*args)
-        if context is None:
-            task = self._loop.create_task(coroutine)
-        elif sys.version_info >= (3, 11):
-            task = self._loop.create_task(coroutine, context=context.copy())
-        else:
-            task = context.run(self._loop.create_task, coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(lambda task: self._done(task, args))
-        return True
-
-    def _done(self, task: asyncio.Task[None], args: tuple[object, ...]) -> None:
-        self._tasks.discard(task)
-        for argument in args:
-            close_unstarted(argument)
-
-    def spawn_in(
-        self,
-        task_group: Any,
-        function: Callable[[], Coroutine[Any, Any, None]],
-        done: Callable[[], None],
-    ) -> None:
-        if hasattr(task_group, "start_soon"):
-            task_group.start_soon(function)
-            return
-        coroutine = function()
-        try:
-            task = task_group.create_task(coroutine)
-        except BaseException:
-            coroutine.close()
-            raise
-        task.add_done_callback(lambda _: done())
-
-    def after(self, seconds: float, job: Callable[[], object]) -> Callable[[], None]:
-        return self._loop.call_later(seconds, job).cancel
-
-    def _drain_after(self, seconds: float) -> None:
-        if seconds:
-            self._loop.call_later(seconds, self._drain)
-        else:
-            self._loop.call_soon(self._drain)
-
-
-# -- trio ------------------------------------------------------------------------------------------
-
-
-class _TrioWaiter(Waiter):
-    __slots__ = ("_task", "_trio", "_woken")
-
-    def __init__(self, trio: Any) -> None:
-        self._trio = trio
-        self._task: Any = None
-        self._woken = False
-
-    def wake(self) -> None:
-        if not self._woken:
-            self._woken = True
-            if self._task is not None:
-                task, self._task = self._task, None
-                self._trio.lowlevel.reschedule(task)
-
-    async def wait(self, deadline: float = math.inf) -> bool:
-        trio = self._trio
-        with trio.CancelScope(deadline=deadline):
-            if self._woken:
-                await trio.lowlevel.checkpoint()
-            else:
-                self._task = trio.lowlevel.current_task()
-                await trio.lowlevel.wait_task_rescheduled(self._abort)
-        return self._woken
-
-    def _abort(self, raise_cancel: object) -> Any:
-        self._task = None
-        return self._trio.lowlevel.Abort.SUCCEEDED
-
-
-class TrioPortal(Portal):
-    lets_exit_through = False
-
-    def __init__(self, token: trio.lowlevel.TrioToken) -> None:
-        self._trio: Any = sys.modules["trio"]
-        self._token = token
-        self._polling = self._poll_again = False
-        super().__init__()
-
-    def is_closed(self) -> bool:
-        return not self._on_end  # trio always closes the sentinel
-
-    def _wake(self) -> None:
-        self._token.run_sync_soon(self._drain)
-
-    def now(self) -> float:
-        return self._trio.current_time()  # type: ignore[no-any-return]
-
-    def waiter(self) -> Waiter:
-        return _TrioWaiter(self._trio)
-
-    async def checkpoint(self) -> None:
-        await self._trio.lowlevel.checkpoint()
-
-    async def breathe(self) -> None:
-        await self._trio.lowlevel.checkpoint()
-
-    def spawn(
-        self,
-        function: Callable[..., Coroutine[Any, Any, None]],
-        *args: object,
-        context: contextvars.Context | None = None,
-    ) -> bool:
-        context = contextvars.copy_context() if context is None else context.copy()
-        try:
-            self._trio.lowlevel.spawn_system_task(function, *args, context=context)
-        except RuntimeError:
-            # Between the end of the main task and the closing of our sentinel trio takes no
-            # new tasks, but still runs what is posted.
-            self.ended()
-            return False
-        return True
-
-    def spawn_in(
-        self,
-        task_group: Any,
-        function: Callable[[], Coroutine[Any, Any, None]],
-        done: Callable[[], None],
-    ) -> None:
-        task_group.start_soon(function)  # trio gives every task its first step
-
-    def after(self, seconds: float, job: Callable[[], object]) -> Callable[[], None]:
-        scope = self._trio.CancelScope(deadline=self.now() + seconds)
-
-        async def wait() -> None:
-            with scope:
-                await self._trio.sleep_forever()
-            if scope.cancelled_caught and not cancelled:
-                job()
-
-        cancelled: list[bool] = []
-
-        def cancel() -> None:
-            cancelled.append(True)
-            scope.cancel()
-
-        self.spawn(wait)
-        return cancel
-
-    def _drain_after(self, seconds: float) -> None:
-        if not seconds:
-            self._token.run_sync_soon(self._drain)
-        elif self._polling:
-            self._poll_again = True
-        else:
-            self.spawn(self._poll, seconds)
-
-    async def _poll(self, seconds: float) -> None:
-        # One task for as long as the load lasts; one for each timer would cost more than a wake.
-        self._polling = self._poll_again = True
-        try:
-            while self._poll_again:
-                self._poll_again = False
-                await self._trio.sleep(seconds)
-                self._drain()
-        finally:
-            self._polling = False
-
-
 def close_unstarted(awaitable: object) -> None:
     """Keep Python from complaining of a coroutine that nobody is going to await."""
     if (
@@ -506,40 +283,3 @@ def close_unstarted(awaitable: object) -> None:
         and inspect.getcoroutinestate(awaitable) == inspect.CORO_CREATED
     ):
         awaitable.close()
-
-
-# -- Which loop runs here --------------------------------------------------------------------------
-
-
-def _asyncio() -> Any:
-    # No loop of asyncio can be running where nobody has imported it, and importing it costs
-    # a trio program 50 ms.
-    return sys.modules["asyncio"]
-
-
-def running_loop() -> object:
-    """What identifies the run of the event loop of this thread: a loop, or a trio token.
-
-    Raises:
-        RuntimeError: if no event loop runs in this thread.
-    """
-    trio: Any = sys.modules.get("trio")
-    # trio first: in guest mode, asyncio says that it runs as well.
-    if trio is not None and trio.lowlevel.in_trio_run():
-        return trio.lowlevel.current_trio_token()
-    asyncio: Any = sys.modules.get("asyncio")
-    if asyncio is not None:
-        loop = asyncio._get_running_loop()
-        if loop is not None:
-            return loop
-    raise RuntimeError(
-        "no event loop is running in this thread: call this from a coroutine, or from a callback"
-        " of the loop, of asyncio or trio (aioca.run() starts one)"
-    )
-
-
-def portal_for(loop: object) -> Portal:
-    """A new portal into the loop that `running_loop` has returned."""
-    if hasattr(loop, "run_sync_soon"):
-        return TrioPortal(loop)  # type: ignore[arg-type]
-    return AsyncioPortal(loop)  # type: ignore[arg-type]

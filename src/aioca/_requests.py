@@ -233,7 +233,7 @@ class Request:
         self.results[index] = raw
         self._arrived += 1
         if self._arrived >= self._awaited:
-            self._context.portal.post(self._waiter.wake)
+            self._context.portal.post(self._waiter.wake_now)
 
 
 class Get(Request):

@@ -266,20 +266,18 @@ def _measure(
     else:
         arguments = [json.dumps({**spec, **CLIENTS[client][2]})]
     time.sleep(0.5)  # let the one before be gone
-    done = subprocess.run(
-        [*command, *arguments],
-        check=False,  # said below, with what it printed
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    if done.returncode and tries > 1:
+    try:
+        done = subprocess.run(
+            [*command, *arguments], env=environment, capture_output=True, text=True, timeout=120,
+            check=True,
+        )  # fmt: skip
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        printed = f"{error}\n{error.stdout or ''}\n{(error.stderr or '')[-500:]}"
+        if tries == 1:
+            raise SystemExit(f"{client} failed at {spec}: {printed}") from None
         # An IOC loses ends of put-callbacks when it is sent thousands of them at once.
-        _say(f"{client} failed at {spec}, and does it again:\n{done.stderr[-300:]}")
+        _say(f"{client} failed at {spec}, and does it again: {printed}")
         return _measure(client, command, spec, environment, tries - 1)
-    if done.returncode:
-        raise SystemExit(f"{client} failed at {spec}:\n{done.stdout}\n{done.stderr}")
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 

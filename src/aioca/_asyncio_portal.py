@@ -1,0 +1,188 @@
+"""The portal into a run of an asyncio event loop."""
+
+from __future__ import annotations
+
+import contextvars
+import math
+import sys
+from collections.abc import Callable, Coroutine
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from ._doorbell import Doorbell, doorbell
+from ._portal import Portal, Waiter, close_unstarted
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+@cache
+def _waiter_class() -> Any:
+    """The class of waiters; made when it is first needed, as `_asyncio` says."""
+    future: Any = _asyncio().Future
+
+    class AsyncioWaiter(future, Waiter):  # type: ignore[misc]
+        """A future whose task can be run at once.
+
+        By itself a future has it run in the next pass of the loop, after a look at all the
+        sockets: a tenth of the time of a get.
+        """
+
+        _run_on: Callable[[Any], object] | None = None
+        _variables: contextvars.Context
+
+        def add_done_callback(
+            self, callback: Callable[[Any], object], *, context: contextvars.Context
+        ) -> None:
+            # Of the one task that waits
+            self._run_on, self._variables = callback, context
+
+        def wake(self) -> None:
+            if not self.done():
+                self.set_result(True)
+                self._run_soon()
+
+        def wake_now(self) -> None:
+            run_on = self._run_on
+            # A task cannot run within another one, as it would in a loop that was made to nest.
+            if self.done() or run_on is None or _asyncio().current_task(self._loop) is not None:
+                self.wake()
+                return
+            self.set_result(True)
+            self._run_on = None
+            self._variables.run(run_on, self)
+
+        def cancel(self, msg: object = None) -> bool:
+            cancelled: bool = super().cancel(msg)
+            if cancelled:
+                self._run_soon()
+            return cancelled
+
+        def _expire(self) -> None:
+            if not self.done():
+                self.set_result(False)
+                self._run_soon()
+
+        def _run_soon(self) -> None:
+            run_on, self._run_on = self._run_on, None
+            # A loop that was closed with tasks still waiting never runs them again.
+            if run_on is not None and not self._loop.is_closed():
+                self._loop.call_soon(run_on, self, context=self._variables)
+
+        async def wait(self, deadline: float = math.inf) -> bool:
+            if deadline == math.inf:
+                return await self  # type: ignore[no-any-return]
+            timer = self._loop.call_at(deadline, self._expire)
+            try:
+                return await self  # type: ignore[no-any-return]
+            finally:
+                timer.cancel()
+
+    return AsyncioWaiter
+
+
+class AsyncioPortal(Portal):
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps none alive
+        self._new_waiter = _waiter_class()
+        self._bell: Doorbell | None = None
+        # Others, as uvloop, have a bell of their own for call_soon_threadsafe, or no selector
+        if type(loop) is _asyncio().SelectorEventLoop:
+            self._bell = doorbell()
+        if self._bell is not None:
+            loop.add_reader(self._bell.fd, self._rung, self._bell)
+        super().__init__()
+
+    def is_closed(self) -> bool:
+        return self._loop.is_closed()
+
+    def _wake(self) -> None:
+        bell = self._bell
+        if bell is None or self._loop.is_closed() or not bell.ring():
+            self._loop.call_soon_threadsafe(self._drain)
+
+    def _rung(self, bell: Doorbell) -> None:
+        bell.silence()
+        self._drain()
+
+    def _leave(self) -> None:
+        bell, self._bell = self._bell, None
+        if bell is None:
+            return
+        if not self._loop.is_closed():
+            if _asyncio()._get_running_loop() is not self._loop:
+                return  # at the end of the process, or in a forked child: let go of it
+            self._loop.remove_reader(bell.fd)
+        bell.give_back()
+
+    def disown(self) -> None:
+        self._bell = None  # it is the parent's, too
+        super().disown()
+
+    def now(self) -> float:
+        return self._loop.time()
+
+    def waiter(self) -> Waiter:
+        return self._new_waiter(loop=self._loop)  # type: ignore[no-any-return]
+
+    async def checkpoint(self) -> None:
+        # asyncio programs rely on a put to a connected PV not to suspend.
+        return
+
+    async def breathe(self) -> None:
+        await _asyncio().sleep(0)
+
+    def spawn(
+        self,
+        function: Callable[..., Coroutine[Any, Any, None]],
+        *args: object,
+        context: contextvars.Context | None = None,
+    ) -> bool:
+        coroutine = function(*args)
+        if context is None:
+            task = self._loop.create_task(coroutine)
+        elif sys.version_info >= (3, 11):
+            task = self._loop.create_task(coroutine, context=context.copy())
+        else:
+            task = context.run(self._loop.create_task, coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(lambda task: self._done(task, args))
+        return True
+
+    def _done(self, task: asyncio.Task[None], args: tuple[object, ...]) -> None:
+        self._tasks.discard(task)
+        for argument in args:
+            close_unstarted(argument)
+
+    def spawn_in(
+        self,
+        task_group: Any,
+        function: Callable[[], Coroutine[Any, Any, None]],
+        done: Callable[[], None],
+    ) -> None:
+        if hasattr(task_group, "start_soon"):
+            task_group.start_soon(function)
+            return
+        coroutine = function()
+        try:
+            task = task_group.create_task(coroutine)
+        except BaseException:
+            coroutine.close()
+            raise
+        task.add_done_callback(lambda _: done())
+
+    def after(self, seconds: float, job: Callable[[], object]) -> Callable[[], None]:
+        return self._loop.call_later(seconds, job).cancel
+
+    def _drain_after(self, seconds: float) -> None:
+        if seconds:
+            self._loop.call_later(seconds, self._drain)
+        else:
+            self._loop.call_soon(self._drain)
+
+
+def _asyncio() -> Any:
+    # No loop of asyncio can be running where nobody has imported it, and importing it costs
+    # a trio program 50 ms.
+    return sys.modules["asyncio"]

@@ -1,0 +1,159 @@
+"""The portal into a run of trio."""
+
+from __future__ import annotations
+
+import contextvars
+import math
+import sys
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from ._doorbell import Doorbell, doorbell
+from ._portal import Portal, Waiter
+
+if TYPE_CHECKING:
+    import trio
+
+
+class _TrioWaiter(Waiter):
+    __slots__ = ("_task", "_trio", "_woken")
+
+    def __init__(self, trio: Any) -> None:
+        self._trio = trio
+        self._task: Any = None
+        self._woken = False
+
+    def wake(self) -> None:
+        if not self._woken:
+            self._woken = True
+            if self._task is not None:
+                task, self._task = self._task, None
+                self._trio.lowlevel.reschedule(task)
+
+    async def wait(self, deadline: float = math.inf) -> bool:
+        trio = self._trio
+        with trio.CancelScope(deadline=deadline):
+            if self._woken:
+                await trio.lowlevel.checkpoint()
+            else:
+                self._task = trio.lowlevel.current_task()
+                await trio.lowlevel.wait_task_rescheduled(self._abort)
+        return self._woken
+
+    def _abort(self, raise_cancel: object) -> Any:
+        self._task = None
+        return self._trio.lowlevel.Abort.SUCCEEDED
+
+
+class TrioPortal(Portal):
+    lets_exit_through = False
+
+    def __init__(self, token: trio.lowlevel.TrioToken) -> None:
+        self._trio: Any = sys.modules["trio"]
+        self._token = token
+        self._polling = self._poll_again = False
+        self._bell: Doorbell | None = doorbell()
+        super().__init__()
+        if self._bell is not None:
+            self.spawn(self._answer, self._bell)
+
+    def is_closed(self) -> bool:
+        return not self._on_end  # trio always closes the sentinel
+
+    def _wake(self) -> None:
+        bell = self._bell
+        if bell is None or not bell.ring():
+            self._token.run_sync_soon(self._drain)
+
+    async def _answer(self, bell: Doorbell) -> None:
+        try:
+            while True:
+                await self._trio.lowlevel.wait_readable(bell.fd)
+                bell.silence()
+                self._drain()
+        finally:  # from now on trio's own way; and once more, for it may have been rung just now
+            self._leave()
+            if self.awake:
+                self._token.run_sync_soon(self._drain)
+
+    def _leave(self) -> None:
+        bell, self._bell = self._bell, None
+        if bell is not None:
+            bell.give_back()
+
+    def disown(self) -> None:
+        self._bell = None  # it is the parent's, too
+        super().disown()
+
+    def now(self) -> float:
+        return self._trio.current_time()  # type: ignore[no-any-return]
+
+    def waiter(self) -> Waiter:
+        return _TrioWaiter(self._trio)
+
+    async def checkpoint(self) -> None:
+        await self._trio.lowlevel.checkpoint()
+
+    async def breathe(self) -> None:
+        await self._trio.lowlevel.checkpoint()
+
+    def spawn(
+        self,
+        function: Callable[..., Coroutine[Any, Any, None]],
+        *args: object,
+        context: contextvars.Context | None = None,
+    ) -> bool:
+        context = contextvars.copy_context() if context is None else context.copy()
+        try:
+            self._trio.lowlevel.spawn_system_task(function, *args, context=context)
+        except RuntimeError:
+            # Between the end of the main task and the closing of our sentinel trio takes no
+            # new tasks, but still runs what is posted.
+            self.ended()
+            return False
+        return True
+
+    def spawn_in(
+        self,
+        task_group: Any,
+        function: Callable[[], Coroutine[Any, Any, None]],
+        done: Callable[[], None],
+    ) -> None:
+        task_group.start_soon(function)  # trio gives every task its first step
+
+    def after(self, seconds: float, job: Callable[[], object]) -> Callable[[], None]:
+        scope = self._trio.CancelScope(deadline=self.now() + seconds)
+
+        async def wait() -> None:
+            with scope:
+                await self._trio.sleep_forever()
+            if scope.cancelled_caught and not cancelled:
+                job()
+
+        cancelled: list[bool] = []
+
+        def cancel() -> None:
+            cancelled.append(True)
+            scope.cancel()
+
+        self.spawn(wait)
+        return cancel
+
+    def _drain_after(self, seconds: float) -> None:
+        if not seconds:
+            self._token.run_sync_soon(self._drain)
+        elif self._polling:
+            self._poll_again = True
+        else:
+            self.spawn(self._poll, seconds)
+
+    async def _poll(self, seconds: float) -> None:
+        # One task for as long as the load lasts; one for each timer would cost more than a wake.
+        self._polling = self._poll_again = True
+        try:
+            while self._poll_again:
+                self._poll_again = False
+                await self._trio.sleep(seconds)
+                self._drain()
+        finally:
+            self._polling = False
