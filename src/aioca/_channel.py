@@ -6,6 +6,9 @@ State that users see changes only on the event loop's thread. What a thread of l
 One exception: when a channel comes up again with another native type or count, its monitors are
 cut off there and then, on libca's thread, because libca goes on with the old request: the next
 thing to come could be a value of the wrong type. The loop then subscribes anew.
+
+The same where it comes up after a spell in which its server did not respond: libca would never
+cancel the subscriptions of before on the server. The loop then makes a new channel.
 """
 
 from __future__ import annotations
@@ -17,9 +20,11 @@ from functools import partial
 from typing import Any, Protocol
 
 from . import _libca
+from ._clearing import Clearing
 from ._client import ClientContext
 from ._dbr import make_reader
 from ._values import Reader
+from ._voice import Voice
 
 logger = logging.getLogger("aioca")
 
@@ -27,10 +32,20 @@ logger = logging.getLogger("aioca")
 # of servers that are not there, are left alone: they may be many.
 _YOUNG = 5.0
 
-Post = Callable[[Callable[[], object]], None]
+_CONFIRM_EVERY = 1 << 18  # bytes written without wait, between barriers
 
 # States as ca_state() gives them
 NEVER_CONNECTED, PREVIOUSLY_CONNECTED, CONNECTED, CLOSED = range(4)
+
+
+class Home(Protocol):
+    """Where channels live: see `Context`."""
+
+    client: ClientContext
+    clearing: Clearing
+    voice: Voice
+
+    def post(self, job: Callable[[], object]) -> None: ...
 
 
 class Listener(Protocol):
@@ -46,6 +61,9 @@ class Monitor(Listener, Protocol):
 
     def gone(self) -> None:
         """On the loop: libca has forgotten the channel, nothing arrives any more."""
+
+    def channel_replaced(self) -> None:
+        """On the loop: the subscription goes with the old channel; a new one is searched for."""
 
     def cut_off(self) -> None:
         """On a libca thread: let nothing of the present subscription arrive any more."""
@@ -87,6 +105,8 @@ class Channel:
         scalar_key: the same as last_key while it is connected and has one element; else -1.
         listeners: the operations that wait for it to connect.
         monitors: the subscriptions, which follow it.
+        unconfirmed: bytes that were written without wait and may not have reached the server yet.
+        barrier: what is to tell that they have, or None.
         put_owner: who has a put-callback under way here, or None. A second one would block the
             server's thread for this client, so it goes through a spare. Set on the loop before
             libca is asked, reset by whichever thread hears the end of it.
@@ -96,18 +116,13 @@ class Channel:
     """
 
     __slots__ = (
-        "_applied", "_context", "_log", "_noted", "_post", "_searching_since", "_seen", "_token",
-        "chid", "connected", "ever_connected", "last_key", "last_reader", "listeners", "monitors",
-        "name", "native_count", "native_type", "put_owner", "scalar_key", "spares",
+        "_applied", "_home", "_noted", "_searching_since", "_seen", "_token", "barrier", "chid",
+        "connected", "ever_connected", "last_key", "last_reader", "listeners", "monitors", "name",
+        "native_count", "native_type", "put_owner", "scalar_key", "spares", "unconfirmed",
+        "unresponsive",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        context: ClientContext,
-        name: str,
-        post: Post,
-        log: Callable[[str, int, int, str], None],
-    ) -> None:
+    def __init__(self, home: Home, name: str) -> None:
         self.name = name
         self.connected = False
         self.ever_connected = False
@@ -117,15 +132,16 @@ class Channel:
         self.monitors: tuple[Monitor, ...] = ()
         self.put_owner: PutOwner | None = None
         self.spares: tuple[Channel, ...] = ()
-        self._context = context
-        self._post = post
-        self._log = log
+        self.unconfirmed = 0
+        self.barrier: Barrier | None = None
+        self._home = home
         self.last_key = self.scalar_key = -1
         self.last_reader: Any = None
         self._seen: tuple[int, int] | None = None  # native type and count, on libca's threads
+        self.unresponsive = False  # likewise
         # Numbers of the last change: noted on a thread of libca, applied on the loop
         self._noted = self._applied = 0
-        self._token = _libca.register(self)
+        self._token = 0
         self.chid: Any = None  # libca's, as a C value; None when closed
         self._search()
 
@@ -134,18 +150,20 @@ class Channel:
     def connection_changed(self, up: bool, native_type: int, native_count: int) -> None:
         if up:
             native = native_type, native_count
-            if self._seen is not None and self._seen != native:
+            if self.unresponsive or (self._seen is not None and self._seen != native):
                 for monitor in self.monitors:
                     monitor.cut_off()
             self._seen = native
         else:
+            # A channel whose circuit was lost has no host any more.
+            self.unresponsive = _libca.host_name(self.chid) != _libca.NO_HOST
             for monitor in self.monitors:
                 monitor.went_down()
         self._noted += 1
-        self._post(partial(self._apply_change, self._noted, up, native_type, native_count))
+        self._home.post(partial(self._apply_change, self._noted, up, native_type, native_count))
 
     def exception(self, status: int, op: int, context: str) -> None:
-        self._post(lambda: self._log(self.name, status, op, context))
+        self._home.voice.exception(self.name, status, op, context)
 
     # -- On the loop's thread ----------------------------------------------------------------------
 
@@ -153,6 +171,9 @@ class Channel:
         if not self.chid or number <= self._applied:  # closed, or searched for anew, meanwhile
             return
         self._applied = number
+        if up and self.unresponsive:
+            self._replace()
+            return
         if up:
             if (native_type, native_count) != (self.native_type, self.native_count):
                 self.native_type, self.native_count = native_type, native_count
@@ -161,14 +182,15 @@ class Channel:
         else:
             self.connected = False
             self.scalar_key = -1
-        for listener in (*(self.listeners or ()), *self.monitors):
-            try:
-                if up:
-                    listener.channel_up(self)
-                else:
-                    listener.channel_down(self)
-            except Exception:  # the others are to hear of it all the same
-                logger.exception("%s: a job of aioca failed; please report this", self.name)
+        with _libca.unblocked:
+            for listener in (*(self.listeners or ()), *self.monitors):
+                try:
+                    if up:
+                        listener.channel_up(self)
+                    else:
+                        listener.channel_down(self)
+                except Exception:  # the others are to hear of it all the same
+                    logger.exception("%s: a job of aioca failed; please report this", self.name)
 
     def listen(self, listener: Listener) -> None:
         """Tell of the changes from now on."""
@@ -206,6 +228,20 @@ class Channel:
             self.scalar_key = key
         return self.last_reader  # type: ignore[no-any-return]
 
+    def wrote(self, size: int) -> None:
+        """So many bytes were handed to libca without anybody to hear what becomes of them."""
+        self.unconfirmed += size
+        if self.unconfirmed > _CONFIRM_EVERY:
+            self.confirm()
+
+    def confirm(self) -> Barrier | None:
+        """Have the server tell when it has received what was written; None if it cannot."""
+        if self.barrier is None:
+            self.barrier = Barrier(self, self._home.post)
+            if not self.barrier.ask():
+                self.barrier = None
+        return self.barrier
+
     def request_count(self, count: int) -> int:
         """A `Count` as libca wants it: 0 for the current length, never over the native count."""
         if self.native_count == 1:
@@ -214,7 +250,8 @@ class Channel:
 
     def _search(self) -> None:
         self._searching_since = time.monotonic()
-        status, self.chid = self._context.create_channel(self.name.encode("utf-8"), self._token)
+        self._token = _libca.register(self)
+        status, self.chid = self._home.client.create_channel(self.name.encode("utf-8"), self._token)
         if status != _libca.ECA_NORMAL:
             self.chid = None
             _libca.unregister(self._token)
@@ -233,11 +270,19 @@ class Channel:
             and self._noted == self._applied
             and time.monotonic() - self._searching_since < _YOUNG
         ):
-            chid, self.chid = self.chid, None
-            _libca.clear_channel(chid)
-            self._applied = self._noted  # it may have connected until then
-            self._seen = None
-            self._search()
+            self._replace()
+
+    def _replace(self) -> None:
+        """Have a new channel searched for."""
+        chid, self.chid = self.chid, None
+        _libca.unregister(self._token)
+        for monitor in self.monitors:
+            monitor.channel_replaced()
+        self._home.clearing.channel(chid)
+        self._applied = self._noted  # what the old one may have had to say
+        self._seen = None
+        self.unresponsive = False
+        self._search()
 
     @property
     def state(self) -> int:
@@ -252,7 +297,7 @@ class Channel:
         if self.spares:
             (spare,), self.spares = self.spares, ()
             return spare
-        return Channel(self._context, self.name, self._post, self._log)
+        return Channel(self._home, self.name)
 
     def give_back(self, spare: Channel) -> None:
         """Keep one spare for the next time; a second is closed."""
@@ -269,18 +314,21 @@ class Channel:
         self.connected = False
         self.scalar_key = -1
         _libca.unregister(self._token)
+        if self.barrier is not None:
+            self.barrier.passed()
         for spare in self.spares:
             spare.close()
         self.spares = ()
-        # Before libca forgets the channel: a monitor may hold an evid of it.
         monitors = self.monitors
         listeners = (*(self.listeners or ()), *monitors)
         self.listeners = None
         self.monitors = ()
         for listener in listeners:
             listener.channel_closed(self)
-        if not self._context.forgotten:
-            _libca.clear_channel(chid)
+        if not self._home.client.forgotten:
+            self._home.clearing.channel(chid, partial(self._cleared, monitors))
+
+    def _cleared(self, monitors: tuple[Monitor, ...]) -> None:
         for monitor in monitors:
             monitor.gone()
         owner, self.put_owner = self.put_owner, None
@@ -294,3 +342,42 @@ class Channel:
         self.scalar_key = -1
         self.listeners = None
         self.monitors = ()
+
+
+class Barrier:
+    """A read behind what was written: its reply says that the server has received all before it."""
+
+    def __init__(self, channel: Channel, post: Callable[[Callable[[], object]], None]) -> None:
+        self.name = channel.name
+        self.answered = False  # set by libca's thread
+        self.wakes: list[Callable[[], None]] = []  # for who waits
+        self._channel = channel
+        self._post = post
+        self._covered = channel.unconfirmed
+        self._token = _libca.register(self)
+
+    def ask(self) -> bool:
+        dbr = self._channel.native_type
+        with _libca.unblocked:
+            status = _libca.get_callback(
+                _libca.C_DBR[dbr], _libca.ONE, self._channel.chid, _libca.reply_trampoline,
+                _libca.Usr(self._token + dbr),
+            )  # fmt: skip
+        if status != _libca.ECA_NORMAL:
+            _libca.unregister(self._token)
+        return bool(status == _libca.ECA_NORMAL)
+
+    def arrive(self, index: int, raw: _libca.Raw) -> None:
+        """On a thread of libca: a value; or an error, after which nothing is on its way either."""
+        self.answered = True
+        self._post(self.passed)
+
+    def passed(self) -> None:
+        """On the loop: nothing is to be waited for any more. Idempotent."""
+        _libca.unregister(self._token)
+        if self._channel.barrier is self:
+            self._channel.barrier = None
+            self._channel.unconfirmed -= self._covered
+        for wake in self.wakes:
+            wake()
+        self.wakes.clear()

@@ -12,19 +12,24 @@ import atexit
 import logging
 import os
 import threading
+import time
 import weakref
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from . import _client, _libca
-from ._channel import Channel
+from ._channel import Barrier, Channel
+from ._clearing import Clearing
 from ._completions import Completions
-from ._errors import Failure, error_for, invalid
+from ._errors import invalid
 from ._intake import Intake
 from ._loops import portal_for, running_loop
 from ._portal import Portal
+from ._voice import Voice
 
 logger = logging.getLogger("aioca")
+
+_DELIVERY = 1.0  # seconds that the end of a run waits at most for what was written without wait
 
 
 class ChannelInfo(NamedTuple):
@@ -52,20 +57,26 @@ class Context:
     """The channels of one run of an event loop.
 
     Attributes:
-        portal: the way from libca's threads into the loop.
+        client: the libca context.
+        portal: the way from libca's threads into the loop; post: its own.
         intake: the way of updates into the portal.
+        clearing: what is to be cleared.
+        voice: what libca says beside its callbacks.
         completions: how many put-callbacks are under way.
         operations: the calls that wait for something here.
     """
 
     def __init__(self, loop: object) -> None:
         self._loop = loop
-        self._client = _client.client_context()
+        self.client = _client.client_context()
         self.portal: Portal = portal_for(loop)
+        self.post = self.portal.post
         self._thread = threading.get_ident()
         self._channels: dict[str, Channel] = {}
         self.intake = Intake(self.portal)
+        self.clearing = Clearing(self.intake, self.post, self.client.flush)
         self.completions = Completions()
+        self.voice = Voice(self.portal)
         self.operations: dict[Operation, None] = {}
         self._flush_due = False
         _libca.add_listener(id(self), self)
@@ -84,7 +95,7 @@ class Context:
         channel = self._channels.get(name)
         if channel is None:
             name = valid_name(name)
-            channel = Channel(self._client, name, self.portal.post, self.log)
+            channel = Channel(self, name)
             self._channels[name] = channel
         return channel
 
@@ -98,7 +109,7 @@ class Context:
 
     def flush(self) -> None:
         """Have libca send what was requested."""
-        self._client.flush()
+        self.client.flush()
 
     def flush_soon(self) -> None:
         """One flush for all that is requested in this pass of the loop."""
@@ -108,7 +119,7 @@ class Context:
 
     def _flush(self) -> None:
         self._flush_due = False
-        self._client.flush()
+        self.client.flush()
 
     def infos(self) -> list[ChannelInfo]:
         return [
@@ -119,12 +130,12 @@ class Context:
     # -- What libca reports on no callback (on a thread of libca) ----------------------------------
 
     def exception(self, status: int, op: int, context: str) -> None:
-        self.portal.post(lambda: self.log("", status, op, context))
+        self.voice.exception("", status, op, context)
         if status == _libca.ECA_DISCONN:
-            self.portal.post(self._circuit_lost)
+            self.post(self._circuit_lost)
 
     def printed(self, text: str) -> None:
-        self.portal.post(lambda: logger.info("Channel Access: %s", text))
+        self.voice.printed(text)
 
     def _circuit_lost(self) -> None:
         for channel in tuple(self._channels.values()):
@@ -132,17 +143,6 @@ class Context:
                 channel.circuit_lost()
             except RuntimeError:
                 logger.exception("%s cannot be searched for", channel.name)
-
-    def log(self, name: str, status: int, op: int, context: str) -> None:
-        """On the loop: one record for a failure that no call reports."""
-        if not name:
-            level = logging.INFO if status == _libca.ECA_DISCONN else logging.WARNING
-            logger.log(level, "Channel Access: %s %s", _libca.message(status), context)
-        elif op == _libca.OP_PUT:
-            failure = Failure(name, status, "writing without wait; the value was not accepted")
-            logger.error("%s", error_for([failure]))
-        else:
-            logger.warning("%s: %s %s", name, _libca.message(status), context)
 
     # -- The end -----------------------------------------------------------------------------------
 
@@ -173,11 +173,40 @@ class Context:
         else:
             self.portal.post(self.close_all)
 
+    def _deliver(self) -> None:
+        """Wait, for a bounded time, until the servers have what was written without wait."""
+        if threading.get_ident() != self._thread:
+            return  # on a thread of libca that has found the loop closed: it would wait for itself
+        barriers: dict[str, Barrier] = {}  # one for each circuit, which keeps the order
+        for channel in self._channels.values():
+            if channel.unconfirmed and channel.connected:
+                host = _libca.host_name(channel.chid)
+                if host not in barriers and (barrier := Barrier(channel, self.post)).ask():
+                    barriers[host] = barrier
+        if not barriers:
+            return
+        self.flush()
+        give_up = time.monotonic() + _DELIVERY
+        late = list(barriers.values())
+        while late and time.monotonic() < give_up:
+            time.sleep(0.0002)
+            late = [barrier for barrier in late if not barrier.answered]
+        for barrier in late:
+            logger.warning(
+                "%s: the run has ended, and the server has not confirmed that it has received what"
+                " was written without wait", barrier.name,
+            )  # fmt: skip
+        for barrier in barriers.values():
+            barrier.passed()
+
     def _ended(self) -> None:
         """The loop's run is over."""
         _contexts.pop(id(self._loop), None)
         _libca.remove_listener(id(self))
+        self._deliver()
         self.close_all()
+        self.clearing.finish()
+        self.voice.end()
         self.operations.clear()
         self.intake.close()
 

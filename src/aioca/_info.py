@@ -32,7 +32,7 @@ class CAInfo:
         self.name = channel.name
         self.state = channel.state
         chid = channel.chid  # 0 if it was closed meanwhile, which libca must not be asked about
-        self.host = _libca.host_name(chid) if chid else "<disconnected>"
+        self.host = _libca.host_name(chid) if chid else _libca.NO_HOST
         # Asked of libca now: after a server was unresponsive no callback tells their change.
         self.read = bool(chid and _libca.read_access(chid))
         self.write = bool(chid and _libca.write_access(chid))

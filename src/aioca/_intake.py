@@ -32,6 +32,9 @@ from ._libca import ECA_NORMAL, SCALAR_SIZE, copied, event_trampoline, keep_thre
 # the thread is a busy one. A power of two.
 _LOOK_EVERY = 64
 
+# In `Intake.cut`: there is something to `help` with.
+ATTENTION = 0
+
 _keys = itertools.count(1)
 
 
@@ -59,7 +62,9 @@ class Intake:
         latest: by key, what is pending for those that keep the latest only.
         tickets: the keys of those for which a ticket is under way.
         dropped: by key, how many updates were replaced. Only where there were any.
-        cut: keys of which no more is to be taken, as the type of the PV has changed.
+        cut: keys of which no more is to be taken, as the type of the PV has changed, or as they are
+            being closed.
+        help: called on libca's thread by an update that comes while anything is in ``cut``.
     """
 
     def __init__(self, line: Line) -> None:
@@ -68,6 +73,7 @@ class Intake:
         self.tickets: set[int] = set()
         self.dropped: dict[int, int] = {}
         self.cut: set[int] = set()
+        self.help: Callable[[], None] = _nothing
         self._mouths: dict[int, _Mouth] = {}
 
     def trampoline(self, limit: int) -> _libca.Trampoline:
@@ -84,6 +90,11 @@ class Intake:
         for policy, mouth in self._mouths.items():
             _spare[policy].append(mouth)
         self._mouths.clear()
+
+    def held_up(self, key: int) -> bool:
+        """On libca's thread, while anything is in ``cut``: whether this is."""
+        self.help()
+        return key in self.cut
 
     def ticket(self, key: int) -> None:
         """Have the receiver of a key look at what is pending for it; any thread."""
@@ -119,6 +130,10 @@ class Intake:
         return self.dropped.pop(key, 0)
 
 
+def _nothing() -> None:
+    pass
+
+
 class _Mouth:
     """A trampoline and the function behind it, which can be bound to one intake after another.
 
@@ -151,6 +166,7 @@ def _every() -> tuple[_libca.OnEvent, Callable[[Intake], None]]:
     queue: Any = ()
     extend: Any = None
     cut: Any = ()
+    held_up: Any = None
 
     def on_event(
         _1: int, _2: int, _3: int, _4: int, _5: int, _6: int,
@@ -160,7 +176,7 @@ def _every() -> tuple[_libca.OnEvent, Callable[[Intake], None]]:
             raw: Any = memory[start : start + SCALAR_SIZE[dbr]]
         else:
             raw = copied(key & 255, dbr, count, start, status)
-        if cut and key in cut:
+        if cut and held_up(key):
             return
         extend((key, raw))
         if not line.awake:
@@ -171,9 +187,9 @@ def _every() -> tuple[_libca.OnEvent, Callable[[Intake], None]]:
             line.look_if_closed()
 
     def serve(intake: Intake) -> None:
-        nonlocal line, queue, extend, cut
-        line, queue, cut = intake.line, intake.line.queue, intake.cut
-        extend = queue.extend
+        nonlocal line, queue, extend, cut, held_up
+        line, queue, extend = intake.line, intake.line.queue, intake.line.queue.extend
+        cut, held_up = intake.cut, intake.held_up
 
     return on_event, serve
 
@@ -184,6 +200,7 @@ def _latest() -> tuple[_libca.OnEvent, Callable[[Intake], None]]:
     tickets: Any = ()
     dropped: Any = {}
     cut: Any = ()
+    held_up: Any = None
     seen = 0
 
     def on_event(
@@ -195,7 +212,7 @@ def _latest() -> tuple[_libca.OnEvent, Callable[[Intake], None]]:
             raw: Any = memory[start : start + SCALAR_SIZE[dbr]]
         else:
             raw = copied(key & 255, dbr, count, start, status)
-        if cut and key in cut:
+        if cut and held_up(key):
             return
         # Whoever takes it out has it: it is either dropped here or delivered by the loop.
         replaced = latest.pop(key, None)
@@ -214,9 +231,9 @@ def _latest() -> tuple[_libca.OnEvent, Callable[[Intake], None]]:
             line.look_if_closed()
 
     def serve(intake: Intake) -> None:
-        nonlocal line, latest, tickets, dropped, cut
+        nonlocal line, latest, tickets, dropped, cut, held_up
         line, latest, tickets = intake.line, intake.latest, intake.tickets
-        dropped, cut = intake.dropped, intake.cut
+        dropped, cut, held_up = intake.dropped, intake.cut, intake.held_up
 
     return on_event, serve
 
@@ -224,6 +241,7 @@ def _latest() -> tuple[_libca.OnEvent, Callable[[Intake], None]]:
 def _newest() -> tuple[_libca.OnEvent, Callable[[Intake], None]]:
     line: Any = None
     cut: Any = ()
+    held_up: Any = None
     seen = 0
 
     def on_event(
@@ -231,8 +249,10 @@ def _newest() -> tuple[_libca.OnEvent, Callable[[Intake], None]]:
         key: int, _chid: int, dbr: int, count: int, start: int, status: int,
     ) -> None:  # fmt: skip
         nonlocal seen
+        if cut and held_up(key):
+            return
         feed = line.receivers.get(key)
-        if feed is None or key in cut:
+        if feed is None:
             return
         if feed.keep(copied(key & 255, dbr, count, start, status)):
             line.put(key, None)
@@ -242,8 +262,8 @@ def _newest() -> tuple[_libca.OnEvent, Callable[[Intake], None]]:
             line.look_if_closed()
 
     def serve(intake: Intake) -> None:
-        nonlocal line, cut
-        line, cut = intake.line, intake.cut
+        nonlocal line, cut, held_up
+        line, cut, held_up = intake.line, intake.cut, intake.held_up
 
     return on_event, serve
 

@@ -15,6 +15,8 @@ What must stay true here:
 - libca is called through ``CDLL``, which releases the GIL: ``ca_clear_*`` waits for running
   callbacks, and those need the GIL to end.
 - The trampolines are module globals, so C can never reach one that was collected.
+- A request of the loop's is made `unblocked`, or it would wait while a server that has stopped
+  leaves some 350 kB unread.
 """
 
 from __future__ import annotations
@@ -22,13 +24,14 @@ from __future__ import annotations
 import ctypes
 import itertools
 import os
+import re
 import struct
 import threading
 from collections.abc import Callable
 from ctypes import c_char_p, c_int, c_long, c_short, c_size_t, c_uint, c_ulong, c_ushort, c_void_p
 from typing import Any, Protocol
 
-from epicscorelibs.lib import Com_dsoinfo, ca_dsoinfo
+from epicscorelibs.lib import Com_dsoinfo, ca_dsoinfo, dbCore_dsoinfo
 
 # The statuses that this package decides by; every other one only passes through.
 ECA_NORMAL = 1
@@ -102,6 +105,7 @@ _EXCEPTION = ctypes.CFUNCTYPE(None, _ExceptionArgs)
 # The second argument is a va_list. In each calling convention that epicscorelibs is built for
 # it travels as one word (a pointer to it, or itself a pointer), which can be handed on as such.
 _PRINTF = ctypes.CFUNCTYPE(c_int, c_char_p, c_void_p)
+_ERRLOG = ctypes.CFUNCTYPE(None, c_void_p, c_char_p)
 
 
 # -- Prototypes ------------------------------------------------------------------------------------
@@ -139,8 +143,8 @@ get_callback = _ca["ca_array_get_callback"]
 _put_callback = _ca["ca_array_put_callback"]
 _put = _ca["ca_array_put"]
 
-clear_subscription = _prototype("ca_clear_subscription", c_int, c_size_t)
-clear_channel = _prototype("ca_clear_channel", c_int, c_size_t)
+_clear_subscription = _prototype("ca_clear_subscription", c_int, c_size_t)
+_clear_channel = _prototype("ca_clear_channel", c_int, c_size_t)
 field_type = _prototype("ca_field_type", c_short, c_size_t)
 element_count = _prototype("ca_element_count", c_ulong, c_size_t)
 read_access = _prototype("ca_read_access", c_uint, c_size_t)
@@ -164,8 +168,11 @@ def message(status: int) -> str:
     return text.decode("utf-8", "replace")
 
 
-def host_name(chid: int) -> str:
-    """``host:port`` of the server that the channel is or was last connected to."""
+NO_HOST = "<disconnected>"
+
+
+def host_name(chid: c_size_t) -> str:
+    """``host:port`` of the server that the channel is or was last connected to, or NO_HOST."""
     text: bytes = _host_name(chid)  # type: ignore[assignment]
     return text.decode("utf-8", "replace")
 
@@ -393,10 +400,75 @@ def _on_printf(format: bytes, arguments: int) -> int:
     return int(length)
 
 
+# How what libca writes into libCom's error log begins; all else there is somebody else's.
+_LIBCA_SAYS = re.compile(rb"\s*(Unexpected problem with CA circuit|CAC?\b|cac\b|CA\.Client)")
+
+
+def _on_errlog(_private: int, message: bytes) -> None:
+    """Runs on libCom's thread for the error log: a message to it."""
+    if _LIBCA_SAYS.match(message):
+        for listener in list(_listeners.copy().values())[:1]:
+            listener.printed(message.decode("utf-8", "replace").strip())
+    else:
+        try:
+            os.write(2, message)  # where the error log would have written it
+        except OSError:
+            pass
+
+
 reply_trampoline = event_trampoline(_on_reply)
 _connection_trampoline = _CONNECTION(_on_connection)
 _exception_trampoline = _EXCEPTION(_on_exception)
 _printf_trampoline = _PRINTF(_on_printf)
+_errlog_trampoline = _ERRLOG(_on_errlog)
+
+
+# -- Without waiting -------------------------------------------------------------------------------
+
+# What libca marks its own threads with: on those, requests do not wait for a server that is slow to
+# take what was sent before, as that would be a deadlock. They are queued, which is what we want.
+_mark_of: Any = None
+_set_mark: Any = None
+
+
+def _find_mark() -> c_void_p | None:
+    """Where libca keeps the id of the mark; None if this build of it does not show it."""
+    global _mark_of, _set_mark
+    try:
+        place = c_void_p.in_dll(_ca, "caClientCallbackThreadId")
+    except ValueError:
+        return None
+    com = ctypes.PyDLL(Com_dsoinfo.sofilename)  # the same library, but called with the GIL kept
+    _mark_of, _set_mark = com.epicsThreadPrivateGet, com.epicsThreadPrivateSet
+    _mark_of.restype = c_void_p
+    _set_mark.restype = None
+    return place
+
+
+_mark = _find_mark()
+_DEEP = 1000  # more than this is libca's own mark, an address
+
+
+class _Unblocked:
+    """See `unblocked`. The mark says how deep the thread is in it."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        if _mark:
+            depth = _mark_of(_mark) or 0
+            if depth < _DEEP:
+                _set_mark(_mark, c_void_p(depth + 1))
+
+    def __exit__(self, *_: object) -> None:
+        if _mark:
+            depth = _mark_of(_mark) or 0
+            if 0 < depth < _DEEP:
+                _set_mark(_mark, c_void_p(depth - 1))
+
+
+unblocked = _Unblocked()
+"""A block in which this thread's requests do not wait for any server."""
 
 
 # -- Requests --------------------------------------------------------------------------------------
@@ -435,6 +507,18 @@ def _address(data: Data) -> bytes | c_void_p:
     return c_void_p(data.__array_interface__["data"][0])  # type: ignore[union-attr]
 
 
+def clear_subscription(evid: int) -> None:
+    """End a subscription; waits for the callback that libca makes just now."""
+    with unblocked:
+        _clear_subscription(evid)
+
+
+def clear_channel(chid: c_size_t) -> None:
+    """End a channel and all that belongs to it; waits like `clear_subscription`."""
+    with unblocked:
+        _clear_channel(chid)
+
+
 def create_subscription(
     dbr: int, count: int, chid: c_size_t, mask: int, trampoline: Trampoline, usr: int
 ) -> tuple[int, int]:
@@ -466,10 +550,35 @@ def route_messages() -> None:
     """Have the thread's context tell our listeners what it would print."""
     _add_exception_event(_exception_trampoline, 0)
     _replace_printf_handler(ctypes.cast(_printf_trampoline, c_void_p))
+    _route_error_log()
+
+
+_error_log_is_ours = False
+_forked = False
+
+
+def _route_error_log() -> None:
+    global _error_log_is_ours
+    # An IOC in this process has the error log for its own, and its shell can switch it off. In a
+    # forked child its thread is not there, and each call would wait for it.
+    if not (_error_log_is_ours or _forked or _is_loaded(dbCore_dsoinfo)):
+        _error_log_is_ours = True
+        _com.errlogAddListener(_errlog_trampoline, c_void_p(0))
+        _com.eltc(0)
+
+
+def _is_loaded(dsoinfo: object) -> bool:
+    try:
+        ctypes.CDLL(dsoinfo.sofilename, mode=os.RTLD_NOLOAD)  # type: ignore[attr-defined]
+    except (OSError, AttributeError):  # Windows has no RTLD_NOLOAD
+        return False
+    return True
 
 
 def silence_messages() -> None:
     """Have the thread's context call nothing of Python any more, and print nothing."""
+    if _error_log_is_ours:
+        _com.errlogRemoveListeners(_errlog_trampoline, c_void_p(0))
     # libCom's own, which prints nothing. libca's own exception handler prints through it.
     _replace_printf_handler(ctypes.cast(_com.errlogVprintfNoConsole, c_void_p))
     _add_exception_event(_EXCEPTION(), 0)
@@ -484,6 +593,8 @@ def in_main_interpreter() -> bool:
 
 def forget_all() -> None:
     """In a forked child: no token of the parent's will be heard of again."""
+    global _error_log_is_ours, _forked
+    _error_log_is_ours, _forked = False, True
     _owners.clear()
     _listeners.clear()
     _callbacks_seen.clear()

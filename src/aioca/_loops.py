@@ -16,13 +16,15 @@ def running_loop() -> object:
     Raises:
         RuntimeError: if no event loop runs in this thread.
     """
-    trio: Any = sys.modules.get("trio")
-    # trio first: in guest mode, asyncio says that it runs as well.
-    if trio is not None and trio.lowlevel.in_trio_run():
-        return trio.lowlevel.current_trio_token()
-    asyncio: Any = sys.modules.get("asyncio")
-    if asyncio is not None:
-        loop = asyncio._get_running_loop()
+    # trio first: in guest mode, asyncio says that it runs as well. Either may be half imported, by
+    # another thread; then it runs nothing in this one.
+    lowlevel = getattr(sys.modules.get("trio"), "lowlevel", None)
+    in_trio_run = getattr(lowlevel, "in_trio_run", None)
+    if in_trio_run is not None and in_trio_run():
+        return lowlevel.current_trio_token()  # type: ignore[union-attr]
+    get_running_loop = getattr(sys.modules.get("asyncio"), "_get_running_loop", None)
+    if get_running_loop is not None:
+        loop: object = get_running_loop()
         if loop is not None:
             return loop
     raise RuntimeError(

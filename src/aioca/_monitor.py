@@ -140,12 +140,14 @@ class Feed(ABC):
         channel = self._channel
         if channel is not None:
             channel.remove_monitor(self)
-            if self._evid and channel.chid:
-                _libca.clear_subscription(self._evid)
-                self.context.flush_soon()
-        self._evid = 0
         self._pending = None
-        self.gone()
+        evid, self._evid = self._evid, 0
+        if evid and channel is not None:
+            self._intake.cut.add(self._key)
+            if channel.chid:  # else the subscription goes with the channel
+                self.context.clearing.subscription(evid, channel.chid, self.gone)
+        else:
+            self.gone()
         self.ended()
 
     def gone(self) -> None:
@@ -207,10 +209,11 @@ class Feed(ABC):
             self._unpack, self._kind = reader.shape.unpack, reader.shape.kind
             self._take_key(reader.shape.dbr)
         self._cut = False
-        status, self._evid = _libca.create_subscription(
-            reader.shape.dbr, channel.request_count(options.count), channel.chid, options.events,
-            self._intake.trampoline(options.limit), self._key,
-        )  # fmt: skip
+        with _libca.unblocked:
+            status, self._evid = _libca.create_subscription(
+                reader.shape.dbr, channel.request_count(options.count), channel.chid,
+                options.events, self._intake.trampoline(options.limit), self._key,
+            )  # fmt: skip
         if status == _libca.ECA_NORMAL:
             self.opened = True
             self.context.flush_soon()
@@ -261,14 +264,18 @@ class Feed(ABC):
             self._subscribe()
         elif not self._same(channel.reader(self._reader_key())):
             evid, self._evid = self._evid, 0
-            _libca.clear_subscription(evid)
+            self._intake.cut.add(self._key)
+            self.context.clearing.subscription(evid, channel.chid)
             self._subscribe()
+
+    def channel_replaced(self) -> None:
+        self.cut_off()
+        self._evid = 0
 
     def channel_down(self, channel: Channel) -> None:  # noqa: B027
         """Nothing to do: see `went_down`."""
 
     def channel_closed(self, channel: Channel) -> None:
-        self._evid = 0  # goes with the channel
         self.close()
 
     def _connect_timed_out(self) -> None:

@@ -21,6 +21,9 @@ from ._encode import encode
 from ._errors import CAValueError, Failure
 from ._requests import PART, Request
 
+# Bytes that one PV may have been sent without wait while the server has not said that it has them.
+_UNCONFIRMED = 1 << 20
+
 
 class Put(Request):
     """Writes, with or without waiting for their processing to end."""
@@ -46,6 +49,7 @@ class Put(Request):
         self._sent_on: list[Channel | None] = [None] * len(channels)
         self._borrowed: dict[int, Channel] = {}  # the spare channels that we have
         self._second: set[int] = set()  # who needed one
+        self._held_up = False  # by what was written before
         # Its put-callbacks, and those of the whole loop
         self._own = Completions()
         self._all: Completions = context.completions
@@ -71,13 +75,34 @@ class Put(Request):
 
     async def _turn(self, start: int, deadline: float) -> bool:
         portal = self._context.portal
-        count = min(self.part, len(self.channels) - start)
-        if self._notify and not self._all.has_room(count):
-            self._context.flush()
-            await self._all.room(count, portal, deadline)
-            return not self._over and portal.now() < deadline
+        stop = min(start + self.part, len(self.channels))
+        if self._notify:
+            if not self._all.has_room(stop - start):
+                self._context.flush()
+                await self._all.room(stop - start, portal, deadline)
+                return not self._over and portal.now() < deadline
+        else:
+            for index in range(start, stop):
+                if self.channels[index].unconfirmed > _UNCONFIRMED and not await self._taken(
+                    self.channels[index], deadline
+                ):
+                    return False
         if start and start % PART == 0:
             await portal.breathe()
+        return not self._over
+
+    async def _taken(self, channel: Channel, deadline: float) -> bool:
+        """Wait until the server has received what was written before; false if it has not."""
+        barrier = channel.confirm()
+        if barrier is None:  # a PV that cannot be read
+            return True
+        self._held_up = True
+        self._context.flush()
+        waiter = self._context.portal.waiter()
+        barrier.wakes.append(waiter.wake)
+        if not await waiter.wait(deadline):
+            return False
+        self._held_up = False
         return not self._over
 
     def _request(self, index: int, channel: Channel) -> int:
@@ -103,6 +128,7 @@ class Put(Request):
         if not self._notify:
             status = _libca.put(dbr, count, channel.chid, data)
             if status == _libca.ECA_NORMAL:
+                channel.wrote(_libca.VALUE_SIZE[dbr] * count)
                 self._settle(index, status)
             return status
         self._sent_on[index] = channel
@@ -153,6 +179,11 @@ class Put(Request):
         if index in self._second:
             return "connecting once more: an earlier write to it is still being processed"
         return super()._why_not_connected(index)
+
+    def _why_not_begun(self) -> str:
+        if self._held_up:
+            return "writing: not sent, the server has not taken what was written before"
+        return super()._why_not_begun()
 
     def _why_no_reply(self) -> str:
         return f"writing: sent, its processing has not ended; {_UNKNOWN}"

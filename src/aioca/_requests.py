@@ -71,7 +71,8 @@ class Request:
                 if not await self._turn(start, deadline):
                     break
                 self._begun = min(start + self.part, self._count)
-                self._start(start, self._begun)
+                with _libca.unblocked:
+                    self._start(start, self._begun)
             # Not before: replies that come while we are still asking have libca's thread and this
             # one take the GIL from each other at every call.
             context.flush()
@@ -114,7 +115,7 @@ class Request:
             if index in self._unconnected:
                 detail = self._why_not_connected(index)
             elif index >= self._begun:
-                detail = f"{self.doing}: not begun, the many before it have taken all the time"
+                detail = self._why_not_begun()
             else:
                 detail = self._why_no_reply()
             return Failure(name, _libca.ECA_TIMEOUT, detail)
@@ -130,6 +131,9 @@ class Request:
         if self.channels[index].ever_connected:
             return "connecting: its server was lost and is not back"
         return f"connecting: no server has answered for this name; searched {searched()}"
+
+    def _why_not_begun(self) -> str:
+        return f"{self.doing}: not begun, the many before it have taken all the time"
 
     def _why_no_reply(self) -> str:
         return f"{self.doing}: connected, but the server has not replied"

@@ -1,0 +1,404 @@
+"""What a server sees and what it is sent: nothing of ours outlives us there, nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
+
+import anyio
+import pytest
+
+from aioca import caget, camonitor, caput, connect, get_channel_infos
+from aioca.testing import SoftIoc, loopback_environment
+
+pytestmark = pytest.mark.anyio
+MakeIoc = Callable[..., SoftIoc]
+
+FLOOD = 2000
+FLOOD_DATABASE = "".join(
+    f'record(calc, "$(P)F{i}") {{ field(SCAN, ".1 second") field(CALC, "VAL+1") }}\n'
+    for i in range(FLOOD)
+)
+
+
+def subscriptions(ioc: SoftIoc, pv: str) -> int:
+    """How many the server has on a PV (its ``dbel``)."""
+    found = re.search(r"(\d+|No) PV [Ee]vent [Ss]ubscriptions", ioc.command(f"dbel {pv} 0"))
+    assert found is not None
+    return 0 if found[1] == "No" else int(found[1])
+
+
+async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Look again until it holds: nobody tells of what happens in a server."""
+    with anyio.fail_after(seconds):
+        while not condition():
+            await anyio.sleep(0.01)
+
+
+# -- Closing ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("policy", [{"all_updates": True}, {}, {"max_pending": 3}], ids=str)
+async def test_closing_in_a_flood(own_ioc: MakeIoc, unique: str, policy: dict[str, Any]) -> None:
+    """The loop is not kept by it, no callback comes after it, and the server is rid of them all."""
+    pvs = [f"{unique}F{i}" for i in range(FLOOD)]
+    closed = False
+    updates = late = 0
+
+    def callback(value: Any, index: int) -> None:
+        nonlocal updates, late
+        updates += 1
+        late += closed
+
+    with own_ioc(FLOOD_DATABASE, {"P": unique}) as ioc:
+        subscriptions_ = camonitor(pvs, callback, **policy)
+        await until(lambda: updates > 3 * FLOOD, 30)
+        began = time.monotonic()
+        closed = True
+        for subscription in subscriptions_:
+            subscription.close()
+        # Waiting for libca's lock would be some 5 ms for each
+        assert time.monotonic() - began < 1.0
+        await until(lambda: not any(subscriptions(ioc, pv) for pv in (pvs[0], pvs[-1])))
+        assert await caget(pvs[-1]) > 0
+    assert late == 0
+
+
+async def test_closed_and_opened_again_in_a_flood(own_ioc: MakeIoc, unique: str) -> None:
+    """Each time there is one subscription on the server, and updates of the latest one only."""
+    pvs = [f"{unique}F{i}" for i in range(FLOOD)]
+    last: dict[int, float] = {}
+    with own_ioc(FLOOD_DATABASE, {"P": unique}) as ioc:
+        flood = camonitor(
+            pvs, lambda value, index: last.__setitem__(index, value), all_updates=True
+        )
+        await until(lambda: len(last) == FLOOD, 30)
+        watched = pvs[7]
+        for turn in range(20):
+            seen: list[tuple[int, float]] = []
+            subscription = camonitor(watched, lambda v, t=turn, seen=seen: seen.append((t, v)))
+            await until(lambda seen=seen: len(seen) >= 2)
+            subscription.close()
+            assert {t for t, _ in seen} == {turn}
+            assert [v for _, v in seen] == sorted(v for _, v in seen)
+        await until(lambda: subscriptions(ioc, watched) == 1)
+        flood.close()
+        await until(lambda: subscriptions(ioc, watched) == 0)
+
+
+# -- A server that did not respond for a while -----------------------------------------------------
+
+SPELL = """
+    import json, sys
+    import anyio, aioca
+    from aioca import caget, camonitor, caput, connect
+
+    async def main():
+        updates = []
+        subscription = camonitor(sys.argv[2], updates.append, notify_disconnect=True)
+        while not updates:
+            await anyio.sleep(0.01)
+        await connect(sys.argv[3])
+        print("ready", flush=True)
+        while all(update.ok for update in updates):
+            await anyio.sleep(0.01)
+        print("down", flush=True)
+        while not updates[-1].ok or updates[-1] != 5:
+            await anyio.sleep(0.01)
+        print("up", flush=True)
+        assert await caget(sys.argv[2]) == 5
+        await caput(sys.argv[2], 6, wait=True)
+        while updates[-1] != 6:
+            await anyio.sleep(0.01)
+        subscription.close()
+        print("closed", json.dumps([float(u) if u.ok else None for u in updates]), flush=True)
+        await anyio.to_thread.run_sync(sys.stdin.readline)
+
+    aioca.run(main(), backend=sys.argv[1])
+"""
+
+
+def program(text: str, ioc: SoftIoc, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("EPICS_CA")}
+    return subprocess.Popen(
+        [sys.executable, "-u", "-c", textwrap.dedent(text), *arguments],
+        env={**inherited, **loopback_environment(ioc.port), **environment},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def ended() -> Iterator[list[subprocess.Popen[str]]]:
+    """Programs that are ended after the test."""
+    programs: list[subprocess.Popen[str]] = []
+    yield programs
+    for each in programs:
+        each.kill()
+        each.communicate()
+
+
+def test_no_subscription_is_left_after_an_unresponsive_spell(
+    backend: str, ended: list[subprocess.Popen[str]]
+) -> None:
+    """libca itself would never cancel it on the server: only its channel's end does."""
+    with SoftIoc('record(ao, "X") { field(VAL, "5") } record(ao, "Y") {}') as ioc:
+        client = program(SPELL, ioc, backend, "X", "Y", EPICS_CA_CONN_TMO="1")
+        ended.append(client)
+        assert client.stdout is not None
+        assert client.stdout.readline() == "ready\n"
+        assert subscriptions(ioc, "X") == 1
+        ioc.pause()
+        assert client.stdout.readline() == "down\n"
+        ioc.resume()
+        assert client.stdout.readline() == "up\n"
+        line = client.stdout.readline()
+        assert line.startswith("closed "), (line, client.communicate(timeout=10))
+        updates = json.loads(line.removeprefix("closed "))
+        assert updates[0] == 5
+        assert updates.count(None) == 1
+        assert updates[-1] == 6
+        deadline = time.monotonic() + 10
+        while subscriptions(ioc, "X") and time.monotonic() < deadline:
+            time.sleep(0.01)  # to look again
+        assert subscriptions(ioc, "X") == 0
+        out, err = client.communicate("\n", timeout=10)
+        # Python's logging shows warnings where nobody has set it up.
+        (warning,) = err.splitlines()
+        assert warning.startswith("Channel Access: Virtual circuit unresponsive")
+        assert (out, client.returncode) == ("", 0)
+
+
+# -- Written without wait --------------------------------------------------------------------------
+
+LAST_WORDS = """
+    import sys, time
+    import aioca
+    from aioca import caput, connect
+
+    async def main():
+        pvs = [f"L{i}" for i in range(200)]
+        await connect([*pvs, "ARRAY", "LAST"])
+        print("ready", flush=True)
+        sys.stdin.readline()
+        await caput(pvs, float(sys.argv[2]))
+        await caput("ARRAY", [float(sys.argv[2])] * 90000)
+        await caput("LAST", float(sys.argv[2]))
+
+    aioca.run(main(), backend=sys.argv[1])
+    print("over", flush=True)
+"""
+
+LAST_DATABASE = (
+    "".join(f'record(ao, "L{i}") {{}}\n' for i in range(200))
+    + 'record(ao, "LAST") {}\n'
+    + 'record(waveform, "ARRAY") { field(FTVL, "DOUBLE") field(NELM, "90000") }'
+)
+
+
+def value(ioc: SoftIoc, pv: str) -> float:
+    """The value of a PV on the server, the first of an array."""
+    found = re.search(r"DBF_DOUBLE[^:]*: *([-0-9.e+]+)", ioc.command(f"dbgf {pv}"))
+    assert found is not None
+    return float(found[1])
+
+
+def test_written_just_before_the_end(backend: str, ended: list[subprocess.Popen[str]]) -> None:
+    """It arrives, though the process ends at once."""
+    with SoftIoc(LAST_DATABASE) as ioc:
+        for turn in range(1, 6):
+            client = program(LAST_WORDS, ioc, backend, str(turn))
+            ended.append(client)
+            out, err = client.communicate("\n", timeout=20)
+            assert (out, err, client.returncode) == ("ready\nover\n", "", 0)
+            deadline = time.monotonic() + 10
+            while value(ioc, "LAST") != turn and time.monotonic() < deadline:
+                time.sleep(0.01)  # the server has it, and may still be processing it
+            assert [value(ioc, pv) for pv in ("L0", "L199", "ARRAY", "LAST")] == [turn] * 4
+
+
+def test_written_to_a_server_that_has_stopped(
+    backend: str, ended: list[subprocess.Popen[str]]
+) -> None:
+    """The end waits for it for a second, and says so; then the process ends."""
+    with SoftIoc(LAST_DATABASE) as ioc:
+        client = program(LAST_WORDS, ioc, backend, "1")
+        ended.append(client)
+        assert client.stdout is not None
+        assert client.stdout.readline() == "ready\n"
+        ioc.pause()
+        began = time.monotonic()
+        out, err = client.communicate("\n", timeout=20)
+        assert time.monotonic() - began < 3  # with what Python takes to end
+        assert out == "over\n"
+        assert client.returncode == 0
+        assert err.startswith("L0: the run has ended, and the server has not confirmed")
+        assert len(err.splitlines()) == 1  # one for each server
+        ioc.resume()
+
+
+async def test_many_values_without_wait_to_a_stopped_server(own_ioc: MakeIoc, unique: str) -> None:
+    """The loop goes on; what is not sent is said not to be; what was sent arrives, in order."""
+    database = (
+        'record(waveform, "$(P)W") { field(FTVL, "DOUBLE") field(NELM, "100000") }\n'
+        'record(ao, "$(P)X") {}'
+    )
+    array = [0.0] * 100_000
+    with own_ioc(database, {"P": unique}) as ioc:
+        await connect([unique + "W", unique + "X"])
+        ioc.pause()
+        outcomes = []
+        longest = 0.0
+        for turn in range(1, 11):
+            array[0] = array[-1] = float(turn)
+            began = time.monotonic()
+            outcomes.append(await caput(unique + "W", array, timeout=0.05, throw=False))
+            longest = max(longest, time.monotonic() - began)
+        sent = [turn for turn, outcome in enumerate(outcomes, 1) if outcome.ok]
+        assert sent == list(range(1, len(sent) + 1))
+        assert 1 <= len(sent) <= 3
+        refused = outcomes[len(sent)]
+        assert f"{refused}".startswith(unique + "W: ")
+        assert "not sent" in str(refused)
+        assert longest < 0.5  # not the 30 s for which libca would wait
+        ioc.resume()
+        assert (await caget(unique + "W"))[-1] == len(sent)
+        # And now there is room again
+        assert await caput(unique + "W", array, timeout=5)
+        assert (await caget(unique + "W"))[-1] == 10
+
+
+async def test_values_with_wait_to_a_stopped_server(own_ioc: MakeIoc, unique: str) -> None:
+    """Ten of 800 kB: all end by their deadline with an outcome that is unknown."""
+    database = "".join(
+        f'record(waveform, "$(P)W{i}") {{ field(FTVL, "DOUBLE") field(NELM, "100000") }}\n'
+        for i in range(10)
+    )
+    pvs = [f"{unique}W{i}" for i in range(10)]
+    beats: list[float] = []
+
+    async def beat() -> None:
+        while True:
+            beats.append(time.monotonic())
+            await anyio.sleep(0.005)
+
+    with own_ioc(database, {"P": unique}) as ioc:
+        await connect(pvs)
+        ioc.pause()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(beat)
+            outcomes = await caput(pvs, [[1.0] * 100_000] * 10, wait=True, timeout=1, throw=False)
+            tasks.cancel_scope.cancel()
+        assert not any(outcome.ok for outcome in outcomes)
+        assert all("outcome is unknown" in str(outcome) for outcome in outcomes)
+        # Encoding ten lists of 100,000 numbers takes what it takes; libca would take 30 s
+        assert max(b - a for a, b in pairwise(beats)) < 1.0
+        ioc.resume()
+        for pv in pvs:
+            assert (await caget(pv))[-1] in (0.0, 1.0)
+
+
+# -- What libca says -------------------------------------------------------------------------------
+
+
+async def test_a_storm_of_refused_writes(
+    own_ioc: MakeIoc, unique: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first records of the second, and one that counts the others."""
+    count = 300
+    database = "".join(f'record(ao, "$(P)D{i}") {{ field(DISP, "1") }}\n' for i in range(count))
+    pvs = [f"{unique}D{i}" for i in range(count)]
+    with own_ioc(database, {"P": unique}), caplog.at_level(logging.INFO, logger="aioca"):
+        await caput(pvs, 1)
+
+        def records(text: str) -> list[str]:
+            return [r.getMessage() for r in caplog.records if text in r.getMessage()]
+
+        await until(lambda: len(records("left out")) == 1)
+        named = records("writing without wait")
+        assert 1 <= len(named) < 60
+        assert named[0].startswith(f"{unique}D0: ")
+        left_out = int(records("left out")[0].split()[0])
+        await until(
+            lambda: sum(int(t.split()[0]) for t in records("left out")) + len(named) >= count
+        )
+        assert left_out > 0
+
+
+NOISE = """
+    import logging, os, sys
+    import anyio, aioca
+    from aioca import camonitor
+    logging.basicConfig(filename=sys.argv[2], level=logging.INFO)
+
+    async def main():
+        updates = []
+        pvs = [f"F{i}" for i in range(50)]
+        camonitor(pvs, lambda v, i: updates.append(v), notify_disconnect=True)
+        while len(updates) < 50:
+            await anyio.sleep(0.01)
+        print("ready", flush=True)
+        while all(update.ok for update in updates):
+            await anyio.sleep(0.01)
+        # what libCom itself is told of somebody else comes out as before
+        from aioca import _libca
+        _libca._com.errlogPrintf(b"somebody else\\n")
+        _libca._com.errlogFlush()
+
+    aioca.run(main(), backend=sys.argv[1])
+"""
+
+
+def test_nothing_of_libca_is_on_stderr(
+    backend: str, tmp_path: Any, ended: list[subprocess.Popen[str]]
+) -> None:
+    """A killed server has libca write into libCom's error log: that goes to the logger, too."""
+    heard = set()
+    for turn in range(3):
+        log = tmp_path / f"log{turn}"
+        with SoftIoc(FLOOD_DATABASE, {"P": ""}) as ioc:
+            client = program(NOISE, ioc, backend, str(log))
+            ended.append(client)
+            assert client.stdout is not None
+            assert client.stdout.readline() == "ready\n"
+            assert ioc.process is not None
+            os.kill(ioc.process.pid, signal.SIGKILL)
+            out, err = client.communicate(timeout=20)
+            assert (out, err, client.returncode) == ("", "somebody else\n", 0)
+            heard.update(line.split(":", 2)[2] for line in log.read_text().splitlines())
+    assert any("Channel Access" in line for line in heard), heard
+
+
+async def test_no_channel_is_left(own_ioc: MakeIoc, unique: str) -> None:
+    """Of a run that ends in a flood: shown by a second run in the same process."""
+    with own_ioc(FLOOD_DATABASE, {"P": unique}) as ioc:
+        pvs = [f"{unique}F{i}" for i in range(FLOOD)]
+
+        def run_once() -> float:
+            async def main() -> None:
+                updates = 0
+
+                def callback(value: Any, index: int) -> None:
+                    nonlocal updates
+                    updates += 1
+
+                camonitor(pvs, callback, all_updates=True)
+                await until(lambda: updates > 2 * FLOOD, 30)
+
+            began = time.monotonic()
+            anyio.run(main, backend="asyncio")
+            return time.monotonic() - began
+
+        took = await anyio.to_thread.run_sync(run_once)
+        assert get_channel_infos() == []
+        assert took < 15  # waiting for the lock for each would be ten more
+        await until(lambda: ioc.client_count() == 0)

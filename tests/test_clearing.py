@@ -1,0 +1,185 @@
+"""What is to be cleared: once, in the right order, by the loop and libca's threads together."""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from aioca import _clearing, _libca
+from aioca._clearing import Clearing
+from aioca._intake import ATTENTION
+
+
+class FakeIntake:
+    def __init__(self) -> None:
+        self.cut: set[int] = set()
+        self.help: Callable[[], None] = lambda: None
+
+
+class FakeLibca:
+    """Clears under a lock, as libca does, and checks that what it is given still exists."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.subscriptions: dict[int, int] = {}  # by evid, the chid
+        self.channels: set[int] = set()
+        self.errors: list[str] = []
+        self.by: list[str] = []
+
+    def clear_subscription(self, evid: int) -> None:
+        with self.lock:
+            self.by.append(threading.current_thread().name)
+            if self.subscriptions.pop(evid, None) is None:
+                self.errors.append(f"subscription {evid} is not there")
+            time.sleep(0)
+
+    def clear_channel(self, chid: Any) -> None:
+        with self.lock:
+            self.by.append(threading.current_thread().name)
+            if chid.value not in self.channels:
+                self.errors.append(f"channel {chid.value} is not there")
+            self.channels.discard(chid.value)
+            for evid in [e for e, c in self.subscriptions.items() if c == chid.value]:
+                del self.subscriptions[evid]
+
+
+@pytest.fixture
+def libca(monkeypatch: pytest.MonkeyPatch) -> FakeLibca:
+    fake = FakeLibca()
+    monkeypatch.setattr(_libca, "clear_subscription", fake.clear_subscription)
+    monkeypatch.setattr(_libca, "clear_channel", fake.clear_channel)
+    return fake
+
+
+@pytest.fixture
+def many_switches() -> Iterator[None]:
+    """Have threads interrupt each other far more often than they do by themselves."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def make() -> tuple[Clearing, FakeIntake, deque[Callable[[], object]]]:
+    intake = FakeIntake()
+    jobs: deque[Callable[[], object]] = deque()
+    return Clearing(intake, jobs.append, lambda: None), intake, jobs  # type: ignore[arg-type]
+
+
+def test_by_the_loop_alone(libca: FakeLibca) -> None:
+    clearing, intake, jobs = make()
+    libca.subscriptions = {1: 10, 2: 10, 3: 20}
+    libca.channels = {10, 20}
+    afters: list[str] = []
+    clearing.subscription(1, _libca.Chid(10), lambda: afters.append("1"))
+    clearing.subscription(2, _libca.Chid(10))
+    assert ATTENTION in intake.cut
+    assert len(jobs) == 1
+    clearing.channel(_libca.Chid(10), lambda: afters.append("10"))
+    assert afters == []
+    jobs.popleft()()
+    assert libca.errors == []
+    assert libca.subscriptions == {3: 20}
+    assert libca.channels == {20}
+    assert afters == ["1", "10"]
+    assert ATTENTION not in intake.cut
+    assert not jobs
+
+
+def test_in_turns(libca: FakeLibca, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop does not stay at it."""
+    monkeypatch.setattr(_clearing, "_TURN", -1.0)
+    clearing, _, jobs = make()
+    libca.subscriptions = dict.fromkeys(range(3), 10)
+    for evid in range(3):
+        clearing.subscription(evid, _libca.Chid(10))
+    turns = 0
+    while jobs:
+        jobs.popleft()()
+        turns += 1
+    assert turns == 4  # and the one that finds nothing
+    assert libca.subscriptions == {}
+
+
+def test_help_from_a_callback(libca: FakeLibca) -> None:
+    clearing, intake, jobs = make()
+    libca.subscriptions = dict.fromkeys(range(5), 10)
+    libca.channels = {10}
+    afters: list[int] = []
+    for evid in range(5):
+        clearing.subscription(evid, _libca.Chid(10), lambda evid=evid: afters.append(evid))
+    clearing.channel(_libca.Chid(10), lambda: afters.append(10))
+    intake.help()
+    assert libca.subscriptions == {}
+    assert libca.channels == set()
+    assert afters == []  # those are the loop's
+    jobs.popleft()()
+    assert afters == [0, 1, 2, 3, 4, 10]
+    assert libca.errors == []
+
+
+def test_all_of_it_at_the_end(libca: FakeLibca) -> None:
+    clearing, intake, _ = make()
+    libca.subscriptions = dict.fromkeys(range(2000), 10)
+    libca.channels = {10}
+    afters: list[int] = []
+    for evid in range(2000):
+        clearing.subscription(evid, _libca.Chid(10), lambda evid=evid: afters.append(evid))
+    clearing.channel(_libca.Chid(10))
+    clearing.finish()
+    assert libca.channels == set()
+    assert afters == list(range(2000))
+    assert ATTENTION not in intake.cut
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_both_at_once(libca: FakeLibca, many_switches: None, seed: int) -> None:
+    """Nothing twice, nothing left, no channel before its subscriptions."""
+    source = random.Random(seed)
+    clearing, intake, jobs = make()
+    over = False
+
+    def callbacks() -> None:  # a thread of libca in a flood: it holds the lock nearly always
+        while not over:
+            with libca.lock:
+                for _ in range(3):
+                    if intake.cut:
+                        intake.help()
+
+    thread = threading.Thread(target=callbacks, name="libca's")
+    thread.start()
+    evid = afters = expected = 0
+
+    def after() -> None:
+        nonlocal afters
+        afters += 1
+
+    try:
+        for chid in range(1, 300):
+            libca.channels.add(chid)
+            evids = range(evid, evid + source.randrange(6))
+            evid = evids.stop
+            libca.subscriptions.update(dict.fromkeys(evids, chid))
+            for each in evids:
+                clearing.subscription(each, _libca.Chid(chid), after)
+            clearing.channel(_libca.Chid(chid), after)
+            expected += len(evids) + 1
+            if source.random() < 0.3 and jobs:
+                jobs.popleft()()
+        clearing.finish()
+    finally:
+        over = True
+        thread.join()
+    clearing.finish()
+    assert libca.errors == []
+    assert libca.subscriptions == {}
+    assert libca.channels == set()
+    assert afters == expected
+    assert "libca's" in libca.by
