@@ -15,7 +15,7 @@ from ._dbr import DBR_ENUM_STR, FORMAT_RAW
 from ._environment import searched
 from ._errors import Failure, error_for
 from ._lifetime import GroupLifetime, LoopLifetime
-from ._monitor import NOTHING, Feed, Options, check_options
+from ._monitor import NOTHING, Feed, Options, check_options, start_all
 from ._subscription import (
     Callback,
     CallbackFeed,
@@ -132,8 +132,7 @@ def camonitor(
             lifetime = GroupLifetime(context.portal, subscriptions)
             own(subscriptions, lifetime)
             context.portal.spawn_in(task_group, lifetime.live, subscriptions.close)
-        for subscription in subscriptions:
-            subscription._feed.start()
+        start_all(context, [subscription._feed for subscription in subscriptions])
     return subscriptions[0] if single else subscriptions
 
 

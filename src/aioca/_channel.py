@@ -31,6 +31,9 @@ logger = logging.getLogger("aioca")
 # Seconds in which a channel can be searched for and be on its way to being connected. Older ones,
 # of servers that are not there, are left alone: they may be many.
 _YOUNG = 5.0
+# Times that it is searched for anew meanwhile: it may be found each time on a server that accepts
+# no circuit.
+_SEARCHES = 4
 
 _CONFIRM_EVERY = 1 << 18  # bytes written without wait, between barriers
 
@@ -116,8 +119,8 @@ class Channel:
     """
 
     __slots__ = (
-        "_applied", "_home", "_noted", "_searching_since", "_seen", "_token", "barrier", "chid",
-        "connected", "ever_connected", "last_key", "last_reader", "listeners", "monitors", "name",
+        "_applied", "_home", "_noted", "_searches", "_searching_since", "_seen", "_token", "barrier",
+        "chid", "connected", "ever_connected", "last_key", "last_reader", "listeners", "monitors", "name",
         "native_count", "native_type", "put_owner", "scalar_key", "spares", "unconfirmed",
         "unresponsive",
     )  # fmt: skip
@@ -141,6 +144,8 @@ class Channel:
         self.unresponsive = False  # likewise
         # Numbers of the last change: noted on a thread of libca, applied on the loop
         self._noted = self._applied = 0
+        self._searching_since = time.monotonic()
+        self._searches = 0
         self._token = 0
         self.chid: Any = None  # libca's, as a C value; None when closed
         self._search()
@@ -162,7 +167,7 @@ class Channel:
         self._noted += 1
         self._home.post(partial(self._apply_change, self._noted, up, native_type, native_count))
 
-    def exception(self, status: int, op: int, context: str) -> None:
+    def exception(self, status: int, op: int, context: str, from_server: bool) -> None:
         self._home.voice.exception(self.name, status, op, context)
 
     # -- On the loop's thread ----------------------------------------------------------------------
@@ -249,7 +254,6 @@ class Channel:
         return self.native_count if count < 0 else min(count, self.native_count)
 
     def _search(self) -> None:
-        self._searching_since = time.monotonic()
         self._token = _libca.register(self)
         status, self.chid = self._home.client.create_channel(self.name.encode("utf-8"), self._token)
         if status != _libca.ECA_NORMAL:
@@ -268,8 +272,10 @@ class Channel:
             self.chid
             and not self.ever_connected
             and self._noted == self._applied
+            and self._searches < _SEARCHES
             and time.monotonic() - self._searching_since < _YOUNG
         ):
+            self._searches += 1
             self._replace()
 
     def _replace(self) -> None:

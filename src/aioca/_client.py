@@ -16,6 +16,8 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from . import _libca
 
@@ -40,17 +42,23 @@ class ClientContext:
         self._handle = handle
         _all.add(self)
 
-    def create_channel(self, name: bytes, token: int) -> tuple[int, _libca.Chid]:
-        """Create a channel; returns the ECA status and the chid."""
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """A block in which `create_channel` and `flush` find the thread attached."""
         previous = self._enter()
         try:
-            return _libca.create_channel(name, token)
+            yield
         finally:
             self._leave(previous)
 
+    def create_channel(self, name: bytes, token: int) -> tuple[int, _libca.Chid]:
+        """Create a channel; returns the ECA status and the chid."""
+        with self.attached():
+            return _libca.create_channel(name, token)
+
     def flush(self) -> None:
         """Have everything that was requested sent."""
-        previous = self._enter()
+        previous = self._enter()  # not `attached`: each microsecond counts here
         try:
             _libca.flush_io()
         finally:
@@ -58,9 +66,8 @@ class ClientContext:
 
     def silence(self) -> None:
         """At interpreter exit: libca must not call into Python any more."""
-        previous = self._enter()
-        _libca.silence_messages()
-        self._leave(previous)
+        with self.attached():
+            _libca.silence_messages()
 
     def _enter(self) -> int:
         """Attach the calling thread; returns what `_leave` is to be given."""

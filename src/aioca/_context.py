@@ -14,7 +14,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from . import _client, _libca
@@ -29,6 +29,7 @@ from ._voice import Voice
 
 logger = logging.getLogger("aioca")
 
+_QUIET = 0.25  # seconds without the loss of a circuit, before lost searches are made anew
 _DELIVERY = 1.0  # seconds that the end of a run waits at most for what was written without wait
 
 
@@ -79,6 +80,8 @@ class Context:
         self.voice = Voice(self.portal)
         self.operations: dict[Operation, None] = {}
         self._flush_due = False
+        self._lost_at = 0.0  # when the last circuit was
+        self._cancel_search: Callable[[], None] | None = None
         _libca.add_listener(id(self), self)
         self.portal.on_end(self._ended)
 
@@ -129,13 +132,27 @@ class Context:
 
     # -- What libca reports on no callback (on a thread of libca) ----------------------------------
 
-    def exception(self, status: int, op: int, context: str) -> None:
+    def exception(self, status: int, op: int, context: str, from_server: bool) -> None:
         self.voice.exception("", status, op, context)
-        if status == _libca.ECA_DISCONN:
-            self.post(self._circuit_lost)
+        if status == _libca.ECA_DISCONN and not from_server:
+            self._lost_at = time.monotonic()
+            self.post(self._wait_for_losses)
 
     def printed(self, text: str) -> None:
         self.voice.printed(text)
+
+    def _wait_for_losses(self) -> None:
+        # Not while libca is still taking circuits apart: clearing a channel that it has just put
+        # onto one of those would crash.
+        if self._cancel_search is None:
+            self._cancel_search = self.portal.after(_QUIET, self._look_for_losses)
+
+    def _look_for_losses(self) -> None:
+        self._cancel_search = None
+        if time.monotonic() < self._lost_at + _QUIET:
+            self._wait_for_losses()
+        else:
+            self._circuit_lost()
 
     def _circuit_lost(self) -> None:
         for channel in tuple(self._channels.values()):
@@ -207,6 +224,9 @@ class Context:
         self.close_all()
         self.clearing.finish()
         self.voice.end()
+        if self._cancel_search is not None:
+            self._cancel_search()
+            self._cancel_search = None
         self.operations.clear()
         self.intake.close()
 

@@ -13,7 +13,7 @@ What must stay true here:
 - DBR memory belongs to the circuit and is reused: it is copied inside the callback, exactly
   as many elements as the callback names, and never looked at afterwards.
 - libca is called through ``CDLL``, which releases the GIL: ``ca_clear_*`` waits for running
-  callbacks, and those need the GIL to end.
+  callbacks, and those need the GIL to end. So may whoever holds another lock of libca.
 - The trampolines are module globals, so C can never reach one that was collected.
 - A request of the loop's is made `unblocked`, or it would wait while a server that has stopped
   leaves some 350 kB unread.
@@ -35,6 +35,7 @@ from epicscorelibs.lib import Com_dsoinfo, ca_dsoinfo, dbCore_dsoinfo
 
 # The statuses that this package decides by; every other one only passes through.
 ECA_NORMAL = 1
+ECA_ALLOCMEM = 48
 ECA_TIMEOUT = 80
 ECA_BADTYPE = 114
 ECA_GETFAIL = 152
@@ -64,6 +65,10 @@ def _load(dsoinfo: object) -> ctypes.CDLL:
 
 _com = _load(Com_dsoinfo)
 _ca = _load(ca_dsoinfo)
+# The same libraries for calls that only look at what belongs to the thread: the GIL is kept, since
+# giving it up while libca's threads want it means to wait for it.
+_com_quick = ctypes.PyDLL(Com_dsoinfo.sofilename)
+_ca_quick = ctypes.PyDLL(ca_dsoinfo.sofilename)
 
 
 # -- What the callbacks are given ------------------------------------------------------------------
@@ -93,8 +98,8 @@ class _ExceptionArgs(ctypes.Structure):
         ("addr", c_size_t),
         ("stat", c_long),
         ("op", c_long),
-        ("ctx", c_char_p),
-        ("file", c_char_p),
+        ("ctx", c_size_t),
+        ("file", c_size_t),
         ("line", c_uint),
     ]
 
@@ -111,8 +116,10 @@ _ERRLOG = ctypes.CFUNCTYPE(None, c_void_p, c_char_p)
 # -- Prototypes ------------------------------------------------------------------------------------
 
 
-def _prototype(name: str, restype: object, *argtypes: object) -> Callable[..., int]:
-    function = getattr(_ca, name)
+def _prototype(
+    name: str, restype: object, *argtypes: object, library: ctypes.CDLL = _ca
+) -> Callable[..., int]:
+    function = getattr(library, name)
     function.restype = restype
     function.argtypes = argtypes
     return function  # type: ignore[no-any-return]
@@ -121,9 +128,9 @@ def _prototype(name: str, restype: object, *argtypes: object) -> Callable[..., i
 _message = _prototype("ca_message", c_char_p, c_long)
 _host_name = _prototype("ca_host_name", c_char_p, c_size_t)
 context_create = _prototype("ca_context_create", c_int, c_int)
-current_context = _prototype("ca_current_context", c_void_p)
-attach_context = _prototype("ca_attach_context", c_int, c_void_p)
-detach_context = _prototype("ca_detach_context", None)
+current_context = _prototype("ca_current_context", c_void_p, library=_ca_quick)
+attach_context = _prototype("ca_attach_context", c_int, c_void_p, library=_ca_quick)
+detach_context = _prototype("ca_detach_context", None, library=_ca_quick)
 is_preemptive = _prototype("ca_preemtive_callback_is_enabled", c_int)
 _add_exception_event = _prototype("ca_add_exception_event", c_int, _EXCEPTION, c_size_t)
 _replace_printf_handler = _prototype("ca_replace_printf_handler", c_int, c_void_p)
@@ -157,6 +164,10 @@ VALUE_SIZE = tuple((c_ushort * _DBR_TYPES).in_dll(_ca, "dbr_value_size"))
 SCALAR_SIZE = tuple(map(sum, zip(VALUE_OFFSET, VALUE_SIZE, strict=True)))  # of one element
 
 
+_strnlen = _com.epicsStrnLen
+_strnlen.restype = c_size_t
+_strnlen.argtypes = (c_size_t, c_size_t)
+_LONGEST_TEXT = 400  # of what an exception says
 _vsnprintf = _com.epicsVsnprintf
 _vsnprintf.restype = c_int
 _vsnprintf.argtypes = (c_char_p, c_size_t, c_char_p, c_void_p)
@@ -183,8 +194,8 @@ def host_name(chid: c_size_t) -> str:
 class Listener(Protocol):
     """Who hears what libca has to say beside the callbacks. Called on a thread of libca."""
 
-    def exception(self, status: int, op: int, context: str) -> None:
-        """Libca reports a failure that has no callback of its own."""
+    def exception(self, status: int, op: int, context: str, from_server: bool) -> None:
+        """Libca, or a server through it, reports a failure that has no callback of its own."""
 
     def printed(self, text: str) -> None:
         """Libca would have printed this on stderr."""
@@ -203,8 +214,8 @@ class ChannelOwner(Protocol):
     def connection_changed(self, up: bool, native_type: int, native_count: int) -> None:
         """The channel went up or down."""
 
-    def exception(self, status: int, op: int, context: str) -> None:
-        """Libca reports a failure that has no callback of its own."""
+    def exception(self, status: int, op: int, context: str, from_server: bool) -> None:
+        """Libca, or a server through it, reports a failure that has no callback of its own."""
 
 
 # Bytes of one DBR, or, when there is none, the ECA status that says why. An array of more
@@ -337,7 +348,10 @@ def copied(expected: int, dbr: int, count: int, start: int, status: int) -> Raw:
     size = VALUE_OFFSET[dbr] + VALUE_SIZE[dbr] * count
     if size <= _BIG:
         return memory[start : start + size]  # type: ignore[return-value]
-    return bytearray(_memory_view[start : start + size])
+    try:
+        return bytearray(_memory_view[start : start + size])
+    except MemoryError:  # a server may name any count
+        return ECA_ALLOCMEM
 
 
 def _on_reply(
@@ -387,8 +401,13 @@ def _on_exception(args: _ExceptionArgs) -> None:
     """Runs on a libca thread: a failure that no callback of ours hears of."""
     owner = _owners.get(_puser(args.chid) >> _KEY_SHIFT) if args.chid else None
     concerned = list(_listeners.copy().values()) if owner is None else [owner]
+    # A server's text need not have an end.
+    text = ctypes.string_at(args.ctx, _strnlen(args.ctx, _LONGEST_TEXT)) if args.ctx else b""
     for listener in concerned:
-        listener.exception(args.stat, args.op, (args.ctx or b"").decode("utf-8", "replace"))
+        # Only what libca itself has found has a place in its source.
+        listener.exception(
+            args.stat, args.op, text.decode("utf-8", "replace"), from_server=not args.file
+        )
 
 
 def _on_printf(format: bytes, arguments: int) -> int:
@@ -438,8 +457,7 @@ def _find_mark() -> c_void_p | None:
         place = c_void_p.in_dll(_ca, "caClientCallbackThreadId")
     except ValueError:
         return None
-    com = ctypes.PyDLL(Com_dsoinfo.sofilename)  # the same library, but called with the GIL kept
-    _mark_of, _set_mark = com.epicsThreadPrivateGet, com.epicsThreadPrivateSet
+    _mark_of, _set_mark = _com_quick.epicsThreadPrivateGet, _com_quick.epicsThreadPrivateSet
     _mark_of.restype = c_void_p
     _set_mark.restype = None
     return place
@@ -579,9 +597,14 @@ def silence_messages() -> None:
     """Have the thread's context call nothing of Python any more, and print nothing."""
     if _error_log_is_ours:
         _com.errlogRemoveListeners(_errlog_trampoline, c_void_p(0))
-    # libCom's own, which prints nothing. libca's own exception handler prints through it.
+    # libCom's own, which prints nothing
     _replace_printf_handler(ctypes.cast(_com.errlogVprintfNoConsole, c_void_p))
-    _add_exception_event(_EXCEPTION(), 0)
+    # One that does nothing: libca's own ends the process where a server reports something fatal.
+    _add_exception_event(ctypes.cast(_ca.ca_version, _EXCEPTION), 0)
+    # Clearing a channel waits for the callback that is being made just now, to our old handlers.
+    status, chid = create_channel(b"aioca", 0)
+    if status == ECA_NORMAL:
+        _clear_channel(chid)
 
 
 def in_main_interpreter() -> bool:

@@ -14,7 +14,8 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from . import _libca
@@ -35,6 +36,9 @@ from ._values import Reader
 logger = logging.getLogger("aioca")
 
 NOTHING: Any = object()
+
+_TURN = 0.01  # seconds for which the loop is kept by monitors that are to be started
+_LOOK_EVERY = 50
 
 
 class Options(NamedTuple):
@@ -117,6 +121,9 @@ class Feed(ABC):
     # -- On the loop -------------------------------------------------------------------------------
 
     def start(self) -> None:
+        """Have it subscribe, now or when its channel connects."""
+        if self.closed:  # before its turn had come
+            return
         context = self.context
         channel = self._channel = context.channel(self.name)
         self._take_key(0)
@@ -337,6 +344,17 @@ class Feed(ABC):
     def cut_off(self) -> None:
         self._cut = True
         self._intake.cut.add(self._key)
+
+
+def start_all(context: Context, feeds: Sequence[Feed]) -> None:
+    """Start them; where they are many, in turns, between which the loop goes on."""
+    stop = context.portal.now() + _TURN
+    with context.client.attached():
+        for index, feed in enumerate(feeds):
+            feed.start()
+            if index % _LOOK_EVERY == 0 and context.portal.now() > stop:
+                context.post(partial(start_all, context, feeds[index + 1 :]))
+                return
 
 
 def check_options(

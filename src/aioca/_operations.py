@@ -16,7 +16,7 @@ from ._dbr import FORMAT_RAW, datatype_code
 from ._errors import CANothing, CAValueError, Failure, error_for
 from ._info import CAInfo
 from ._put import Put
-from ._requests import Get, Request
+from ._requests import PART, TURN, Get, Request
 from .types import AugmentedValue, Count, Datatype, Format, Timeout
 
 # -- caget -----------------------------------------------------------------------------------------
@@ -75,7 +75,7 @@ async def caget(
     check_count(count)
     context, names = current(), names_of(pv)
     deadline = deadline_of(timeout, context.portal)
-    channels, refused = _channels(context, names)
+    channels, refused = await _channels(context, names)
     if refused and throw:
         raise error_for([*refused.values()])
     get = Get(context, channels, code, format, count)
@@ -193,7 +193,7 @@ async def _caput(
     context = current()
     deadline = deadline_of(timeout, context.portal)
     await context.portal.checkpoint()  # the last moment at which nothing is sent
-    channels, refused = _channels(context, names)
+    channels, refused = await _channels(context, names)
     if refused:
         values = [value for i, value in enumerate(values) if i not in refused]
     put = Put(context, channels, values, code, bool(wait))
@@ -282,7 +282,7 @@ async def _connect(
     context, names = current(), names_of(pv)
     deadline = deadline_of(timeout, context.portal)
     await context.portal.checkpoint()
-    channels, refused = _channels(context, names)
+    channels, refused = await _channels(context, names)
     if refused and throw:
         raise error_for([*refused.values()])
     request = Request(context, channels)
@@ -296,18 +296,26 @@ async def _connect(
 # -- Arguments and results -------------------------------------------------------------------------
 
 
-def _channels(context: Context, names: Sequence[str]) -> tuple[list[Channel], dict[int, Failure]]:
+async def _channels(
+    context: Context, names: Sequence[str]
+) -> tuple[list[Channel], dict[int, Failure]]:
     """A channel for each name, and a failure for each that is no name."""
     found = context.channels_there(names)
     if found is not None:
         return found, {}
     channels: list[Channel] = []
     refused: dict[int, Failure] = {}
-    for index, name in enumerate(names):
-        try:
-            channels.append(context.channel(name))
-        except CAValueError as error:
-            refused[index] = Failure(error.name, error.errorcode, error._detail, local=True)
+    turn_ends = context.portal.now() + TURN
+    for start in range(0, len(names), PART):
+        if context.portal.now() > turn_ends:
+            await context.portal.breathe()
+            turn_ends = context.portal.now() + TURN
+        with context.client.attached():
+            for index, name in enumerate(names[start : start + PART], start):
+                try:
+                    channels.append(context.channel(name))
+                except CAValueError as error:
+                    refused[index] = Failure(error.name, error.errorcode, error._detail, local=True)
     return channels, refused
 
 

@@ -58,8 +58,8 @@ class Put(Request):
         """Encode what can be before anything is sent, and say what cannot be sent."""
         failures = []
         for index, channel in enumerate(self.channels):
-            if index and not index % PART:
-                await self._context.portal.breathe()
+            if not index % PART:
+                await self.breathe()
             if channel.connected:
                 try:
                     self._encoded[index] = self._encode(index, channel)
@@ -74,6 +74,7 @@ class Put(Request):
         )  # fmt: skip
 
     async def _turn(self, start: int, deadline: float) -> bool:
+        await self.breathe()  # first: the room that there is then must be used at once
         portal = self._context.portal
         stop = min(start + self.part, len(self.channels))
         if self._notify:
@@ -87,8 +88,6 @@ class Put(Request):
                     self.channels[index], deadline
                 ):
                     return False
-        if start and start % PART == 0:
-            await portal.breathe()
         return not self._over
 
     async def _taken(self, channel: Channel, deadline: float) -> bool:
@@ -148,7 +147,7 @@ class Put(Request):
         self._sent_on[index].put_owner = None  # type: ignore[union-attr]
         self._own.ended += 1
         self._all.ended += 1
-        super().arrive(index, raw or _libca.ECA_NORMAL)  # no bytes: nothing went wrong
+        super().arrive(index, _libca.ECA_NORMAL if raw == b"" else raw)
         if self._over:
             self._release_token()
 

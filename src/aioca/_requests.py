@@ -28,8 +28,10 @@ from ._libca import ECA_NORMAL
 
 CLOSED_HERE = "closed by this program meanwhile"
 
-# PVs that are asked for, and values that are decoded, before other tasks get their turn: some ms
-PART = 2000
+# PVs that are worked on between looks at the clock, and seconds after which the other tasks get
+# their turn. How many that are depends on how libca's threads want the GIL meanwhile.
+PART = 250
+TURN = 0.005
 
 _INDEX_ONE = _libca.INDEX_ONE
 
@@ -55,6 +57,7 @@ class Request:
         self._arrived = 0  # counted by libca's thread
         self._awaited = count  # counted by the loop: less those settled on this side
         self._connecting: dict[Channel, list[int]] = {}
+        self._turn_ends = context.portal.now() + TURN
         self._unconnected: set[int] | None = None  # when it is over: who was still connecting
         self._begun = 0  # how many of them have had their turn
         self._token = 0
@@ -80,6 +83,7 @@ class Request:
             # the other tasks run. One that did not have to ask does not suspend.
             if self._awaited > 0 and deadline > context.portal.now():
                 await self._waiter.wait(deadline)
+                self._turn_ends = context.portal.now() + TURN
         finally:
             context.operations.pop(self, None)
             self._end()
@@ -88,8 +92,7 @@ class Request:
         """What is to be returned for each PV, or a `Failure` in its place."""
         values: list[Any] = []
         for start in range(0, self._count, PART):
-            if start:
-                await self._context.portal.breathe()
+            await self.breathe()
             values += self._values_from(start, min(start + PART, self._count))
         return values
 
@@ -147,9 +150,15 @@ class Request:
 
     async def _turn(self, start: int, deadline: float) -> bool:
         """Wait until it is time for the part that begins there; false if that time has not come."""
-        if start:
-            await self._context.portal.breathe()
+        await self.breathe()
         return not self._over
+
+    async def breathe(self) -> None:
+        """Let the other tasks run if this one has had its time."""
+        portal = self._context.portal
+        if portal.now() > self._turn_ends:
+            await portal.breathe()
+            self._turn_ends = portal.now() + TURN
 
     def _start(self, start: int, stop: int) -> None:
         """Ask for the PVs from ``start`` to ``stop``, or wait for them to connect."""
@@ -185,6 +194,9 @@ class Request:
             self._waiter.wake()
 
     def _await_connection(self, index: int, channel: Channel) -> None:
+        if not channel.chid:  # while we were giving others their turn
+            self._settle_closed(index, channel)
+            return
         self._connecting.setdefault(channel, []).append(index)
         channel.listen(self)
 
@@ -217,17 +229,16 @@ class Request:
 
     def channel_closed(self, channel: Channel) -> None:
         for index in self._connecting.pop(channel, ()):
-            self._settle(
-                index, Failure(channel.name, _libca.ECA_DISCONN, f"{self.doing}: {CLOSED_HERE}")
-            )
+            self._settle_closed(index, channel)
+
+    def _settle_closed(self, index: int, channel: Channel) -> None:
+        detail = f"{self.doing}: {CLOSED_HERE}"
+        self._settle(index, Failure(channel.name, _libca.ECA_DISCONN, detail))
 
     def context_closed(self) -> None:
         for index, outcome in enumerate(self.results):
             if outcome is None:
-                name = self.channels[index].name
-                self._settle(
-                    index, Failure(name, _libca.ECA_DISCONN, f"{self.doing}: {CLOSED_HERE}")
-                )
+                self._settle_closed(index, self.channels[index])
         self._connecting.clear()
         self._end()  # the task may never run again
 

@@ -31,8 +31,11 @@ def run(
         What the coroutine returned; None if it ran for ever.
 
     Raises:
+        TypeError: it is none, but the function, say.
         Whatever the coroutine raised. KeyboardInterrupt on Ctrl-C unless ``forever``.
     """
+    if not isinstance(coro, Coroutine):
+        raise TypeError(f"run takes a coroutine, such as main(), not {coro!r}")
 
     async def main() -> T:
         result = await coro

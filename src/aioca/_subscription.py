@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ._context import Context, current
 from ._lifetime import BlockLifetime, Lifetime, LoopLifetime
-from ._monitor import NOTHING, Feed, Options
+from ._monitor import NOTHING, Feed, Options, start_all
 from ._portal import Waiter
 from .types import AugmentedValue
 
@@ -392,8 +392,8 @@ class _Block:
         if updates.subscriptions:
             raise RuntimeError("these updates are being iterated over already")
         updates.subscriptions = list(self._subscriptions)
-        for feed in feeds:
-            feed.start()
+        if feeds:
+            start_all(feeds[0].context, feeds)
         return updates
 
     async def exit(

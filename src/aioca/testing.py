@@ -239,8 +239,8 @@ class SoftIoc:
             EPICS_CAS_AUTO_BEACON_ADDR_LIST="NO",
             EPICS_CA_ADDR_LIST="127.0.0.1",
             EPICS_CA_AUTO_ADDR_LIST="NO",
-            **self.environment,
         )
+        environment.update(self.environment)
         return environment
 
     def _running(self) -> subprocess.Popen[str]:
