@@ -10,6 +10,8 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import random
+import re
 import secrets
 import sys
 import threading
@@ -19,14 +21,34 @@ from pathlib import Path
 
 import pytest
 
-from aioca import _context, _libca, get_channel_infos, purge_channel_caches
-from aioca.testing import SoftIoc, free_port, loopback_environment
+from aioca import _context, _libca, get_channel_infos, purge_channel_caches, testing
+from aioca.testing import SoftIoc, loopback_environment
 
 HERE = Path(__file__).parent
-PORTS = [free_port() for _ in range(6)]
+
+
+def _ports(count: int) -> list[int]:
+    """Ports that nobody uses or takes for a connection; others for each process of tests."""
+    worker = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "gw0")))
+    some = range(10_000 + 2_000 * worker % 20_000, 12_000 + 2_000 * worker % 20_000)
+    ports: list[int] = []
+    while len(ports) < count:
+        port = random.choice(some)
+        if port not in ports and testing._is_free(port):
+            ports.append(port)
+    return ports
+
+
+PORTS = _ports(6)
 for _name in [name for name in os.environ if name.startswith("EPICS_CA")]:
     del os.environ[_name]
 os.environ.update(loopback_environment(PORTS))
+
+
+def shown(parameter: object) -> str:
+    """The id of a parameter: the same in each process that collects the tests."""
+    return re.sub(r" at 0x[0-9a-f]+", "", str(parameter))
+
 
 ASYNCIO = pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio")
 UVLOOP = pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop")

@@ -19,6 +19,8 @@ from aioca import (
     CAInfo,
     CANothing,
     CATimeout,
+    _channel,
+    _context,
     _libca,
     caget,
     cainfo,
@@ -428,14 +430,25 @@ async def test_a_channel_on_a_circuit_that_was_lost_is_searched_for_again(
     ioc = own_ioc('record(ao, "$(P)X") {}', {"P": unique})
     context = current()
     channel = context.channel(unique + "X")
-    begun = channel._searching_since  # not the chid: libca gives the next one the same address
-    context.exception(_libca.ECA_DISCONN, 5, "a circuit")
+
+    def lost(from_server: bool) -> None:
+        context.exception(_libca.ECA_DISCONN, 5, "a circuit", from_server)
+
+    lost(False)
     with anyio.fail_after(5):
-        while channel._searching_since == begun:
-            await anyio.lowlevel.checkpoint()
+        while not channel._searches:
+            await anyio.sleep(0.01)  # to look again: not before libca has taken the circuit apart
+    # What a server says of circuits is not to be believed: it could keep all from connecting
+    lost(True)
+    await anyio.sleep(2 * _context._QUIET)  # nothing must happen
+    assert channel._searches == 1
+    # A server may accept no circuit at all: libca's own, slower search goes on
+    for _ in range(10):
+        channel.circuit_lost()
+    assert channel._searches == _channel._SEARCHES
     await anyio.to_thread.run_sync(ioc.start)
     assert await connect(unique + "X", timeout=20)
-    begun = channel._searching_since
-    context.exception(_libca.ECA_DISCONN, 5, "a circuit")
-    await caget(unique + "X")  # by then that has been looked at
-    assert channel._searching_since == begun
+    channel._searches = 0
+    lost(False)
+    await anyio.sleep(2 * _context._QUIET)  # nothing must happen
+    assert channel._searches == 0

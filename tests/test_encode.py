@@ -39,6 +39,7 @@ from aioca._dbr import datatype_code, make_reader
 from aioca._encode import encode
 from aioca._libca import ECA_BADCOUNT, ECA_BADSTR, ECA_BADTYPE, VALUE_OFFSET, VALUE_SIZE
 from aioca.types import ca_array
+from conftest import shown
 
 BASE_TYPES = range(DBR_STRING, DBR_DOUBLE + 1)
 NUMPY_TYPES = ("S40", "i2", "f4", "u2", "u1", "i4", "f8")
@@ -202,7 +203,7 @@ def test_long_string_of_a_dollar_name(code: int) -> None:
         (10**5000, DBR_LONG, ECA_BADTYPE, "outside"),
         ([10**400], DBR_DOUBLE, ECA_BADTYPE, None),
     ],
-    ids=lambda x: repr(x)[:30] if not isinstance(x, int) or abs(x) < 1e9 else "huge",
+    ids=lambda x: shown(repr(x))[:30] if not isinstance(x, int) or abs(x) < 1e9 else "huge",
 )
 def test_refused(value: Any, native_type: int, status: int | None, words: str | None) -> None:
     with pytest.raises(CAValueError, match=words) as caught:

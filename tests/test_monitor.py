@@ -40,6 +40,7 @@ from aioca import (
     wait_for_value,
 )
 from aioca.testing import SoftIoc
+from conftest import shown
 
 pytestmark = pytest.mark.anyio
 WITH_UVLOOP = True
@@ -487,7 +488,7 @@ async def test_events(p: str, events: int | None, expected: list[float]) -> None
         ({"events": DBE_VALUE, "format": FORMAT_CTRL}, False),
         ({"format": FORMAT_TIME}, False),
     ],
-    ids=str,
+    ids=shown,
 )
 async def test_changed_limit(p: str, options: dict[str, Any], told: bool) -> None:
     """DBE_PROPERTY, which FORMAT_CTRL has by default, brings an update when a limit changes."""
@@ -566,7 +567,7 @@ async def test_policies(a: str, form: str, policy: dict[str, Any], kept: list[in
     assert subscription.all_updates == policy.get("all_updates", False)
 
 
-@pytest.mark.parametrize("policy", [{}, {"max_pending": 7}, {"all_updates": True}], ids=str)
+@pytest.mark.parametrize("policy", [{}, {"max_pending": 7}, {"all_updates": True}], ids=shown)
 @pytest.mark.parametrize("form", ["callback", "async callback", "iteration"])
 async def test_last_value_of_a_flood_arrives(a: str, form: str, policy: dict[str, Any]) -> None:
     """Whatever was dropped, by the server or here: in order, and the last one is there."""
@@ -1040,7 +1041,7 @@ def _callback(*args: Any) -> None:
         ({"pv": ""}, CAValueError, "empty"),
         ({"pv": ["X", "Y" * 992]}, CAValueError, "992"),
     ],
-    ids=str,
+    ids=shown,
 )
 async def test_validation(arguments: dict[str, Any], error: Any, text: str) -> None:
     with pytest.raises(error, match=text):
@@ -1118,7 +1119,7 @@ async def test_enter_what_a_task_group_owns(a: str) -> None:
         ("m:enum", 0, 2, "Automatic"),
         ("m:enum", 0, "Manual", lambda value: value == 1),
     ],
-    ids=str,
+    ids=shown,
 )
 async def test_wait_for_value(
     p: str, record: str, start: Any, end: Any, match: Any, present: bool
@@ -1228,7 +1229,7 @@ async def test_wait_for_value_error_in_match(a: str) -> None:
         ({"timeout": "soon"}, TypeError),
         ({"events": 99}, ValueError),
     ],
-    ids=str,
+    ids=shown,
 )
 async def test_wait_for_value_validation(arguments: dict[str, Any], error: type) -> None:
     with pytest.raises(error):

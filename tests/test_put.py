@@ -27,6 +27,7 @@ from aioca import (
     caput,
     connect,
 )
+from conftest import shown
 
 pytestmark = pytest.mark.anyio
 
@@ -129,7 +130,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", CASES, ids=shown)
 async def test_comes_back(p: str, case: Case) -> None:
     pv = p + "put:" + case.pv
     done = await caput(pv, case.value, wait=True)
@@ -423,7 +424,7 @@ async def abc(p: str) -> AsyncIterator[list[str]]:
         (np.array(3.5), [3.5, 3.5, 3.5]),
         ([[1], [2], [3]], [1, 2, 3]),
     ],
-    ids=repr,
+    ids=lambda value: shown(repr(value)),
 )
 async def test_list(abc: list[str], values: Any, expected: list[float], wait: bool) -> None:
     if hasattr(values, "__next__"):

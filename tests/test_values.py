@@ -39,6 +39,7 @@ from aioca import (
     run,
 )
 from aioca.types import ca_array, ca_bytes, ca_float, ca_int, ca_str
+from conftest import shown
 
 pytestmark = pytest.mark.anyio
 
@@ -267,7 +268,7 @@ LABELS = (DBR_STRING, DBR_ENUM_STR, str)
         ("wf:CHAR", bytes, b""),
         ("wf:CHAR", DBR_CHAR_STR, ""),
     ],
-    ids=str,
+    ids=shown,
 )
 async def test_datatype(p: str, pv: str, datatype: Any, expected: Any) -> None:
     for format in FORMATS:
@@ -291,7 +292,7 @@ async def test_datatype(p: str, pv: str, datatype: Any, expected: Any) -> None:
         ("ai.EGU$", DBR_CHAR, [*b"mm"], "u1"),
         ("stringin.VAL$", DBR_CHAR, [*b"hello"], "u1"),
     ],
-    ids=str,
+    ids=shown,
 )
 async def test_datatype_of_an_array(
     p: str, pv: str, datatype: Any, expected: list[Any], dtype: str
@@ -315,7 +316,7 @@ async def test_datatype_of_an_array(
         (1234, ValueError),
         (DBR_PUT_ACKS, ValueError),
     ],
-    ids=str,
+    ids=shown,
 )
 async def test_datatype_that_is_none(p: str, datatype: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match="datatype"):

@@ -119,10 +119,10 @@ class Channel:
     """
 
     __slots__ = (
-        "_applied", "_home", "_noted", "_searches", "_searching_since", "_seen", "_token", "barrier",
-        "chid", "connected", "ever_connected", "last_key", "last_reader", "listeners", "monitors", "name",
-        "native_count", "native_type", "put_owner", "scalar_key", "spares", "unconfirmed",
-        "unresponsive",
+        "_applied", "_home", "_noted", "_searches", "_searching_since", "_seen", "_token",
+        "barrier", "chid", "connected", "ever_connected", "last_key", "last_reader", "listeners",
+        "monitors", "name", "native_count", "native_type", "put_owner", "scalar_key", "spares",
+        "unconfirmed", "unresponsive",
     )  # fmt: skip
 
     def __init__(self, home: Home, name: str) -> None:
