@@ -187,8 +187,11 @@ class Channel:
         else:
             self.connected = False
             self.scalar_key = -1
+        concerned = (*(self.listeners or ()), *self.monitors)
+        if not concerned:
+            return
         with _libca.unblocked:
-            for listener in (*(self.listeners or ()), *self.monitors):
+            for listener in concerned:
                 try:
                     if up:
                         listener.channel_up(self)

@@ -53,12 +53,15 @@ class ClientContext:
 
     def create_channel(self, name: bytes, token: int) -> tuple[int, _libca.Chid]:
         """Create a channel; returns the ECA status and the chid."""
-        with self.attached():
+        previous = self._enter()  # not `attached`, which takes longer than the call itself
+        try:
             return _libca.create_channel(name, token)
+        finally:
+            self._leave(previous)
 
     def flush(self) -> None:
         """Have everything that was requested sent."""
-        previous = self._enter()  # not `attached`: each microsecond counts here
+        previous = self._enter()  # as above
         try:
             _libca.flush_io()
         finally:

@@ -138,7 +138,7 @@ _create_channel = _prototype(
     "ca_create_channel", c_int, c_char_p, _CONNECTION, c_size_t, c_uint, c_void_p
 )
 flush_io = _prototype("ca_flush_io", c_int)
-_puser = _prototype("ca_puser", c_size_t, c_size_t)
+_puser = _prototype("ca_puser", c_size_t, c_size_t, library=_ca_quick)
 _create_subscription = _prototype(
     "ca_create_subscription", c_int,
     c_long, c_ulong, c_size_t, c_long, c_void_p, c_size_t, c_void_p,
@@ -316,7 +316,10 @@ def _arrives_spread() -> bool:
     sent = (1 << 63 | 1, (1 << 64) - 2, -3, 1 << 40, 1 << 62, -6)
     trampoline = _SPREAD_EVENT(lambda *args: heard.append(args[6:]))
     ctypes.cast(trampoline, _EVENT)(_EventArgs(*sent))
-    return heard == [sent]
+    two = (1 << 63 | 5, -7)
+    connection = ctypes.CFUNCTYPE(None, c_size_t, c_long)(lambda *args: heard.append(args))
+    ctypes.cast(connection, _CONNECTION)(_ConnectionArgs(*two))
+    return heard == [sent, two]
 
 
 _SPREAD = _arrives_spread()
@@ -372,14 +375,13 @@ def _on_reply(
     owner.arrive(index, raw)
 
 
-def _on_connection(args: _ConnectionArgs) -> None:
+def _on_connection(chid: int, op: int) -> None:
     """Runs on a libca thread: a channel went up or down."""
     keep_thread_state()
-    chid = args.chid
     owner = _owners.get(_puser(chid) >> _KEY_SHIFT)
     if owner is None:
         return
-    if args.op == OP_CONN_UP:
+    if op == OP_CONN_UP:
         owner.connection_changed(True, field_type(chid), element_count(chid))
     else:
         owner.connection_changed(False, -1, 0)
@@ -436,7 +438,13 @@ def _on_errlog(_private: int, message: bytes) -> None:
 
 
 reply_trampoline = event_trampoline(_on_reply)
-_connection_trampoline = _CONNECTION(_on_connection)
+# As with `_SPREAD_EVENT`; a struct of two words travels in the first two registers.
+_SPREAD_CONNECTION = ctypes.CFUNCTYPE(None, c_size_t, c_long)
+_connection_trampoline = (
+    ctypes.cast(_SPREAD_CONNECTION(_on_connection), _CONNECTION)
+    if _SPREAD
+    else _CONNECTION(lambda args: _on_connection(args.chid, args.op))
+)
 _exception_trampoline = _EXCEPTION(_on_exception)
 _printf_trampoline = _PRINTF(_on_printf)
 _errlog_trampoline = _ERRLOG(_on_errlog)
