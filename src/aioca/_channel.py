@@ -48,7 +48,16 @@ class Home(Protocol):
     clearing: Clearing
     voice: Voice
 
+    @property
+    def watch(self) -> Watcher: ...
+
     def post(self, job: Callable[[], object]) -> None: ...
+
+
+class Watcher(Protocol):
+    """Who sees to channels whose server does not answer: see `_watch`."""
+
+    def begin(self) -> None: ...
 
 
 class Listener(Protocol):
@@ -65,8 +74,11 @@ class Monitor(Listener, Protocol):
     def gone(self) -> None:
         """On the loop: libca has forgotten the channel, nothing arrives any more."""
 
-    def channel_replaced(self) -> None:
-        """On the loop: the subscription goes with the old channel; a new one is searched for."""
+    def channel_replaced(self) -> Callable[[], object] | None:
+        """On the loop: the subscription goes with the old channel; a new one is searched for.
+
+        What is returned is called when the old one is cleared.
+        """
 
     def cut_off(self) -> None:
         """On a libca thread: let nothing of the present subscription arrive any more."""
@@ -105,6 +117,7 @@ class Channel:
         ever_connected: whether it ever was.
         native_type, native_count: what the server said when it last connected.
         last_key, last_reader: how it was asked last, which is how it will be asked next.
+        searching_since: when it was first searched for, or was lost (time.monotonic).
         scalar_key: the same as last_key while it is connected and has one element; else -1.
         listeners: the operations that wait for it to connect.
         monitors: the subscriptions, which follow it.
@@ -119,9 +132,10 @@ class Channel:
     """
 
     __slots__ = (
-        "_applied", "_home", "_noted", "_searches", "_searching_since", "_seen", "_token",
+        "_applied", "_home", "_noted", "_searches", "_seen", "_token",
         "barrier", "chid", "connected", "ever_connected", "last_key", "last_reader", "listeners",
-        "monitors", "name", "native_count", "native_type", "put_owner", "scalar_key", "spares",
+        "monitors", "name", "native_count", "native_type", "put_owner", "scalar_key",
+        "searching_since", "spares",
         "unconfirmed", "unresponsive",
     )  # fmt: skip
 
@@ -144,7 +158,7 @@ class Channel:
         self.unresponsive = False  # likewise
         # Numbers of the last change: noted on a thread of libca, applied on the loop
         self._noted = self._applied = 0
-        self._searching_since = time.monotonic()
+        self.searching_since = time.monotonic()
         self._searches = 0
         self._token = 0
         self.chid: Any = None  # libca's, as a C value; None when closed
@@ -177,7 +191,7 @@ class Channel:
             return
         self._applied = number
         if up and self.unresponsive:
-            self._replace()
+            self.replace()
             return
         if up:
             if (native_type, native_count) != (self.native_type, self.native_count):
@@ -187,6 +201,8 @@ class Channel:
         else:
             self.connected = False
             self.scalar_key = -1
+            self.searching_since = time.monotonic()
+            self._home.watch.begin()
         concerned = (*(self.listeners or ()), *self.monitors)
         if not concerned:
             return
@@ -276,18 +292,17 @@ class Channel:
             and not self.ever_connected
             and self._noted == self._applied
             and self._searches < _SEARCHES
-            and time.monotonic() - self._searching_since < _YOUNG
+            and time.monotonic() - self.searching_since < _YOUNG
         ):
             self._searches += 1
-            self._replace()
+            self.replace()
 
-    def _replace(self) -> None:
+    def replace(self) -> None:
         """Have a new channel searched for."""
         chid, self.chid = self.chid, None
         _libca.unregister(self._token)
-        for monitor in self.monitors:
-            monitor.channel_replaced()
-        self._home.clearing.channel(chid)
+        afters = [monitor.channel_replaced() for monitor in self.monitors]
+        self._home.clearing.channel(chid, lambda: [after() for after in afters if after])
         self._applied = self._noted  # what the old one may have had to say
         self._seen = None
         self.unresponsive = False

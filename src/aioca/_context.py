@@ -26,6 +26,7 @@ from ._intake import Intake
 from ._loops import portal_for, running_loop
 from ._portal import Portal
 from ._voice import Voice
+from ._watch import Watch
 
 logger = logging.getLogger("aioca")
 
@@ -62,6 +63,7 @@ class Context:
         portal: the way from libca's threads into the loop; post: its own.
         intake: the way of updates into the portal.
         clearing: what is to be cleared.
+        watch: sees to channels whose server does not answer.
         voice: what libca says beside its callbacks.
         completions: how many put-callbacks are under way.
         operations: the calls that wait for something here.
@@ -78,6 +80,7 @@ class Context:
         self.clearing = Clearing(self.intake, self.post, self.client.flush)
         self.completions = Completions()
         self.voice = Voice(self.portal)
+        self.watch = Watch(self, self._channels, self.portal.after)
         self.operations: dict[Operation, None] = {}
         self._flush_due = False
         self._lost_at = 0.0  # when the last circuit was
@@ -99,6 +102,7 @@ class Context:
         if channel is None:
             name = valid_name(name)
             channel = Channel(self, name)
+            self.watch.begin()
             self._channels[name] = channel
         return channel
 
@@ -165,6 +169,7 @@ class Context:
 
     def close_all(self) -> None:
         """Close every operation, subscription and channel; the context can be used again."""
+        self.watch.end()
         closes = [operation.context_closed for operation in self.operations]
         closes += [channel.close for channel in self._channels.values()]
         self._channels.clear()

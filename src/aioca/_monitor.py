@@ -270,14 +270,19 @@ class Feed(ABC):
         if not self._evid:
             self._subscribe()
         elif not self._same(channel.reader(self._reader_key())):
-            evid, self._evid = self._evid, 0
-            self._intake.cut.add(self._key)
-            self.context.clearing.subscription(evid, channel.chid)
+            evid = self._evid
+            self.context.clearing.subscription(evid, channel.chid, self._leave_subscription())
             self._subscribe()
 
-    def channel_replaced(self) -> None:
-        self.cut_off()
+    def channel_replaced(self) -> Callable[[], object] | None:
+        return self._leave_subscription() if self._evid else None
+
+    def _leave_subscription(self) -> Callable[[], object]:
+        """Let nothing of it arrive any more; what is returned is for when it is cleared."""
         self._evid = 0
+        self.cut_off()
+        # Else every update of every monitor would have to look whether it is meant.
+        return partial(self._intake.cut.discard, self._key)
 
     def channel_down(self, channel: Channel) -> None:  # noqa: B027
         """Nothing to do: see `went_down`."""

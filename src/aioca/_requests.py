@@ -131,8 +131,11 @@ class Request:
     # -- Why ---------------------------------------------------------------------------------------
 
     def _why_not_connected(self, index: int) -> str:
-        if self.channels[index].ever_connected:
+        channel = self.channels[index]
+        if channel.ever_connected:
             return "connecting: its server was lost and is not back"
+        if channel.chid and (host := _libca.host_name(channel.chid)) != _libca.NO_HOST:
+            return f"connecting: {host} has answered for this name, and then nothing more"
         return f"connecting: no server has answered for this name; searched {searched()}"
 
     def _why_not_begun(self) -> str:

@@ -18,6 +18,7 @@ from ._errors import Failure, error_for
 logger = logging.getLogger("aioca")
 
 _MOST = 20  # records in a second
+_HEARD = 200  # what is said in a second, of all that; the rest does not even reach the loop
 
 
 class Loop(Protocol):
@@ -34,17 +35,25 @@ class Voice:
         self._loop = loop
         self._made = 0  # records, in this second
         self._left_out = 0
+        self._heard = self._unheard = 0  # on libca's threads, in this second
         self._cancel: Callable[[], None] | None = None
 
     # -- On a thread of libca, or of libCom --------------------------------------------------------
 
     def exception(self, name: str, status: int, op: int, context: str) -> None:
         """A failure that no callback hears of; of no PV that is known if the name is empty."""
-        self._loop.post(lambda: self._exception(name, status, op, context))
+        self._hear(lambda: self._exception(name, status, op, context))
 
     def printed(self, text: str) -> None:
         """Text that was meant for the terminal."""
-        self._loop.post(lambda: self._record(logging.INFO, f"Channel Access: {text}"))
+        self._hear(lambda: self._record(logging.INFO, f"Channel Access: {text}"))
+
+    def _hear(self, job: Callable[[], None]) -> None:
+        self._heard += 1
+        if self._heard <= _HEARD:
+            self._loop.post(job)
+        else:
+            self._unheard += 1
 
     # -- On the loop -------------------------------------------------------------------------------
 
@@ -69,7 +78,8 @@ class Voice:
 
     def _second_is_over(self) -> None:
         self._cancel = None
-        left_out, self._made, self._left_out = self._left_out, 0, 0
+        left_out = self._left_out + self._unheard
+        self._made = self._left_out = self._heard = self._unheard = 0
         if left_out:
             logger.warning("%d more records of Channel Access were left out", left_out)
 

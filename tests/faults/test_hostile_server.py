@@ -528,7 +528,7 @@ async def test_forged_reports(server: HostileServer, unique: str, status: int) -
         thread = threading.Thread(target=flood)
         thread.start()
         try:
-            assert await outcome(elsewhere, caget(elsewhere, timeout=3)) == 2.5
+            assert await outcome(elsewhere, caget(elsewhere, timeout=10)) == 2.5
             assert len(other.seen(SEARCH, elsewhere)) < 20
         finally:
             stop.set()
@@ -599,7 +599,8 @@ async def test_monitors_go_on(
                         assert pv in str(value)
                     elif not (value != number).any() if count > 1 else value == number:
                         break
-    assert all(pv in r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING)
+    warnings = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+    assert all(pv in text or "were left out" in text for text in warnings)
 
 
 async def test_late_replies(server: HostileServer, unique: str) -> None:

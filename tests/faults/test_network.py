@@ -366,7 +366,6 @@ def test_cable_that_is_out_for_long(hosts: list[Host]) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.xfail(reason="libca stays with a server that is silent until TCP gives it up")
 def test_ioc_that_moves_while_its_cable_is_out(hosts: list[Host]) -> None:
     """Its host has died without a word, and another one has taken its place."""
     replacement = HostIoc(hosts[2], 7)

@@ -765,7 +765,6 @@ async def test_server_that_has_been_mute_for_long(net: Net) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.xfail(reason="libca waits for ever for a server that has once answered a search")
 async def test_server_that_stays_mute_is_not_waited_for(net: Net) -> None:
     """The circuit is never cut, but a new one would be answered: so the channel is to have one."""
     pv = net.p + "x"
