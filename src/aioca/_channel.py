@@ -33,7 +33,7 @@ logger = logging.getLogger("aioca")
 _YOUNG = 5.0
 # Times that it is searched for anew meanwhile: it may be found each time on a server that accepts
 # no circuit.
-_SEARCHES = 4
+_SEARCHES = 3
 
 _CONFIRM_EVERY = 1 << 18  # bytes written without wait, between barriers
 

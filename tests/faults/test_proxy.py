@@ -765,6 +765,9 @@ async def test_server_that_has_been_mute_for_long(net: Net) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.xfail(
+    reason="libca puts the new channel onto the mute circuit again, which it has not yet given up"
+)
 async def test_server_that_stays_mute_is_not_waited_for(net: Net) -> None:
     """The circuit is never cut, but a new one would be answered: so the channel is to have one."""
     pv = net.p + "x"

@@ -382,6 +382,28 @@ def test_nothing_of_libca_is_on_stderr(
     assert any("Channel Access" in line for line in heard), heard
 
 
+BESIDE_AN_IOC = """
+    import ctypes, sys
+    import aioca
+    from aioca import _libca, caget
+    from epicscorelibs.lib import dbCore_dsoinfo
+    ctypes.CDLL(dbCore_dsoinfo.sofilename, mode=ctypes.RTLD_GLOBAL)  # an IOC would be in here
+    assert aioca.run(caget("L0"), backend=sys.argv[1]) == 0
+    _libca._com.errlogPrintf(b"a word of the IOC\\n")
+    _libca._com.errlogFlush()
+"""
+
+
+def test_an_ioc_in_the_same_process_keeps_its_output(
+    backend: str, ended: list[subprocess.Popen[str]]
+) -> None:
+    with SoftIoc(LAST_DATABASE) as ioc:
+        client = program(BESIDE_AN_IOC, ioc, backend)
+        ended.append(client)
+        out, err = client.communicate(timeout=20)
+        assert (out, err, client.returncode) == ("", "a word of the IOC\n", 0)
+
+
 async def test_no_channel_is_left(own_ioc: MakeIoc, unique: str) -> None:
     """Of a run that ends in a flood: shown by a second run in the same process."""
     with own_ioc(FLOOD_DATABASE, {"P": unique}) as ioc:
