@@ -74,7 +74,7 @@ def start(busy_ioc: SoftIoc) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     for process in started:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+        process.communicate()  # which closes its pipes
 
 
 def interrupt_at(process: subprocess.Popen[str], line: str) -> list[str]:

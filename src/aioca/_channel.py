@@ -174,8 +174,9 @@ class Channel:
                     monitor.cut_off()
             self._seen = native
         else:
-            # A channel whose circuit was lost has no host any more.
-            self.unresponsive = _libca.host_name(self.chid) != _libca.NO_HOST
+            # A channel whose circuit was lost has no host any more. It may be about to be cleared.
+            chid = self.chid
+            self.unresponsive = bool(chid) and _libca.host_name(chid) != _libca.NO_HOST
             for monitor in self.monitors:
                 monitor.went_down()
         self._noted += 1

@@ -134,7 +134,9 @@ class TrioPortal(Portal):
 
         def cancel() -> None:
             cancelled.append(True)
-            scope.cancel()
+            # At the end of the process we may be on another thread, and nothing runs any more.
+            if self._trio.lowlevel.in_trio_run():
+                scope.cancel()
 
         self.spawn(wait)
         return cancel
