@@ -46,7 +46,8 @@ class FakeLibca:
             if chid.value not in self.channels:
                 self.errors.append(f"channel {chid.value} is not there")
             self.channels.discard(chid.value)
-            for evid in [e for e, c in self.subscriptions.items() if c == chid.value]:
+            there = self.subscriptions.copy()  # the test adds to it just now
+            for evid in [e for e, c in there.items() if c == chid.value]:
                 del self.subscriptions[evid]
 
 
