@@ -20,8 +20,8 @@ from aioca import (
     CANothing,
     CATimeout,
     _channel,
-    _context,
     _libca,
+    _watch,
     caget,
     cainfo,
     camonitor,
@@ -440,7 +440,7 @@ async def test_a_channel_on_a_circuit_that_was_lost_is_searched_for_again(
             await anyio.sleep(0.01)  # to look again: not before libca has taken the circuit apart
     # What a server says of circuits is not to be believed: it could keep all from connecting
     lost(True)
-    await anyio.sleep(2 * _context._QUIET)  # nothing must happen
+    await anyio.sleep(2 * _watch._QUIET)  # nothing must happen
     assert channel._searches == 1
     # A server may accept no circuit at all: libca's own, slower search goes on
     for _ in range(10):
@@ -450,5 +450,5 @@ async def test_a_channel_on_a_circuit_that_was_lost_is_searched_for_again(
     assert await connect(unique + "X", timeout=20)
     channel._searches = 0
     lost(False)
-    await anyio.sleep(2 * _context._QUIET)  # nothing must happen
+    await anyio.sleep(2 * _watch._QUIET)  # nothing must happen
     assert channel._searches == 0

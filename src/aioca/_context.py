@@ -14,11 +14,12 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from . import _client, _libca
-from ._channel import Barrier, Channel
+from ._barrier import Barrier
+from ._channel import Channel
 from ._clearing import Clearing
 from ._completions import Completions
 from ._errors import invalid
@@ -30,7 +31,6 @@ from ._watch import Watch
 
 logger = logging.getLogger("aioca")
 
-_QUIET = 0.25  # seconds without the loss of a circuit, before lost searches are made anew
 _DELIVERY = 1.0  # seconds that the end of a run waits at most for what was written without wait
 
 
@@ -63,7 +63,7 @@ class Context:
         portal: the way from libca's threads into the loop; post: its own.
         intake: the way of updates into the portal.
         clearing: what is to be cleared.
-        watch: sees to channels whose server does not answer.
+        watch: sees to channels whose server does not answer, or was lost.
         voice: what libca says beside its callbacks.
         completions: how many put-callbacks are under way.
         operations: the calls that wait for something here.
@@ -80,11 +80,9 @@ class Context:
         self.clearing = Clearing(self.intake, self.post, self.client.flush)
         self.completions = Completions()
         self.voice = Voice(self.portal)
-        self.watch = Watch(self, self._channels, self.portal.after)
+        self.watch = Watch(self, self._channels)
         self.operations: dict[Operation, None] = {}
         self._flush_due = False
-        self._lost_at = 0.0  # when the last circuit was
-        self._cancel_search: Callable[[], None] | None = None
         _libca.add_listener(id(self), self)
         self.portal.on_end(self._ended)
 
@@ -139,31 +137,10 @@ class Context:
     def exception(self, status: int, op: int, context: str, from_server: bool) -> None:
         self.voice.exception("", status, op, context)
         if status == _libca.ECA_DISCONN and not from_server:
-            self._lost_at = time.monotonic()
-            self.post(self._wait_for_losses)
+            self.watch.circuit_lost()
 
     def printed(self, text: str) -> None:
         self.voice.printed(text)
-
-    def _wait_for_losses(self) -> None:
-        # Not while libca is still taking circuits apart: clearing a channel that it has just put
-        # onto one of those would crash.
-        if self._cancel_search is None:
-            self._cancel_search = self.portal.after(_QUIET, self._look_for_losses)
-
-    def _look_for_losses(self) -> None:
-        self._cancel_search = None
-        if time.monotonic() < self._lost_at + _QUIET:
-            self._wait_for_losses()
-        else:
-            self._circuit_lost()
-
-    def _circuit_lost(self) -> None:
-        for channel in tuple(self._channels.values()):
-            try:
-                channel.circuit_lost()
-            except RuntimeError:
-                logger.exception("%s cannot be searched for", channel.name)
 
     # -- The end -----------------------------------------------------------------------------------
 
@@ -229,9 +206,6 @@ class Context:
         self.close_all()
         self.clearing.finish()
         self.voice.end()
-        if self._cancel_search is not None:
-            self._cancel_search()
-            self._cancel_search = None
         self.operations.clear()
         self.intake.close()
 

@@ -306,6 +306,8 @@ OnEvent = Callable[[int, int, int, int, int, int, int, int, int, int, int, int],
 _SPREAD_EVENT = ctypes.CFUNCTYPE(
     None, *[ctypes.c_byte] * 6, c_size_t, c_size_t, c_long, c_long, c_size_t, c_int
 )
+# Likewise; a struct of two words travels in the first two registers.
+_SPREAD_CONNECTION = ctypes.CFUNCTYPE(None, c_size_t, c_long)
 
 
 def _arrives_spread() -> bool:
@@ -317,7 +319,7 @@ def _arrives_spread() -> bool:
     trampoline = _SPREAD_EVENT(lambda *args: heard.append(args[6:]))
     ctypes.cast(trampoline, _EVENT)(_EventArgs(*sent))
     two = (1 << 63 | 5, -7)
-    connection = ctypes.CFUNCTYPE(None, c_size_t, c_long)(lambda *args: heard.append(args))
+    connection = _SPREAD_CONNECTION(lambda *args: heard.append(args))
     ctypes.cast(connection, _CONNECTION)(_ConnectionArgs(*two))
     return heard == [sent, two]
 
@@ -438,8 +440,6 @@ def _on_errlog(_private: int, message: bytes) -> None:
 
 
 reply_trampoline = event_trampoline(_on_reply)
-# As with `_SPREAD_EVENT`; a struct of two words travels in the first two registers.
-_SPREAD_CONNECTION = ctypes.CFUNCTYPE(None, c_size_t, c_long)
 _connection_trampoline = (
     ctypes.cast(_SPREAD_CONNECTION(_on_connection), _CONNECTION)
     if _SPREAD
@@ -454,24 +454,14 @@ _errlog_trampoline = _ERRLOG(_on_errlog)
 
 # What libca marks its own threads with: on those, requests do not wait for a server that is slow to
 # take what was sent before, as that would be a deadlock. They are queued, which is what we want.
-_mark_of: Any = None
-_set_mark: Any = None
-
-
-def _find_mark() -> c_void_p | None:
-    """Where libca keeps the id of the mark; None if this build of it does not show it."""
-    global _mark_of, _set_mark
-    try:
-        place = c_void_p.in_dll(_ca, "caClientCallbackThreadId")
-    except ValueError:
-        return None
-    _mark_of, _set_mark = _com_quick.epicsThreadPrivateGet, _com_quick.epicsThreadPrivateSet
-    _mark_of.restype = c_void_p
-    _set_mark.restype = None
-    return place
-
-
-_mark = _find_mark()
+_mark_of, _set_mark = _com_quick.epicsThreadPrivateGet, _com_quick.epicsThreadPrivateSet
+_mark_of.restype = c_void_p
+_set_mark.restype = None
+_mark: c_void_p | None  # where libca keeps the id of it; None if this build does not show that
+try:
+    _mark = c_void_p.in_dll(_ca, "caClientCallbackThreadId")
+except ValueError:
+    _mark = None
 _DEEP = 1000  # more than this is libca's own mark, an address
 
 

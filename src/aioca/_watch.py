@@ -8,44 +8,59 @@
   one, a scout, is searched for; when it is found the first is replaced.
 
 Looked at every ten seconds, while any channel of the loop is not connected.
+
+And when a circuit was lost, libca searches only after ten seconds for channels that were on it, but
+not yet connected. We search anew, as soon as libca has taken the circuit apart: clearing a channel
+that it has just put onto one of those would crash.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from . import _libca
 from ._channel import Channel, Home
+from ._portal import Portal
+
+logger = logging.getLogger("aioca")
 
 _EVERY = 10.0  # seconds
+_QUIET = 0.25  # seconds without the loss of a circuit, before lost searches are made anew
+
+
+class Place(Home, Protocol):
+    """Where the channels live: see `Context`."""
+
+    portal: Portal
 
 
 class Watch:
     """The watch over the channels of one loop."""
 
-    def __init__(
-        self,
-        home: Home,
-        channels: Mapping[str, Channel],
-        after: Callable[[float, Callable[[], object]], Callable[[], None]],
-    ) -> None:
+    def __init__(self, home: Place, channels: Mapping[str, Channel]) -> None:
         self._home = home
         self._channels = channels
-        self._after = after
         self._cancel: Callable[[], None] | None = None
+        self._lost_at = 0.0  # when the last circuit was (time.monotonic)
+        self._cancel_search: Callable[[], None] | None = None
         self._scouts: dict[Channel, _Scout] = {}
 
     def begin(self) -> None:
         """Some channel is not connected."""
         if self._cancel is None:
-            self._cancel = self._after(_EVERY, self._look)
+            self._cancel = self._home.portal.after(_EVERY, self._look)
 
     def end(self) -> None:
         """Look no more. Idempotent."""
         if self._cancel is not None:
             self._cancel()
             self._cancel = None
+        if self._cancel_search is not None:
+            self._cancel_search()
+            self._cancel_search = None
         for scout in tuple(self._scouts.values()):
             scout.close()
 
@@ -63,6 +78,28 @@ class Watch:
                     self._scouts[channel] = _Scout(channel, self._home, self._scouts)
             elif channel.searching_since < old:
                 channel.replace()
+
+    # -- Circuits that were lost -------------------------------------------------------------------
+
+    def circuit_lost(self) -> None:
+        """On a thread of libca: some circuit was lost, and it does not say whose."""
+        self._lost_at = time.monotonic()
+        self._home.post(self._wait_for_quiet)
+
+    def _wait_for_quiet(self) -> None:
+        if self._cancel_search is None:
+            self._cancel_search = self._home.portal.after(_QUIET, self._search_anew)
+
+    def _search_anew(self) -> None:
+        self._cancel_search = None
+        if time.monotonic() < self._lost_at + _QUIET:
+            self._wait_for_quiet()
+            return
+        for channel in tuple(self._channels.values()):
+            try:
+                channel.circuit_lost()
+            except RuntimeError:
+                logger.exception("%s cannot be searched for", channel.name)
 
 
 class _Scout:
