@@ -13,10 +13,14 @@ import os
 import random
 import re
 import secrets
+import signal
+import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -122,6 +126,40 @@ def unique() -> str:
     """A prefix that no other test uses: libca would take a PV of an IOC that has just been killed
     for one that is coming back, and search for it ever more seldom."""
     return f"U{secrets.token_hex(4)}:"
+
+
+# -- Programs --------------------------------------------------------------------------------------
+
+
+def environment_for(ports: int | list[int]) -> dict[str, str]:
+    """That of a program which searches at these ports, whatever this process does."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("EPICS_CA")}
+    return {**inherited, **loopback_environment(ports)}
+
+
+@contextmanager
+def programs(port: int, *options: str) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start programs that find the IOC at a port: ``start(text, *arguments)``; they end with it.
+
+    Args:
+        options: for Python itself.
+    """
+    started: list[subprocess.Popen[str]] = []
+
+    def start(text: str, *arguments: object) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, *options, "-u", "-c", textwrap.dedent(text), *map(str, arguments)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment_for(port),
+            start_new_session=True,  # so that what it forks can be ended with it
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()  # which closes its pipes
 
 
 # -- Nothing left behind ---------------------------------------------------------------------------

@@ -10,8 +10,6 @@ import logging
 import os
 import signal
 import subprocess
-import sys
-import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,7 +29,8 @@ from aioca import (
     purge_channel_caches,
     run,
 )
-from aioca.testing import SoftIoc, loopback_environment
+from aioca.testing import SoftIoc
+from conftest import programs
 
 both_backends = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
@@ -57,24 +56,8 @@ def busy_ioc() -> Iterator[SoftIoc]:
 @pytest.fixture
 def start(busy_ioc: SoftIoc) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start programs that find `busy_ioc`: ``start(text, *arguments)``."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("EPICS_CA")}
-    environment.update(loopback_environment(busy_ioc.port))
-    started: list[subprocess.Popen[str]] = []
-
-    def start(text: str, *arguments: object) -> subprocess.Popen[str]:
-        command = [sys.executable, "-u", "-c", textwrap.dedent(text), *map(str, arguments)]
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
-            start_new_session=True,  # so that what it forks can be ended with it
-        )  # fmt: skip
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()  # which closes its pipes
+    with programs(busy_ioc.port) as start:
+        yield start
 
 
 def interrupt_at(process: subprocess.Popen[str], line: str) -> list[str]:

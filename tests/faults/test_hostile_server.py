@@ -71,8 +71,8 @@ from aioca import (
     run,
 )
 from aioca._libca import ECA_BADTYPE, ECA_DISCONN, VALUE_OFFSET, VALUE_SIZE
-from aioca.testing import free_port, loopback_environment
-from conftest import PORTS
+from aioca.testing import free_port
+from conftest import PORTS, environment_for
 
 pytestmark = pytest.mark.anyio
 
@@ -761,8 +761,7 @@ def test_monitors_come_back(unique: str) -> None:
 
 def start(ports: list[int], program: str, *arguments: object) -> subprocess.Popen[str]:
     """A client in a process of its own, which tells where it was if it crashes."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("EPICS_CA")}
-    environment.update(loopback_environment(ports))
+    environment = environment_for(ports)
     return subprocess.Popen(
         [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(program),
          *map(str, arguments)],

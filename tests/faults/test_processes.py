@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from aioca.testing import SoftIoc, loopback_environment
+from aioca.testing import SoftIoc
+from conftest import environment_for, programs
 
 both_backends = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
@@ -34,25 +35,8 @@ def busy_ioc() -> Iterator[SoftIoc]:
 @pytest.fixture
 def start(busy_ioc: SoftIoc) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start programs that find `busy_ioc`: ``start(text, *arguments)``."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("EPICS_CA")}
-    environment.update(loopback_environment(busy_ioc.port))
-    started: list[subprocess.Popen[str]] = []
-
-    def start(text: str, *arguments: object) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-X", "faulthandler", "-u", "-c", textwrap.dedent(text),
-             *map(str, arguments)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env=environment, start_new_session=True,
-        )  # fmt: skip
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+    with programs(busy_ioc.port, "-X", "faulthandler") as start:
+        yield start
 
 
 def finish(process: subprocess.Popen[str], seconds: float = 30) -> tuple[str, str]:
@@ -198,8 +182,7 @@ def test_children(busy_ioc: SoftIoc, backend: str, method: str, tmp_path: object
     file = f"{tmp_path}/program.py"  # spawn imports the main module by its file
     with open(file, "w") as stream:
         stream.write(textwrap.dedent(CHILDREN))
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("EPICS_CA")}
-    environment.update(loopback_environment(busy_ioc.port))
+    environment = environment_for(busy_ioc.port)
     process = subprocess.Popen(
         [sys.executable, file, backend, method],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,

@@ -19,7 +19,8 @@ import anyio
 import pytest
 
 from aioca import caget, camonitor, caput, connect, get_channel_infos
-from aioca.testing import SoftIoc, loopback_environment
+from aioca.testing import SoftIoc
+from conftest import environment_for
 
 pytestmark = pytest.mark.anyio
 MakeIoc = Callable[..., SoftIoc]
@@ -133,10 +134,9 @@ SPELL = """
 
 
 def program(text: str, ioc: SoftIoc, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("EPICS_CA")}
     return subprocess.Popen(
         [sys.executable, "-u", "-c", textwrap.dedent(text), *arguments],
-        env={**inherited, **loopback_environment(ioc.port), **environment},
+        env={**environment_for(ioc.port), **environment},
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
