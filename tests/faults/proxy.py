@@ -225,13 +225,15 @@ class Line:
     # -- On any thread, with the lock --------------------------------------------------------------
 
     def _order(self, do: Callable[[], None]) -> None:
-        with self._changed:
+        with (
+            self._changed
+        ):  # to the end: once it is told to close, the thread closes this socket too
             do()
             self._changed.notify_all()
-        try:
-            self._wake.send(b"!")
-        except BlockingIOError:
-            pass  # it will wake
+            try:
+                self._wake.send(b"!")
+            except BlockingIOError:
+                pass  # it will wake
 
     def _listen(self, port: int) -> socket.socket:
         listener = socket.socket()

@@ -10,9 +10,8 @@ from typing import Any
 
 import anyio
 
-from . import FORMAT_CTRL, FORMAT_TIME, CANothing, caget, cainfo, camonitor, caput, connect
-from ._run import run
-from .testing import SoftIoc, free_port, loopback_environment
+from .. import FORMAT_CTRL, FORMAT_TIME, CANothing, caget, cainfo, camonitor, caput, connect, run
+from ..testing import SoftIoc, free_port, loopback_environment
 
 DATABASE = """
 record(ai, "$(P)TEMPERATURE") {

@@ -1,106 +1,20 @@
-"""The aioca command, in processes of its own: pipes, terminals, Ctrl-C."""
+"""``aioca demo``, and what holds for every command: pipes, terminals, Ctrl-C, bad arguments."""
 
 from __future__ import annotations
 
 import os
-import pty
 import re
-import select
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from importlib.metadata import entry_points, version
-from pathlib import Path
 
 import pytest
+from commands import Output, children_of, gone, in_terminal, run_cli, started
 
-AIOCA = [sys.executable, "-u", "-m", "aioca._cli"]
 MONITORING = "async with camonitor("
-
-
-def run_cli(
-    *arguments: str, environment: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*AIOCA, *arguments], capture_output=True, text=True, timeout=60, check=False,
-        env={**os.environ, **(environment or {})},
-    )  # fmt: skip
-
-
-def children_of(pid: int) -> set[int]:
-    """The living processes that a process has started."""
-    found = set()
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(fields[1]) == pid and fields[0] not in "ZX":
-            found.add(int(stat.parent.name))
-    return found
-
-
-def alive(pid: int) -> bool:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return stat.rpartition(")")[2].split()[0] not in "ZX"
-
-
-def gone(pids: set[int], seconds: float = 5.0) -> bool:
-    give_up = time.monotonic() + seconds
-    while any(alive(pid) for pid in pids):
-        if time.monotonic() > give_up:
-            return False
-        time.sleep(0.01)  # the end of a process that is not our child is no event for us
-    return True
-
-
-@contextmanager
-def started(*arguments: str, **options: object) -> Iterator[subprocess.Popen[bytes]]:
-    """A running command, which is ended however the test goes."""
-    with subprocess.Popen([*AIOCA, *arguments], **options) as process:  # type: ignore[call-overload]
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.kill()
-
-
-class Output:
-    """What comes from a file descriptor, waited for."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self.text = ""
-
-    def _more(self, deadline: float) -> bool:
-        """Read what is there, or comes by the deadline; False at the end of it."""
-        ready, _, _ = select.select([self._fd], [], [], max(0.0, deadline - time.monotonic()))
-        assert ready, f"no more output in time; so far:\n{self.text}"
-        try:
-            data = os.read(self._fd, 65536)
-        except OSError:  # EIO: the other end of a pseudoterminal is closed
-            data = b""
-        self.text += data.decode()
-        return bool(data)
-
-    def until(self, condition: Callable[[str], object], seconds: float = 30.0) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition(self.text):
-            assert self._more(deadline), f"output has ended:\n{self.text}"
-
-    def to_the_end(self, seconds: float = 30.0) -> str:
-        deadline = time.monotonic() + seconds
-        while self._more(deadline):
-            pass
-        return self.text
-
 
 # -- aioca demo ------------------------------------------------------------------------------------
 
@@ -218,32 +132,6 @@ def test_demo_leaves_the_control_system_of_the_user_alone(backend: str) -> None:
 
 # -- In a terminal ---------------------------------------------------------------------------------
 
-# Takes standard input for its controlling terminal, then becomes the program: Ctrl-C works.
-IN_TERMINAL = """
-import fcntl, os, sys, termios
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-os.execv(sys.argv[1], sys.argv[1:])
-"""
-
-
-@contextmanager
-def in_terminal(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], Output, int]]:
-    """The command in a pseudoterminal; its output, and what is to be typed to."""
-    ours, theirs = pty.openpty()
-    try:
-        with subprocess.Popen(
-            [sys.executable, "-c", IN_TERMINAL, *AIOCA, *arguments],
-            stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
-        ) as process:  # fmt: skip
-            os.close(theirs)
-            try:
-                yield process, Output(ours), ours
-            finally:
-                if process.poll() is None:
-                    process.kill()
-    finally:
-        os.close(ours)
-
 
 def test_rows_are_redrawn_in_a_terminal(backend: str) -> None:
     with in_terminal("demo", "--backend", backend, "--seconds", "2") as (process, output, _):
@@ -345,14 +233,14 @@ def test_version() -> None:
 def test_help(arguments: list[str]) -> None:
     done = run_cli(*arguments)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("usage: aioca")
+    assert done.stdout.startswith("Usage: aioca")
     assert ("--backend" if "demo" in arguments else "demo") in done.stdout
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "COMMAND"),
+        ([], "command"),
         (["nonsense"], "nonsense"),
         (["demo", "--backend", "curio"], "curio"),
         (["demo", "--backend"], "--backend"),
@@ -365,11 +253,13 @@ def test_help(arguments: list[str]) -> None:
     ids=lambda given: " ".join(given) or "nothing" if isinstance(given, list) else "",
 )
 def test_bad_arguments(arguments: list[str], said: str) -> None:
-    """Exit status 2 and the usage, before anything is started."""
+    """Exit status 2 and one line, before anything is started."""
     done = run_cli(*arguments)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr.startswith("usage: aioca")
+    assert done.stderr.startswith("aioca")
+    assert done.stderr.count("\n") == 1
+    assert "--help" in done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -380,34 +270,34 @@ def test_the_command_is_installed() -> None:
     assert callable(command.load())
 
 
-# A finder that has no trio, as where it is not installed
-WITHOUT_TRIO = """
+# A finder that does not find some modules, as where they are not installed
+WITHOUT = """
 import sys
 
-class NoTrio:
+class Without:
     def __init__(self, finder):
         self.finder = finder
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "trio":
+        if name.partition(".")[0] in sys.argv[1].split(","):
             return None
         return self.finder.find_spec(name, path, target)
 
-sys.meta_path[:] = [NoTrio(finder) for finder in sys.meta_path]
+sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
 from aioca._cli import main
-sys.exit(main(sys.argv[1:]))
+sys.exit(main(sys.argv[2:]))
 """
 
 
-def run_without_trio(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run_without(modules: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", WITHOUT_TRIO, *arguments],
+        [sys.executable, "-c", WITHOUT, modules, *arguments],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 
 
 def test_trio_is_missing() -> None:
-    done = run_without_trio("demo", "--backend", "trio")
-    assert done.returncode == 2
+    done = run_without("trio", "demo", "--backend", "trio")
+    assert done.returncode == 1
     assert done.stdout == ""
     assert "trio is not installed" in done.stderr
     assert "pip install 'aioca[trio]'" in done.stderr
@@ -415,6 +305,28 @@ def test_trio_is_missing() -> None:
 
 
 def test_trio_is_missing_and_not_needed() -> None:
-    done = run_without_trio("demo", "--seconds", "0")
+    done = run_without("trio", "demo", "--seconds", "0")
     assert (done.returncode, done.stderr) == (0, "")
     assert "(asyncio)" in done.stdout
+
+
+EXTRAS = "click,rich,matplotlib,trio"
+
+
+def test_the_demo_needs_no_extras() -> None:
+    done = run_without(EXTRAS, "demo")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.rstrip().endswith("Stopping the soft IOC.")
+
+
+def test_the_version_needs_no_extras() -> None:
+    done = run_without(EXTRAS, "--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"aioca {version('aioca')}\n", "")
+
+
+@pytest.mark.parametrize("arguments", [[], ["caget", "X"], ["demo", "--seconds", "1"]])
+def test_all_else_says_what_to_install(arguments: list[str]) -> None:
+    done = run_without(EXTRAS, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert "pip install 'aioca[cli]'" in done.stderr

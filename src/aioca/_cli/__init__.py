@@ -1,0 +1,58 @@
+"""The ``aioca`` command.
+
+Each subcommand has a module of its own here, of the same name, and uses the public API only.
+
+    `_app`       the group of them: found by name, imported when asked for; completion
+    `_common`    what they share: options, errors, the run
+    `demo`       `_tour`: what it does, which needs nothing but aioca itself
+
+All else needs the extra ``cli`` (click and rich).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+
+from .. import __version__
+
+_EXTRA = ("click", "rich")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        if all(importlib.util.find_spec(name) for name in _EXTRA):
+            from ._app import run_app
+
+            status = run_app(arguments)
+        else:
+            status = _bare(arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 130  # what a shell reports for a program that Ctrl-C has ended
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python is not to complain of it at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status
+
+
+def _bare(arguments: Sequence[str]) -> int:
+    """What there is without the extra ``cli``."""
+    if arguments == ["demo"]:
+        from ._tour import demo
+
+        demo("asyncio", 5.0)
+        return 0
+    if arguments == ["--version"]:
+        print(f"aioca {__version__}")
+        return 0
+    print(
+        "aioca: there is only `aioca demo` here; for all else: pip install 'aioca[cli]'",
+        file=sys.stderr,
+    )
+    return 2

@@ -1,0 +1,122 @@
+"""How the tests run the ``aioca`` command: in processes of its own, in pipes and in terminals."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+AIOCA = [sys.executable, "-u", "-m", "aioca"]
+
+
+def run_cli(
+    *arguments: str, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*AIOCA, *arguments], capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, **(environment or {})},
+    )  # fmt: skip
+
+
+def children_of(pid: int) -> set[int]:
+    """The living processes that a process has started."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[1]) == pid and fields[0] not in "ZX":
+            found.add(int(stat.parent.name))
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def gone(pids: set[int], seconds: float = 5.0) -> bool:
+    give_up = time.monotonic() + seconds
+    while any(alive(pid) for pid in pids):
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(0.01)  # the end of a process that is not our child is no event for us
+    return True
+
+
+@contextmanager
+def started(*arguments: str, **options: object) -> Iterator[subprocess.Popen[bytes]]:
+    """A running command, which is ended however the test goes."""
+    with subprocess.Popen([*AIOCA, *arguments], **options) as process:  # type: ignore[call-overload]
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+class Output:
+    """What comes from a file descriptor, waited for."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self.text = ""
+
+    def _more(self, deadline: float) -> bool:
+        """Read what is there, or comes by the deadline; False at the end of it."""
+        ready, _, _ = select.select([self._fd], [], [], max(0.0, deadline - time.monotonic()))
+        assert ready, f"no more output in time; so far:\n{self.text}"
+        try:
+            data = os.read(self._fd, 65536)
+        except OSError:  # EIO: the other end of a pseudoterminal is closed
+            data = b""
+        self.text += data.decode()
+        return bool(data)
+
+    def until(self, condition: Callable[[str], object], seconds: float = 30.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition(self.text):
+            assert self._more(deadline), f"output has ended:\n{self.text}"
+
+    def to_the_end(self, seconds: float = 30.0) -> str:
+        deadline = time.monotonic() + seconds
+        while self._more(deadline):
+            pass
+        return self.text
+
+
+# Takes standard input for its controlling terminal, then becomes the program: Ctrl-C works.
+IN_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+@contextmanager
+def in_terminal(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], Output, int]]:
+    """The command in a pseudoterminal; its output, and what is to be typed to."""
+    ours, theirs = pty.openpty()
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-c", IN_TERMINAL, *AIOCA, *arguments],
+            stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        ) as process:  # fmt: skip
+            os.close(theirs)
+            try:
+                yield process, Output(ours), ours
+            finally:
+                if process.poll() is None:
+                    process.kill()
+    finally:
+        os.close(ours)
