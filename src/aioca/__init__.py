@@ -15,7 +15,9 @@ How a value travels, and where that is written:
                      the only asyncio and trio; `_doorbell`: how they are woken
     `_dbr` `_values` bytes to augmented values; `_encode`: back
     `_client`        which libca context a thread uses
-    `_libca`         the prototypes, the trampolines, the tokens: the only calls into C
+    `_trampolines`   what libca calls; `_messages`: what it says beside that
+    `_tokens`        who is meant by what it hands back
+    `_libca`         the libraries, the prototypes, the calls by a channel
 """
 
 from ._camonitor import camonitor, wait_for_value

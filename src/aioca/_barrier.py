@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from . import _libca
+from . import _libca, _tokens
+from ._trampolines import reply_trampoline
 
 
 class Written(Protocol):
@@ -28,27 +29,27 @@ class Barrier:
         self._channel = channel
         self._post = post
         self._covered = channel.unconfirmed
-        self._token = _libca.register(self)
+        self._token = _tokens.register(self)
 
     def ask(self) -> bool:
         dbr = self._channel.native_type
         with _libca.unblocked:
             status = _libca.get_callback(
-                _libca.C_DBR[dbr], _libca.ONE, self._channel.chid, _libca.reply_trampoline,
+                _libca.C_DBR[dbr], _libca.ONE, self._channel.chid, reply_trampoline,
                 _libca.Usr(self._token + dbr),
             )  # fmt: skip
         if status != _libca.ECA_NORMAL:
-            _libca.unregister(self._token)
+            _tokens.unregister(self._token)
         return bool(status == _libca.ECA_NORMAL)
 
-    def arrive(self, index: int, raw: _libca.Raw) -> None:
+    def arrive(self, index: int, raw: _tokens.Raw) -> None:
         """On a thread of libca: a value; or an error, after which nothing is on its way either."""
         self.answered = True
         self._post(self.passed)
 
     def passed(self) -> None:
         """On the loop: nothing is to be waited for any more. Idempotent."""
-        _libca.unregister(self._token)
+        _tokens.unregister(self._token)
         if self._channel.barrier is self:
             self._channel.barrier = None
             self._channel.unconfirmed -= self._covered

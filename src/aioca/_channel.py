@@ -19,7 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
-from . import _libca
+from . import _libca, _tokens
 from ._barrier import Barrier
 from ._clearing import Clearing
 from ._client import ClientContext
@@ -275,11 +275,11 @@ class Channel:
         return self.native_count if count < 0 else min(count, self.native_count)
 
     def _search(self) -> None:
-        self._token = _libca.register(self)
+        self._token = _tokens.register(self)
         status, self.chid = self._home.client.create_channel(self.name.encode("utf-8"), self._token)
         if status != _libca.ECA_NORMAL:
             self.chid = None
-            _libca.unregister(self._token)
+            _tokens.unregister(self._token)
             raise RuntimeError(f"{self.name}: {_libca.message(status)}")
 
     def circuit_lost(self) -> None:
@@ -302,7 +302,7 @@ class Channel:
     def replace(self) -> None:
         """Have a new channel searched for."""
         chid, self.chid = self.chid, None
-        _libca.unregister(self._token)
+        _tokens.unregister(self._token)
         afters = [monitor.channel_replaced() for monitor in self.monitors]
         self._home.clearing.channel(chid, lambda: [after() for after in afters if after])
         self._applied = self._noted  # what the old one may have had to say
@@ -339,7 +339,7 @@ class Channel:
             return
         self.connected = False
         self.scalar_key = -1
-        _libca.unregister(self._token)
+        _tokens.unregister(self._token)
         if self.barrier is not None:
             self.barrier.passed()
         for spare in self.spares:

@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from . import _client, _libca
+from . import _client, _libca, _messages
 from ._barrier import Barrier
 from ._channel import Channel
 from ._clearing import Clearing
@@ -83,7 +83,7 @@ class Context:
         self.watch = Watch(self, self._channels)
         self.operations: dict[Operation, None] = {}
         self._flush_due = False
-        _libca.add_listener(id(self), self)
+        _messages.add_listener(id(self), self)
         self.portal.on_end(self._ended)
 
     # -- Channels ----------------------------------------------------------------------------------
@@ -201,7 +201,7 @@ class Context:
     def _ended(self) -> None:
         """The loop's run is over."""
         _contexts.pop(id(self._loop), None)
-        _libca.remove_listener(id(self))
+        _messages.remove_listener(id(self))
         self._deliver()
         self.close_all()
         self.clearing.finish()

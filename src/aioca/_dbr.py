@@ -16,7 +16,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from ._libca import C_DBR, VALUE_OFFSET, VALUE_SIZE, Raw
+from ._libca import C_DBR, VALUE_OFFSET, VALUE_SIZE
+from ._tokens import Raw
 from ._values import (
     Reader,
     Shape,

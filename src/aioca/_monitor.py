@@ -31,6 +31,7 @@ from ._dbr import (
 )
 from ._errors import CANothing, Failure, error_for
 from ._intake import Pair, new_key
+from ._tokens import Raw
 from ._values import Reader
 
 logger = logging.getLogger("aioca")
@@ -318,7 +319,7 @@ class Feed(ABC):
 
     # -- On a thread of libca ----------------------------------------------------------------------
 
-    def keep(self, raw: _libca.Raw) -> bool:
+    def keep(self, raw: Raw) -> bool:
         """Keep one of the newest n; whether a ticket is needed for it."""
         pending, limit = self._pending, self._options.limit
         if pending is None:  # closed

@@ -19,12 +19,14 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
-from . import _libca
+from . import _libca, _tokens
 from ._channel import Channel, reader_key
 from ._context import Context
 from ._environment import searched
 from ._errors import Failure, success
 from ._libca import ECA_NORMAL
+from ._tokens import INDEX_ONE, MAX_INDEX, Raw
+from ._trampolines import reply_trampoline
 
 CLOSED_HERE = "closed by this program meanwhile"
 
@@ -32,8 +34,6 @@ CLOSED_HERE = "closed by this program meanwhile"
 # their turn. How many that are depends on how libca's threads want the GIL meanwhile.
 PART = 250
 TURN = 0.005
-
-_INDEX_ONE = _libca.INDEX_ONE
 
 
 class Request:
@@ -48,8 +48,8 @@ class Request:
 
     def __init__(self, context: Context, channels: Sequence[Channel]) -> None:
         count = len(channels)
-        if count > _libca.MAX_INDEX:
-            raise ValueError(f"{count} PVs in one call; {_libca.MAX_INDEX} is the most")
+        if count > MAX_INDEX:
+            raise ValueError(f"{count} PVs in one call; {MAX_INDEX} is the most")
         self.channels = channels
         self.results: list[Any] = [None] * count
         self._context = context
@@ -68,7 +68,7 @@ class Request:
         """Do it all; afterwards `results` has what came of it by the deadline."""
         context = self._context
         context.operations[self] = None
-        self._token = _libca.register(self)
+        self._token = _tokens.register(self)
         try:
             for start in range(0, self._count, self.part):
                 if not await self._turn(start, deadline):
@@ -219,7 +219,7 @@ class Request:
 
     def _release_token(self) -> None:
         if self._token:
-            _libca.unregister(self._token)
+            _tokens.unregister(self._token)
 
     def channel_up(self, channel: Channel) -> None:
         channel.unlisten(self)
@@ -247,7 +247,7 @@ class Request:
 
     # -- On a thread of libca ----------------------------------------------------------------------
 
-    def arrive(self, index: int, raw: _libca.Raw) -> None:
+    def arrive(self, index: int, raw: Raw) -> None:
         self.results[index] = raw
         self._arrived += 1
         if self._arrived >= self._awaited:
@@ -276,8 +276,8 @@ class Get(Request):
     def _start(self, start: int, stop: int) -> None:
         # What `_ask` would do for each, without the calls: this is where the time of a list goes
         readers, key, usr = self._readers, self._key, self._usr
-        get, one, trampoline = _libca.get_callback, _libca.ONE, _libca.reply_trampoline
-        token = self._token + start * _INDEX_ONE
+        get, one, trampoline = _libca.get_callback, _libca.ONE, reply_trampoline
+        token = self._token + start * INDEX_ONE
         for index, channel in enumerate(self.channels[start:stop], start):
             if channel.scalar_key == key:
                 readers[index] = reader = channel.last_reader
@@ -290,15 +290,15 @@ class Get(Request):
                 self._ask(index, channel)
             else:
                 self._await_connection(index, channel)
-            token += _INDEX_ONE
+            token += INDEX_ONE
 
     def _request(self, index: int, channel: Channel) -> int:
         reader = channel.reader(self._key)
         self._readers[index] = reader
-        self._usr.value = self._token + index * _INDEX_ONE + reader.shape.dbr
+        self._usr.value = self._token + index * INDEX_ONE + reader.shape.dbr
         return _libca.get_callback(  # type: ignore[no-any-return]
             reader.shape.c_dbr, _libca.c_count(channel.request_count(self._wanted)), channel.chid,
-            _libca.reply_trampoline, self._usr,
+            reply_trampoline, self._usr,
         )  # fmt: skip
 
     def _values_from(self, start: int, stop: int) -> list[Any]:

@@ -41,7 +41,7 @@ from plant import Station
 from tally import Heartbeat, Tally, foreign_threads, open_files, rss, slope, watch_process
 from troubles import CONN_TMO, FAULTS
 
-from aioca import _context, _doorbell, _libca, caget, camonitor, get_channel_infos
+from aioca import _context, _doorbell, _tokens, caget, camonitor, get_channel_infos
 from aioca.testing import free_port, loopback_environment
 
 STATIONS = 3
@@ -247,9 +247,9 @@ class Soak:
     def _left(self) -> list[str]:
         left = [f"{info}" for info in get_channel_infos()[:5]]
         left += [f"{context}" for context in _context.all_contexts()]
-        if _libca.token_count():
-            owners = list(_libca._owners.values())[:5]
-            left.append(f"{_libca.token_count()} tokens, {owners}")
+        if _tokens.token_count():
+            owners = list(_tokens.owners.values())[:5]
+            left.append(f"{_tokens.token_count()} tokens, {owners}")
         if threads := foreign_threads() - self._threads:
             left.append(f"threads {dict(threads)}")
         if files := _files() - self._files:
