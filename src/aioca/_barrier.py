@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+import time
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from . import _libca, _tokens
 from ._trampolines import reply_trampoline
+
+logger = logging.getLogger("aioca")
+
+_DELIVERY = 1.0  # seconds that the end of a run waits at most for what was written without wait
 
 
 class Written(Protocol):
     """A channel that was written to: see `Channel`."""
 
     name: str
+    connected: bool
     native_type: int
     chid: Any
     unconfirmed: int
@@ -56,3 +63,32 @@ class Barrier:
         for wake in self.wakes:
             wake()
         self.wakes.clear()
+
+
+def wait_until_received(
+    channels: Iterable[Written],
+    post: Callable[[Callable[[], object]], None],
+    flush: Callable[[], None],
+) -> None:
+    """Wait, for a bounded time, until the servers have what was written without wait."""
+    barriers: dict[str, Barrier] = {}  # one for each circuit, which keeps the order
+    for channel in channels:
+        if channel.unconfirmed and channel.connected:
+            host = _libca.host_name(channel.chid)
+            if host not in barriers and (barrier := Barrier(channel, post)).ask():
+                barriers[host] = barrier
+    if not barriers:
+        return
+    flush()
+    give_up = time.monotonic() + _DELIVERY
+    late = list(barriers.values())
+    while late and time.monotonic() < give_up:
+        time.sleep(0.0002)
+        late = [barrier for barrier in late if not barrier.answered]
+    for barrier in late:
+        logger.warning(
+            "%s: the run has ended, and the server has not confirmed that it has received what"
+            " was written without wait", barrier.name,
+        )  # fmt: skip
+    for barrier in barriers.values():
+        barrier.passed()

@@ -23,7 +23,7 @@ from . import _libca, _tokens
 from ._barrier import Barrier
 from ._clearing import Clearing
 from ._client import ClientContext
-from ._dbr import make_reader
+from ._decode import make_reader, ways
 from ._values import Reader
 from ._voice import Voice
 
@@ -93,20 +93,6 @@ class PutOwner(Protocol):
 
     def put_abandoned(self) -> None:
         """On the loop: the channel is cleared, so its completion will never be reported."""
-
-
-# The ways to ask that there have been, and their numbers: few.
-_ways: list[tuple[int | None, int, bool]] = []
-
-
-def reader_key(code: int | None, format: int, monitor: bool = False) -> int:
-    """A number for a way to ask: the datatype, the format, and whether for a monitor."""
-    way = code, format, monitor
-    try:
-        return _ways.index(way)
-    except ValueError:
-        _ways.append(way)  # two threads may do so at once, and both are right
-        return _ways.index(way)
 
 
 class Channel:
@@ -242,10 +228,10 @@ class Channel:
             self.monitors = monitors[:index] + monitors[index + 1 :]
 
     def reader(self, key: int) -> Reader:
-        """How to ask in a certain way (see `reader_key`), and to understand the answer."""
+        """How to ask in a certain way (see `_decode.reader_key`), and to understand the answer."""
         if key != self.last_key:
             self.scalar_key = -1
-            code, format, monitor = _ways[key]
+            code, format, monitor = ways[key]
             self.last_reader = make_reader(
                 self.name, self.native_type, self.native_count, code, format, monitor=monitor
             )

@@ -42,7 +42,8 @@ from aioca import (
     _tokens,
     _trampolines,
 )
-from aioca._dbr import datatype_code, make_reader
+from aioca._dbr import datatype_code
+from aioca._decode import make_reader
 from aioca._intake import Intake, new_key
 from aioca._libca import ECA_BADTYPE, ECA_NORMAL, VALUE_OFFSET, VALUE_SIZE
 from aioca._tokens import INDEX_ONE
