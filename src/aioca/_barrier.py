@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from . import _libca, _tokens
+from ._tokens import Raw
 from ._trampolines import reply_trampoline
 
 logger = logging.getLogger("aioca")
@@ -49,7 +50,7 @@ class Barrier:
             _tokens.unregister(self._token)
         return bool(status == _libca.ECA_NORMAL)
 
-    def arrive(self, index: int, raw: _tokens.Raw) -> None:
+    def arrive(self, index: int, raw: Raw) -> None:
         """On a thread of libca: a value; or an error, after which nothing is on its way either."""
         self.answered = True
         self._post(self.passed)

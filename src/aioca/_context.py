@@ -173,8 +173,8 @@ class Context:
         """The loop's run is over."""
         _contexts.pop(id(self._loop), None)
         _messages.remove_listener(id(self))
-        if threading.get_ident() == self._thread:  # else on one of libca's, which has found the
-            # loop closed, and would wait for itself
+        # A thread of libca that has found the loop closed would wait for itself.
+        if threading.get_ident() == self._thread:
             wait_until_received(self._channels.values(), self.post, self.flush)
         self.close_all()
         self.clearing.finish()

@@ -12,7 +12,7 @@ from ctypes import c_char_p, c_int, c_long, c_size_t, c_uint, c_void_p
 from typing import Protocol
 
 from . import _libca
-from ._tokens import KEY_SHIFT, owners
+from ._tokens import KEY_SHIFT, owner_of
 from ._trampolines import connection_trampoline
 
 
@@ -75,7 +75,7 @@ _vsnprintf.argtypes = (c_char_p, c_size_t, c_char_p, c_void_p)
 
 def _on_exception(args: _ExceptionArgs) -> None:
     """Runs on a libca thread: a failure that no callback of ours hears of."""
-    owner = owners.get(_libca.puser(args.chid) >> KEY_SHIFT) if args.chid else None
+    owner = owner_of(_libca.puser(args.chid) >> KEY_SHIFT) if args.chid else None
     concerned = list(_listeners.copy().values()) if owner is None else [owner]
     # A server's text need not have an end.
     text = ctypes.string_at(args.ctx, _strnlen(args.ctx, _LONGEST_TEXT)) if args.ctx else b""

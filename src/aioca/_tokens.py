@@ -43,6 +43,7 @@ _KEY_MASK = (1 << (64 - KEY_SHIFT)) - 1
 
 # By the key in the token: each a Requester or a ChannelOwner, whichever C was given the token for
 owners: dict[int, Any] = {}
+owner_of = owners.get  # of a key; a bound method, as it is called for every reply
 _keys = itertools.count(1)
 
 

@@ -34,7 +34,7 @@ from ._libca import (
     field_type,
     puser,
 )
-from ._tokens import DBR_BITS, DBR_MASK, INDEX_MASK, KEY_SHIFT, Raw, owners
+from ._tokens import DBR_BITS, DBR_MASK, INDEX_MASK, KEY_SHIFT, Raw, owner_of
 
 # -- A copy of what arrives ------------------------------------------------------------------------
 
@@ -174,7 +174,7 @@ def _on_reply(
     usr: int, _chid: int, dbr: int, count: int, start: int, status: int,
 ) -> None:  # fmt: skip
     """Runs on a libca thread: the reply to a get, or the end of a put."""
-    owner = owners.get(usr >> KEY_SHIFT)
+    owner = owner_of(usr >> KEY_SHIFT)
     if owner is None:
         return
     if status == ECA_NORMAL and count == 1 and start and usr & DBR_MASK == dbr:
@@ -190,7 +190,7 @@ def _on_reply(
 def _on_connection(chid: int, op: int) -> None:
     """Runs on a libca thread: a channel went up or down."""
     keep_thread_state()
-    owner = owners.get(puser(chid) >> KEY_SHIFT)
+    owner = owner_of(puser(chid) >> KEY_SHIFT)
     if owner is None:
         return
     if op == OP_CONN_UP:
