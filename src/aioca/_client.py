@@ -20,7 +20,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from . import _libca, _messages, _tokens, _trampolines
-from ._trampolines import connection_trampoline
 
 _NOT_PREEMPTIVE = (
     "this thread has a Channel Access context without preemptive callbacks, made by another"
@@ -60,7 +59,9 @@ class ClientContext:
         """
         previous = self._enter()  # not `attached`, which takes longer than the call itself
         try:
-            return _libca.create_channel(name, connection_trampoline, token, int(aside))
+            return _libca.create_channel(
+                name, _trampolines.connection_trampoline, token, int(aside)
+            )
         finally:
             self._leave(previous)
 

@@ -69,7 +69,7 @@ class Get(Request):
         append = values.append
         pairs = zip(self.results[start:stop], self._readers[start:stop], strict=True)
         for index, (raw, reader) in enumerate(pairs, start):
-            if type(raw) is bytes and reader.shape.unpack is not None:  # as in `_dbr._number`
+            if type(raw) is bytes and reader.shape.unpack is not None:  # as in `_decode._number`
                 shape = reader.shape
                 try:
                     (number,) = shape.unpack(raw)
