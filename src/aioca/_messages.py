@@ -1,4 +1,4 @@
-"""What libca says beside its callbacks to requests: exceptions, and what it would print.
+"""What libca says that is no reply: exceptions, and what it would print.
 
 Who listens is told on a thread of libca or of libCom; `_voice` takes it from there.
 """
