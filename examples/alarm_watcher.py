@@ -36,7 +36,7 @@ async def watch(pvs: list[str]) -> None:
     async with anyio.create_task_group() as tasks:
         camonitor(
             pvs, report, events=DBE_ALARM, format=FORMAT_TIME, all_updates=True,
-            notify_disconnect=True, connect_timeout=3, task_group=tasks,
+            notify_disconnect=True, connect_timeout=2, task_group=tasks,
         )  # fmt: skip
 
 

@@ -12,13 +12,13 @@ from aioca import CATimeout, caput, run, wait_for_value
 from aioca.types import AugmentedValue
 
 
-async def move(setpoint: str, readback: str, target: float) -> None:
+async def move(setpoint: str, readback: str, target: float, timeout: float) -> None:
     def near(value: AugmentedValue) -> bool:
         return bool(abs(+value - target) < 0.01)
 
-    await caput(setpoint, target, wait=True, timeout=30)
+    await caput(setpoint, target, wait=True, timeout=timeout)
     try:
-        value = await wait_for_value(readback, near, timeout=10)
+        value = await wait_for_value(readback, near, timeout=timeout)
     except CATimeout as error:
         print("not there:", error)
     else:
@@ -30,6 +30,7 @@ if __name__ == "__main__":
     parser.add_argument("setpoint", help="the PV to write to")
     parser.add_argument("readback", help="the PV that follows")
     parser.add_argument("target", type=float)
+    parser.add_argument("--timeout", type=float, default=10, help="seconds for each of the two")
     parser.add_argument("--backend", default="asyncio", choices=["asyncio", "trio"])
-    options = parser.parse_args()
-    run(move(options.setpoint, options.readback, options.target), backend=options.backend)
+    o = parser.parse_args()
+    run(move(o.setpoint, o.readback, o.target, o.timeout), backend=o.backend)

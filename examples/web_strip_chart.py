@@ -74,16 +74,16 @@ async def application(
 
 async def main(pvs: list[str], port: int, backend: str) -> None:
     stopping = anyio.Event()
-
-    async def stopped() -> None:
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            await anext(signals)
-        stopping.set()
-
     config = Config()
     config.bind = [f"127.0.0.1:{port}"]
     serve = importlib.import_module(f"hypercorn.{backend}").serve
-    await serve(partial(application, pvs, stopping), config, shutdown_trigger=stopped)
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+
+        async def stopped() -> None:
+            await anext(signals)
+            stopping.set()
+
+        await serve(partial(application, pvs, stopping), config, shutdown_trigger=stopped)
 
 
 if __name__ == "__main__":
