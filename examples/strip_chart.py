@@ -1,4 +1,4 @@
-"""A strip chart with matplotlib: in a window until that is closed, or into a picture.
+"""A strip chart with matplotlib, until Ctrl-C: in a window, or in a picture at the end.
 
     aioca ioc examples/records.db       # in another terminal
     python examples/strip_chart.py SINE NOISE READBACK
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import signal
 import time
 
 import anyio
@@ -45,6 +46,11 @@ async def chart(pvs: list[str], seconds: float, output: str | None) -> None:
         figure.canvas.draw_idle()
         figure.canvas.flush_events()
 
+    async def until_ctrl_c() -> None:
+        with anyio.open_signal_receiver(signal.SIGINT) as signals:
+            await anext(signals)
+        tasks.cancel_scope.cancel()
+
     if output is None:
         plt.show(block=False)
     async with anyio.create_task_group() as tasks:
@@ -52,6 +58,7 @@ async def chart(pvs: list[str], seconds: float, output: str | None) -> None:
             pvs, keep, format=FORMAT_TIME, all_updates=True, notify_disconnect=True,
             task_group=tasks,
         )  # fmt: skip
+        tasks.start_soon(until_ctrl_c)
         while time.time() - start < seconds and plt.fignum_exists(figure.number):
             await anyio.sleep(0.1)
             draw()

@@ -109,3 +109,15 @@ def test_an_ioc_that_is_silent_does_not_keep_it(
     ioc.pause()
     *_, last = program.stop(signal.SIGTERM)
     assert last.startswith("CHECK THE HEATER: ") and unique in last
+
+
+def test_an_ioc_that_is_gone_ends_it(
+    own_ioc: Callable[..., SoftIoc], unique: str, heating: Callable[..., Program]
+) -> None:
+    ioc = own_ioc(RECORDS, {"P": unique})
+    ioc.start()
+    program = heating(ioc=ioc, prefix=unique)
+    ioc.kill()
+    assert "CHECK THE HEATER: " in program.until("^CHECK")
+    # 1 if it was lost during a write: that error comes out of the task group
+    assert program.process.wait(20) in (0, 1)
