@@ -46,23 +46,24 @@ async def chart(pvs: list[str], seconds: float, output: str | None) -> None:
         figure.canvas.draw_idle()
         figure.canvas.flush_events()
 
-    async def until_ctrl_c() -> None:
-        with anyio.open_signal_receiver(signal.SIGINT) as signals:
-            await anext(signals)
-        tasks.cancel_scope.cancel()
-
     if output is None:
         plt.show(block=False)
-    async with anyio.create_task_group() as tasks:
-        camonitor(
-            pvs, keep, format=FORMAT_TIME, all_updates=True, notify_disconnect=True,
-            task_group=tasks,
-        )  # fmt: skip
-        tasks.start_soon(until_ctrl_c)
-        while time.time() - start < seconds and plt.fignum_exists(figure.number):
-            await anyio.sleep(0.1)
-            draw()
-        tasks.cancel_scope.cancel()
+    with anyio.open_signal_receiver(signal.SIGINT) as signals:
+        async with anyio.create_task_group() as tasks:
+
+            async def until_ctrl_c() -> None:
+                await anext(signals)
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(until_ctrl_c)
+            camonitor(
+                pvs, keep, format=FORMAT_TIME, all_updates=True, notify_disconnect=True,
+                task_group=tasks,
+            )  # fmt: skip
+            while time.time() - start < seconds and plt.fignum_exists(figure.number):
+                await anyio.sleep(0.1)
+                draw()
+            tasks.cancel_scope.cancel()
     if output is not None:
         figure.savefig(output, dpi=120)
 
