@@ -47,8 +47,9 @@ def _load(dsoinfo: object) -> ctypes.CDLL:
     # By the same file name as epicscorelibs.path.get_lib() gives: two names for one library
     # would be two copies of it, each with its own idea of the thread's context. Those names
     # are read from the dsoinfo modules because importing epicscorelibs.path costs 0.2 s and
-    # drags in setuptools.
-    return ctypes.CDLL(dsoinfo.sofilename, mode=ctypes.RTLD_GLOBAL)  # type: ignore[attr-defined]
+    # drags in setuptools. Local: the libca that pyepics brings, loaded before and bound later,
+    # would otherwise call into ours.
+    return ctypes.CDLL(dsoinfo.sofilename, mode=ctypes.RTLD_LOCAL)  # type: ignore[attr-defined]
 
 
 com = _load(Com_dsoinfo)
