@@ -34,12 +34,18 @@ plain_run = aioca.run
 
 
 class Output(io.TextIOBase):
-    """What a snippet prints; does what is to be done when so many lines have been printed."""
+    """What is printed; does what is to be done when a snippet has printed so many lines.
+
+    There is one, as a snippet may give it to somebody who keeps it (logging).
+    """
 
     def __init__(self) -> None:
+        self.begin({})
+
+    def begin(self, actions: dict[int, Callable[[], object]]) -> None:
         self.text = ""
         self.stopped = False
-        self.actions: dict[int, Callable[[], object]] = {}
+        self.actions = actions
 
     def write(self, text: str) -> int:
         for part in text.splitlines(keepends=True):
@@ -68,15 +74,19 @@ class Runner:
         self.backend = backend
         self.page = page
         self.ioc = ioc
+        self.output = Output()
         self.names: dict[str, Any] = {"__name__": "__main__"}
         self.actions: dict[int, Callable[[], object]] = {}
 
     def run(self, block: Block) -> dict[str, Any]:
-        output = Output()
+        output = self.output
         error = ""
         raises = block.marks.get("raises")
-        if block.kind != "setup":
-            output.actions, self.actions = self.actions, {}
+        if block.kind == "setup":
+            output.begin({})
+        else:
+            output.begin(self.actions)
+            self.actions = {}
         if "stop" in block.marks and block.kind == "python":
             output.actions[int(block.marks["stop"])] = output.stop
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
@@ -90,11 +100,12 @@ class Runner:
             else:
                 if raises:
                     error = f"it raised no {raises}"
+        text = output.text
         if output.actions:
             error = error or f"it did not print line {min(output.actions)}"
         if "stop" in block.marks and block.kind == "python":
-            output.text = "".join(output.text.splitlines(True)[: int(block.marks["stop"])])
-        return {"index": block.index, "output": output.text, "error": error}
+            text = "".join(text.splitlines(True)[: int(block.marks["stop"])])
+        return {"index": block.index, "output": text, "error": error}
 
     def _execute(self, block: Block) -> None:
         if "file" in block.marks:
