@@ -58,11 +58,15 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import doc_pages
 import pytest
 from doc_pages import PAGES, ROOT, Block, PageError, matches, parse, read
+
+import aioca.testing
+import aioca.types
 
 AT_ONCE = 4  # an IOC mostly waits while it starts
 Job = tuple[Path, str]
@@ -78,7 +82,6 @@ def jobs() -> Iterator[Any]:
         for backend in page.passes:
             if page.to_run(backend):
                 yield pytest.param((path, backend), id=f"{path.relative_to(ROOT)}-{backend}")
-
 
 
 def run_page(job: Job, folder: Path) -> tuple[list[dict[str, Any]], str]:
@@ -113,7 +116,8 @@ def outcomes(
     folder = tmp_path_factory.mktemp("docs")
     with ThreadPoolExecutor(AT_ONCE) as pool:
         yield {
-            job: pool.submit(run_page, job, folder / str(number)) for number, job in enumerate(selected)
+            job: pool.submit(run_page, job, folder / str(number))
+            for number, job in enumerate(selected)
         }
 
 
@@ -158,6 +162,15 @@ def test_nothing_is_left_out(path: Path) -> None:
         if "file" in block.marks:
             later = [b for b in page.blocks[block.index :] if b.kind == "console"]
             assert any("not_run" not in b.marks for b in later), f"{path}: {block.marks['file']}"
+
+
+@pytest.mark.parametrize("module", [aioca, aioca.types, aioca.testing])
+def test_the_reference_is_complete(module: ModuleType) -> None:
+    """Every public name is in it: by itself, or with all of its module."""
+    reference = (ROOT / "docs" / "reference" / "api.md").read_text("utf-8")
+    if f".. automodule:: {module.__name__}\n   :members:" not in reference:
+        missing = [name for name in module.__all__ if not re.search(rf"\b{name}\b", reference)]
+        assert not missing
 
 
 # -- The mechanism itself --------------------------------------------------------------------------
