@@ -94,12 +94,14 @@ class Page:
 
     def to_run(self, backend: str) -> list[Block]:
         """What is to be run in one pass. What is not of a backend, once only."""
-        return [
-            block for block in self.blocks
-            if "not_run" not in block.marks
-            and (self.passes == ("ipython",) or backend in block.backends())
-            and (backend == self.passes[0] or not (block.kind == "console" or "file" in block.marks))
-        ]  # fmt: skip
+        found = []
+        for block in self.blocks:
+            once = block.kind == "console" or "file" in block.marks
+            if "not_run" in block.marks or (once and backend != self.passes[0]):
+                continue
+            if backend == "ipython" or backend in block.backends():
+                found.append(block)
+        return found
 
 
 def read(path: Path) -> Page:

@@ -24,10 +24,10 @@ from types import CodeType
 from typing import Any
 
 import anyio
-from doc_pages import RECORDS, Block, PageError, commands, matches, read
 
 import aioca
 from aioca.testing import SoftIoc, free_port, loopback_environment
+from doc_pages import RECORDS, Block, PageError, commands, matches, read
 
 FORM_SECONDS = 0.3
 plain_run = aioca.run

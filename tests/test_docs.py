@@ -14,38 +14,40 @@ in order, in one namespace, as the cells of a notebook. These fences are run:
 - ``console``. Lines with ``$ `` are commands, the others the output of the one above. They run in a
   directory of their own, once.
 
-``output`` after a python snippet is what it prints, on both streams. In output, ``...`` stands for any
-text in a line, and alone in a line for any lines. ``text``, ``toml``, ``ini`` and ``json`` are not run.
-Any other language, an indented block, or code in a directive is an error.
+``output`` after a python snippet is what it prints, on both streams. In output, ``...`` stands for
+any text in a line, and alone in a line for any lines. ``text``, ``toml``, ``ini`` and ``json`` are
+not run. Any other language, an indented block, or code in a directive is an error.
 
 HTML comments, which readers do not see, say the rest. Right before a snippet::
 
-    <!-- not run: REASON -->           it is not run; a reason is needed
-    <!-- under trio -->                though it does not name trio; likewise asyncio
-    <!-- stop after 3 lines -->        it goes on for ever: Ctrl-C after 3 lines of output
-    <!-- raises CATimeout -->          it ends with this error, whose message is its last output
-    <!-- file: conftest.py -->         it is not run, but written there, for a command that follows
-    <!-- exits with 2 -->              of a console block, for all of its commands
-    <!-- forms -->                     each statement runs by itself for 0.3 s, in a loop with a task
-                                       group `tg`
+    <!-- not run: REASON -->         it is not run; a reason is needed
+    <!-- under trio -->              though it does not name trio; likewise asyncio
+    <!-- stop after 3 lines -->      it goes on for ever: Ctrl-C after 3 lines of output
+    <!-- raises CATimeout -->        it ends with this error, whose message is its last output
+    <!-- file: conftest.py -->       it is not run, but written there, for a command that follows
+    <!-- exits with 2 -->            of a console block, for all of its commands
+    <!-- forms -->                   each statement runs by itself for 0.3 s, in a loop with a task
+                                     group `tg`
 
 Right before an output, or a console block::
 
-    <!-- digits vary -->               any digits will do where it shows digits
+    <!-- digits vary -->             any digits will do where it shows digits
 
 Anywhere::
 
-    <!-- setup                         Python that readers do not see, run at this place. It can use
-    ...                                `ioc`, the `SoftIoc`, and `when_printed(n, action)`: run the
-    -->                                action in a thread when the next snippet has printed n lines
-    <!-- page: trio -->                the page runs in this pass only: asyncio, trio or ipython (its
-                                       snippets are then cells of IPython)
-    <!-- records                       further records
+    <!-- setup                       Python that readers do not see, run at this place. It can use
+    ...                              `ioc`, the `SoftIoc`, and `when_printed(n, action)`: run the
+    -->                              action in a thread when the next snippet has printed n lines
+    <!-- page: trio -->              the page runs in this pass only: asyncio, trio or ipython (its
+                                     snippets are then cells of IPython)
+    <!-- records                     further records
     record(ao, "X") {}
     -->
     <!-- note: for whoever edits the page -->
 
-A comment that is none of these is an error.
+A comment that is none of these is an error. `run_page` is one pass of a page. To try one page::
+
+    pytest -n0 tests/test_docs.py -k backpressure
 """
 
 from __future__ import annotations
@@ -61,12 +63,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import doc_pages
 import pytest
-from doc_pages import PAGES, ROOT, Block, PageError, matches, parse, read
 
 import aioca.testing
 import aioca.types
+import doc_pages
+from doc_pages import PAGES, ROOT, Block, PageError, matches, parse, read
 
 AT_ONCE = 4  # an IOC mostly waits while it starts
 Job = tuple[Path, str]
@@ -131,9 +133,10 @@ def check(path: Path, blocks: list[Block], results: list[dict[str, Any]], troubl
         result = by_index[block.index]
         if result["error"]:
             raise AssertionError(f"{where}: {result['error']}\n{result['output']}")
-        if block.expected is not None:
-            if not matches(block.expected, result["output"], block.digits_vary):
-                raise AssertionError(f"{where}: it printed\n{result['output']}")
+        if block.expected is None:
+            continue
+        if not matches(block.expected, result["output"], block.digits_vary):
+            raise AssertionError(f"{where}: it printed\n{result['output']}")
     assert not trouble, trouble
     assert len(results) == len(blocks)
 
