@@ -3,7 +3,7 @@
 import aioca
 
 project = "aioca"
-author = "the aioca developers"
+author = copyright = "the aioca developers"
 version = release = aioca.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "furo"

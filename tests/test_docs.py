@@ -52,6 +52,7 @@ A comment that is none of these is an error. `run_page` is one pass of a page. T
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -68,6 +69,19 @@ import pytest
 import aioca.testing
 import aioca.types
 import doc_pages
+from aioca import (
+    DBR_CHAR,
+    DBR_DOUBLE,
+    DBR_ENUM,
+    DBR_FLOAT,
+    DBR_LONG,
+    DBR_SHORT,
+    DBR_STRING,
+    FORMAT_CTRL,
+    FORMAT_RAW,
+    FORMAT_TIME,
+    _dbr,
+)
 from doc_pages import PAGES, ROOT, Block, PageError, matches, parse, read
 
 AT_ONCE = 4  # an IOC mostly waits while it starts
@@ -174,6 +188,41 @@ def test_the_reference_is_complete(module: ModuleType) -> None:
     if f".. automodule:: {module.__name__}\n   :members:" not in reference:
         missing = [name for name in module.__all__ if not re.search(rf"\b{name}\b", reference)]
         assert not missing
+
+
+TYPES = {
+    "STRING": DBR_STRING, "SHORT": DBR_SHORT, "FLOAT": DBR_FLOAT, "ENUM": DBR_ENUM,
+    "CHAR": DBR_CHAR, "LONG": DBR_LONG, "DOUBLE": DBR_DOUBLE,
+}  # fmt: skip
+NUMBERS = {"SHORT", "FLOAT", "CHAR", "LONG", "DOUBLE"}
+
+
+def test_the_table_of_attributes_is_true() -> None:
+    """Each type in each format has the attributes that the table says, and no others."""
+    text = (ROOT / "docs" / "reference" / "values.md").read_text("utf-8")
+    table = text.partition("| attribute | type |")[2].partition("\n\n")[0]
+    shown: dict[tuple[str, int], set[str]] = {}
+    for row in table.splitlines()[2:]:
+        names, _, *formats, types = (cell.strip() for cell in row.strip("|").split("|"))
+        which = {"all": {*TYPES}, "numbers": NUMBERS}.get(types, set(types.split(", ")))
+        for format, yes in enumerate(formats):
+            for kind in which if yes else ():
+                shown.setdefault((kind, format), set()).update(re.findall(r"`(\w+)`", names))
+    shown["STRING", FORMAT_CTRL] = shown["STRING", FORMAT_TIME]  # as the text says
+    for kind, code in TYPES.items():
+        for format in (FORMAT_RAW, FORMAT_TIME, FORMAT_CTRL):
+            reader = _dbr.make_reader("X", code, 1, None, format)
+            assert shown[kind, format] == {*reader.constants(), *reader.shape.fields}, (
+                kind,
+                format,
+            )
+
+
+def test_the_table_of_the_environment_is_complete() -> None:
+    text = (ROOT / "docs" / "reference" / "environment.md").read_text("utf-8")
+    shown = re.findall(r"^\| `(EPICS_CA_\w+)` \| `(\w+)` \|", text, re.MULTILINE)
+    assert {name for _, name in shown} == {*inspect.signature(aioca.configure).parameters}
+    assert all(variable == f"EPICS_CA_{name.upper()}" for variable, name in shown)
 
 
 # -- The mechanism itself --------------------------------------------------------------------------
