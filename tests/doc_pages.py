@@ -82,6 +82,10 @@ class Block:
         shown = set() if self.kind == "console" else _backends_shown(self.source)
         return shown or {"asyncio", "trio"}
 
+    def printed(self, output: str) -> bool:
+        """Whether this output is what the page shows, if it shows any."""
+        return self.expected is None or matches(self.expected, output, self.digits_vary)
+
 
 @dataclass
 class Page:
