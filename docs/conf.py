@@ -11,5 +11,6 @@ html_title = f"aioca {release}"
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["colon_fence"]
 autodoc_typehints = "none"  # the docstrings say it in words
+autodoc_inherit_docstrings = False  # numpy's, of what ca_array has from it
 autodoc_member_order = "bysource"
 default_role = "py:obj"
