@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import faulthandler
 import io
 import json
 import linecache
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -30,6 +32,7 @@ from aioca.testing import SoftIoc, free_port, loopback_environment
 from doc_pages import RECORDS, Block, PageError, commands, matches, read
 
 FORM_SECONDS = 0.3
+TOO_LONG = 80.0  # then it says where it hangs, and ends
 plain_run = aioca.run
 
 
@@ -207,11 +210,17 @@ class Runner:
 
 
 def main(path: str, backend: str, results: str) -> None:
+    faulthandler.dump_traceback_later(TOO_LONG, exit=True)
     page = read(Path(path))
     port = free_port()
+    # Where libca finds nobody at the repeater's port it starts the program caRepeater, if there is
+    # one, which keeps our standard output open and outlives us.
+    repeater = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    repeater.bind(("127.0.0.1", 0))
     for name in [name for name in os.environ if name.startswith("EPICS_CA")]:
         del os.environ[name]
     os.environ.update(loopback_environment(port))
+    os.environ["EPICS_CA_REPEATER_PORT"] = str(repeater.getsockname()[1])
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     os.environ["IPYTHONDIR"] = os.getcwd()
     if backend == "trio":  # the backend of the programs that name none

@@ -108,7 +108,7 @@ def run_page(job: Job, folder: Path) -> tuple[list[dict[str, Any]], str]:
     results.touch()
     try:
         done = subprocess.run(
-            [sys.executable, "-X", "faulthandler", str(Path(__file__).with_name("doc_runner.py")),
+            [sys.executable, str(Path(__file__).with_name("doc_runner.py")),
              str(path), backend, str(results)],
             cwd=folder, capture_output=True, text=True, timeout=90, check=False,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
