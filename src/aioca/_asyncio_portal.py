@@ -53,7 +53,7 @@ def _waiter_class() -> Any:
             self._variables.run(run_on, self)
 
         def cancel(self, msg: object = None) -> bool:
-            cancelled: bool = super().cancel(msg)
+            cancelled: bool = future.cancel(self, msg)
             if cancelled:
                 self._run_soon()
             return cancelled
@@ -166,7 +166,7 @@ class AsyncioPortal(Portal):
             return
         coroutine = function()
         try:
-            task = task_group.create_task(coroutine)
+            task: asyncio.Task[None] = task_group.create_task(coroutine)
         except BaseException:
             coroutine.close()
             raise

@@ -239,6 +239,7 @@ async def wait_for_value(
 def _matches(value: Any, match: Any) -> bool:
     if callable(match):
         return bool(match(value))
+    array: Any = value
     if isinstance(value, np.ndarray):
-        return np.array_equal(value, match)
+        return np.array_equal(array, match)
     return bool(value == match)

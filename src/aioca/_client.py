@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from . import _libca
@@ -43,7 +43,7 @@ class ClientContext:
         _all.add(self)
 
     @contextmanager
-    def attached(self) -> Iterator[None]:
+    def attached(self) -> Generator[None]:
         """A block in which `create_channel` and `flush` find the thread attached."""
         previous = self._enter()
         try:

@@ -337,7 +337,11 @@ def event_trampoline(on_event: OnEvent) -> Trampoline:
     if _SPREAD:
         trampoline: Any = _SPREAD_EVENT(on_event)
     else:
-        trampoline = _EVENT(lambda args: on_event(0, 0, 0, 0, 0, 0, *_unpack_event(args)))
+
+        def unpacked(args: Any) -> None:
+            on_event(0, 0, 0, 0, 0, 0, *_unpack_event(args))
+
+        trampoline = _EVENT(unpacked)
     _for_ever.append(trampoline)
     return ctypes.cast(trampoline, c_void_p)
 
@@ -439,11 +443,15 @@ def _on_errlog(_private: int, message: bytes) -> None:
             pass
 
 
+def _on_connection_args(args: Any) -> None:
+    _on_connection(args.chid, args.op)
+
+
 reply_trampoline = event_trampoline(_on_reply)
 _connection_trampoline = (
     ctypes.cast(_SPREAD_CONNECTION(_on_connection), _CONNECTION)
     if _SPREAD
-    else _CONNECTION(lambda args: _on_connection(args.chid, args.op))
+    else _CONNECTION(_on_connection_args)
 )
 _exception_trampoline = _EXCEPTION(_on_exception)
 _printf_trampoline = _PRINTF(_on_printf)
