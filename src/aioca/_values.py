@@ -120,9 +120,9 @@ class Reader:
     __slots__ = ("element_count", "name", "shape")
 
     def __init__(self, name: str, element_count: int, shape: Shape) -> None:
-        self.name = name
-        self.element_count = element_count
-        self.shape = shape
+        self.name: str = name
+        self.element_count: int = element_count
+        self.shape: Shape = shape
 
     def decode(self, raw: Raw) -> Any:
         """The bytes of one DBR as an augmented value."""
