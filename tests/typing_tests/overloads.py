@@ -81,7 +81,7 @@ async def values(datatype: Datatype, format: Format) -> None:
     assert_type(+value, Any)
     number: float = +value  # a value is an AugmentedValue; the plain object is what it is
     assert number
-    value.no_such_field  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]  # noqa: B018
+    value.no_such_field  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]  # noqa: B018
 
 
 async def writing(either: str | list[str]) -> None:
