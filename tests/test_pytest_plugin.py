@@ -21,14 +21,14 @@ PLUGIN = ["-p", "aioca.testing.pytest_plugin"]
 # When a test and all that belongs to it has ended, there is nothing of it any more.
 CONFTEST = """
 import pytest
-from aioca import _context, _libca, get_channel_infos
+from aioca import _context, _tokens, get_channel_infos
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
     result = yield
     assert get_channel_infos() == [], item
     assert _context.all_contexts() == [], item
-    assert _libca.token_count() == 0, item
+    assert _tokens.token_count() == 0, item
     return result
 """
 

@@ -19,11 +19,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
-from . import _libca
+from . import _libca, _tokens
 from ._barrier import Barrier
 from ._clearing import Clearing
 from ._client import ClientContext
-from ._dbr import make_reader
+from ._decode import make_reader, ways
 from ._values import Reader
 from ._voice import Voice
 
@@ -93,20 +93,6 @@ class PutOwner(Protocol):
 
     def put_abandoned(self) -> None:
         """On the loop: the channel is cleared, so its completion will never be reported."""
-
-
-# The ways to ask that there have been, and their numbers: few.
-_ways: list[tuple[int | None, int, bool]] = []
-
-
-def reader_key(code: int | None, format: int, monitor: bool = False) -> int:
-    """A number for a way to ask: the datatype, the format, and whether for a monitor."""
-    way = code, format, monitor
-    try:
-        return _ways.index(way)
-    except ValueError:
-        _ways.append(way)  # two threads may do so at once, and both are right
-        return _ways.index(way)
 
 
 class Channel:
@@ -243,10 +229,10 @@ class Channel:
             self.monitors = monitors[:index] + monitors[index + 1 :]
 
     def reader(self, key: int) -> Reader:
-        """How to ask in a certain way (see `reader_key`), and to understand the answer."""
+        """How to ask in a certain way (see `_decode.reader_key`), and to understand the answer."""
         if key != self.last_key:
             self.scalar_key = -1
-            code, format, monitor = _ways[key]
+            code, format, monitor = ways[key]
             self.last_reader = make_reader(
                 self.name, self.native_type, self.native_count, code, format, monitor=monitor
             )
@@ -276,11 +262,11 @@ class Channel:
         return self.native_count if count < 0 else min(count, self.native_count)
 
     def _search(self) -> None:
-        self._token = _libca.register(self)
+        self._token = _tokens.register(self)
         status, self.chid = self._home.client.create_channel(self.name.encode("utf-8"), self._token)
         if status != _libca.ECA_NORMAL:
             self.chid = None
-            _libca.unregister(self._token)
+            _tokens.unregister(self._token)
             raise RuntimeError(f"{self.name}: {_libca.message(status)}")
 
     def circuit_lost(self) -> None:
@@ -303,7 +289,7 @@ class Channel:
     def replace(self) -> None:
         """Have a new channel searched for."""
         chid, self.chid = self.chid, None
-        _libca.unregister(self._token)
+        _tokens.unregister(self._token)
         afters = [monitor.channel_replaced() for monitor in self.monitors]
         self._home.clearing.channel(chid, lambda: [after() for after in afters if after])
         self._applied = self._noted  # what the old one may have had to say
@@ -340,7 +326,7 @@ class Channel:
             return
         self.connected = False
         self.scalar_key = -1
-        _libca.unregister(self._token)
+        _tokens.unregister(self._token)
         if self.barrier is not None:
             self.barrier.passed()
         for spare in self.spares:

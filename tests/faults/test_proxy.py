@@ -28,7 +28,9 @@ import anyio
 import anyio.to_thread
 import numpy as np
 import pytest
-from proxy import CaProxy, Line, Program, Way
+from line import Line, Way
+from program import Program
+from proxy import CaProxy
 
 import aioca
 from aioca import (
