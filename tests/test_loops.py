@@ -6,6 +6,7 @@ What may end a process runs in one of its own: `start` and `finish`.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import signal
@@ -541,13 +542,14 @@ RETURN_CODES = {"normal": 0, "sys.exit": 3, "exception": 1, "SIGINT": -signal.SI
 @both_backends
 @pytest.mark.parametrize("where", ["main", "daemon"])
 @pytest.mark.parametrize("end", RETURN_CODES)
+@pytest.mark.parametrize("pairs", [1, pytest.param(10, marks=pytest.mark.soak)])
 def test_exit_under_traffic(
-    start: Callable[..., subprocess.Popen[str]], backend: str, where: str, end: str
+    start: Callable[..., subprocess.Popen[str]], backend: str, where: str, end: str, pairs: int
 ) -> None:
     """5,000 updates in a second while the interpreter ends, whatever it ends by, with the loop
     over or still running in a daemon thread: no abort, and nothing on stderr of our making."""
-    processes = [start(EXIT, backend, where, end) for _ in range(2)]
-    for process in processes:
+    started = ([start(EXIT, backend, where, end) for _ in range(2)] for _ in range(pairs))
+    for process in itertools.chain.from_iterable(started):
         if end == "SIGINT":
             interrupt_at(process, "interrupt me")
         began = time.monotonic()

@@ -113,6 +113,7 @@ class Channel:
         put_owner: who has a put-callback under way here, or None. A second one would block the
             server's thread for this client, so it goes through a spare. Set on the loop before
             libca is asked, reset by whichever thread hears the end of it.
+        aside: whether it is not on the circuit that channels have otherwise, but on another.
         spares: further channels to the same PV, for put-callbacks, that are idle.
 
     There may be very many of them: no container is made before it is needed.
@@ -120,14 +121,15 @@ class Channel:
 
     __slots__ = (
         "_applied", "_home", "_noted", "_searches", "_seen", "_token",
-        "barrier", "chid", "connected", "ever_connected", "last_key", "last_reader", "listeners",
-        "monitors", "name", "native_count", "native_type", "put_owner", "scalar_key",
+        "aside", "barrier", "chid", "connected", "ever_connected", "last_key", "last_reader",
+        "listeners", "monitors", "name", "native_count", "native_type", "put_owner", "scalar_key",
         "searching_since", "spares",
         "unconfirmed", "unresponsive",
     )  # fmt: skip
 
-    def __init__(self, home: Home, name: str) -> None:
+    def __init__(self, home: Home, name: str, aside: bool = False) -> None:
         self.name: str = name
+        self.aside: bool = aside
         self.connected: bool = False
         self.ever_connected: bool = False
         self.native_type: int = -1
@@ -263,7 +265,9 @@ class Channel:
 
     def _search(self) -> None:
         self._token = _tokens.register(self)
-        status, self.chid = self._home.client.create_channel(self.name.encode("utf-8"), self._token)
+        status, self.chid = self._home.client.create_channel(
+            self.name.encode("utf-8"), self._token, self.aside
+        )
         if status != _libca.ECA_NORMAL:
             self.chid = None
             _tokens.unregister(self._token)
@@ -286,8 +290,14 @@ class Channel:
             self._searches += 1
             self.replace()
 
-    def replace(self) -> None:
-        """Have a new channel searched for."""
+    def replace(self, *, elsewhere: bool = False) -> None:
+        """Have a new channel searched for.
+
+        Args:
+            elsewhere: on another circuit, should it be found at the same server again: libca keeps
+                one that says nothing for half a minute and more, and would put the new one onto it.
+        """
+        self.aside ^= elsewhere
         chid, self.chid = self.chid, None
         _tokens.unregister(self._token)
         afters = [monitor.channel_replaced() for monitor in self.monitors]
@@ -310,7 +320,7 @@ class Channel:
         if self.spares:
             (spare,), self.spares = self.spares, ()
             return spare
-        return Channel(self._home, self.name)
+        return Channel(self._home, self.name, self.aside)
 
     def give_back(self, spare: Channel) -> None:
         """Keep one spare for the next time; a second is closed."""

@@ -52,11 +52,15 @@ class ClientContext:
         finally:
             self._leave(previous)
 
-    def create_channel(self, name: bytes, token: int) -> tuple[int, _libca.Chid]:
-        """Create a channel; returns the ECA status and the chid."""
+    def create_channel(self, name: bytes, token: int, aside: bool) -> tuple[int, _libca.Chid]:
+        """Create a channel; returns the ECA status and the chid.
+
+        `aside`: not on the circuit that channels have otherwise, but on another to the same server.
+        libca has one for each priority.
+        """
         previous = self._enter()  # not `attached`, which takes longer than the call itself
         try:
-            return _libca.create_channel(name, connection_trampoline, token)
+            return _libca.create_channel(name, connection_trampoline, token, int(aside))
         finally:
             self._leave(previous)
 

@@ -149,7 +149,7 @@ def silence_messages() -> None:
     # One that does nothing: libca's own ends the process where a server reports something fatal.
     _add_exception_event(ctypes.cast(_libca.ca.ca_version, _EXCEPTION), 0)
     # Clearing a channel waits for the callback that is being made just now, to our old handlers.
-    status, chid = _libca.create_channel(b"aioca", connection_trampoline, 0)
+    status, chid = _libca.create_channel(b"aioca", connection_trampoline, 0, 0)
     if status == _libca.ECA_NORMAL:
         _libca.clear_channel(chid)
 
