@@ -193,6 +193,30 @@ def test_nothing_leaves_this_machine(
     result.stdout.fnmatch_lines(["aioca: Channel Access is confined to 127.0.0.1"])
 
 
+def test_a_program_that_configures_itself(pytester: pytest.Pytester) -> None:
+    """Before libca has read its environment, the program under test may ask for the real IOCs."""
+    tests = """
+import pytest
+from aioca import CATimeout, caget, configure, run
+
+@pytest.mark.parametrize("setting", [
+    {"addr_list": "192.0.2.1"}, {"auto_addr_list": True}, {"name_servers": "192.0.2.1"}
+])
+def test_it(setting, monkeypatch):
+    name = f"EPICS_CA_{next(iter(setting)).upper()}"
+    monkeypatch.setenv(name, "")  # to be put back
+    configure(**setting)
+    with pytest.raises(RuntimeError, match=f"{name} has been set to .* it is not used"):
+        run(caget("NOBODY:HAS:THIS"))
+
+def test_other_settings(soft_ioc):
+    configure(conn_tmo=5.0)
+    soft_ioc.start('record(ao, "$(P)x") {}')
+    assert run(caget(soft_ioc.prefix + "x")) == 0
+"""
+    run(pytester, tests).assert_outcomes(passed=4)
+
+
 def test_the_environment_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in HOSTILE.items():
         monkeypatch.setenv(name, value)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from . import _libca, _messages, _tokens, _trampolines
@@ -96,6 +96,8 @@ class ClientContext:
                 _libca.attach_context(previous)
 
 
+# What has a say before libca reads its environment; it may raise.
+before_first_use: list[Callable[[], None]] = []
 _shared: ClientContext | None = None
 _used = False
 _lock = threading.Lock()
@@ -114,6 +116,9 @@ def client_context() -> ClientContext:
             subinterpreter, in which callbacks would run in the main one.
     """
     global _shared, _used
+    if not _used:
+        for check in before_first_use:
+            check()
     _used = True
     adopted = _libca.current_context()
     if adopted:

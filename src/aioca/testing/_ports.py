@@ -74,6 +74,20 @@ class Loopback:
         self._before = _epics_settings()
         self._replace_settings(self.environment())
 
+    def check(self) -> None:
+        """See that nothing has set another environment since.
+
+        Raises:
+            RuntimeError: something has.
+        """
+        for name in ("EPICS_CA_ADDR_LIST", "EPICS_CA_AUTO_ADDR_LIST", "EPICS_CA_NAME_SERVERS"):
+            found = os.environ.get(name)
+            if found != self.environment()[name]:
+                raise RuntimeError(
+                    f"{name} has been set to {found!r} after Channel Access was confined to this"
+                    " machine for the tests; as it could reach real IOCs, it is not used"
+                )
+
     def environment(self) -> dict[str, str]:
         """With what clients search here only, and servers offer themselves here only."""
         environment = loopback_environment(self._ports)

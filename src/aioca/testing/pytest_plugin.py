@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from .. import _libca
-from .._client import context_exists
+from .._client import before_first_use, context_exists
 from ._ports import Loopback
 from ._soft_ioc import SoftIoc
 
@@ -65,6 +65,8 @@ def pytest_configure(config: pytest.Config) -> None:
     except ValueError as error:
         raise pytest.UsageError(f"aioca.testing.pytest_plugin: {error}") from error
     loopback.confine()
+    before_first_use.append(loopback.check)
+    config.add_cleanup(lambda: before_first_use.remove(loopback.check))
     config.add_cleanup(loopback.release)
     config.stash[_LOOPBACK] = loopback
 
