@@ -281,5 +281,5 @@ def _matches(value: Any, match: Any) -> bool:
         return bool(match(value))
     array: Any = value
     if isinstance(value, np.ndarray):
-        return np.array_equal(array, match)
+        return np.array_equal(array, match)  # pyright: ignore[reportUnknownMemberType]
     return bool(value == match)

@@ -153,7 +153,7 @@ def _array(offset: int, base: int) -> Decode:
 
     def decode(reader: Reader, raw: Any) -> ca_array:
         if len(raw) > offset:
-            array: Any = np.frombuffer(raw, dtype, -1, offset)
+            array: Any = np.frombuffer(raw, dtype, -1, offset)  # pyright: ignore[reportUnknownMemberType]
             if not array.flags.writeable:  # small ones come as bytes, and are cheap to copy
                 array = array.copy()
         else:

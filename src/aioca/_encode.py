@@ -207,7 +207,7 @@ def _strings(name: str, value: Any) -> Encoded:
     array: Any = value
     if isinstance(value, np.ndarray):
         _length(name, array)
-        cells = list(np.atleast_1d(array).tolist())
+        cells = list(np.atleast_1d(array).tolist())  # pyright: ignore[reportUnknownMemberType]
     elif _is_sequence(value):
         cells = list(value)
     else:
