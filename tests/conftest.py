@@ -25,8 +25,9 @@ from pathlib import Path
 
 import pytest
 
-from aioca import _context, _tokens, get_channel_infos, purge_channel_caches, testing
+from aioca import _context, _tokens, get_channel_infos, purge_channel_caches
 from aioca.testing import SoftIoc, loopback_environment
+from aioca.testing._ports import is_free
 
 HERE = Path(__file__).parent
 
@@ -38,7 +39,7 @@ def _ports(count: int) -> list[int]:
     ports: list[int] = []
     while len(ports) < count:
         port = random.choice(some)
-        if port not in ports and testing._is_free(port):
+        if port not in ports and is_free(port):
             ports.append(port)
     return ports
 

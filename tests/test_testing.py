@@ -609,3 +609,26 @@ def test_several_at_once(own_ioc: MakeIoc, unique: str, backend: str) -> None:
     assert run(caget([f"{unique}{i}:x" for i in range(2)]), backend=backend) == [1.5, 1.5]
     iocs[0].kill()
     assert iocs[1].command("dbl") == f"{unique}1:x"
+
+
+def test_a_port_that_is_taken(unique: str) -> None:
+    """An IOC that listens elsewhere, where nobody looks for it, has not started."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        ioc = SoftIoc(ONE, {"P": unique}, port=port)
+        with pytest.raises(SoftIocError, match=f"port {port} is used by another program"):
+            ioc.start()
+        assert ioc.process is None
+
+
+def test_start_with_another_database(unique: str) -> None:
+    ioc = SoftIoc(ONE, {"P": unique})
+    assert ioc.prefix == unique
+    try:
+        ioc.start(OTHER, {"P": unique + "new:"})
+        assert ioc.prefix == unique + "new:"
+        assert ioc.command(f"dbgf {ioc.prefix}x").split() == ["DBF_STRING:", '"other"']
+    finally:
+        ioc.kill()
+    assert SoftIoc(ONE).prefix == ""

@@ -101,7 +101,7 @@ class AsyncioPortal(Portal):
             return
         coroutine = function()
         try:
-            task = task_group.create_task(coroutine)
+            task: asyncio.Task[None] = task_group.create_task(coroutine)
         except BaseException:
             coroutine.close()
             raise

@@ -48,7 +48,7 @@ class AsyncioWaiter(_Future, Waiter):  # type: ignore[misc]
         self._variables.run(run_on, self)
 
     def cancel(self, msg: object = None) -> bool:
-        cancelled: bool = super().cancel(msg)
+        cancelled: bool = _Future.cancel(self, msg)
         if cancelled:
             self._run_soon()
         return cancelled

@@ -31,8 +31,8 @@ class Barrier:
     """A read behind what was written: its reply says that the server has received all before it."""
 
     def __init__(self, channel: Written, post: Callable[[Callable[[], object]], None]) -> None:
-        self.name = channel.name
-        self.answered = False  # set by libca's thread
+        self.name: str = channel.name
+        self.answered: bool = False  # set by libca's thread
         self.wakes: list[Callable[[], None]] = []  # for who waits
         self._channel = channel
         self._post = post

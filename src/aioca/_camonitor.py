@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -27,11 +27,35 @@ from ._subscription import (
 )
 from .types import AugmentedValue, Count, Datatype, Dbe, Format, Timeout
 
+if TYPE_CHECKING:
+    # To type checkers only: a block without a callback gives the updates.
+
+    class _Stream(Subscription):
+        async def __aenter__(self) -> Updates: ...
+
+    class _Streams(Subscriptions):
+        async def __aenter__(self) -> Updates: ...
+
 
 @overload
 def camonitor(
     pv: str,
-    callback: Callback | None = None,
+    callback: None = None,
+    events: Dbe = None,
+    datatype: Datatype = None,
+    format: Format = FORMAT_RAW,
+    count: Count = 0,
+    all_updates: bool = False,
+    notify_disconnect: bool = False,
+    connect_timeout: Timeout = None,
+    *,
+    task_group: Any = None,
+    max_pending: int | None = None,
+) -> _Stream: ...
+@overload
+def camonitor(
+    pv: str,
+    callback: Callback,
     events: Dbe = None,
     datatype: Datatype = None,
     format: Format = FORMAT_RAW,
@@ -46,7 +70,22 @@ def camonitor(
 @overload
 def camonitor(
     pv: PVs,
-    callback: Callback | None = None,
+    callback: None = None,
+    events: Dbe = None,
+    datatype: Datatype = None,
+    format: Format = FORMAT_RAW,
+    count: Count = 0,
+    all_updates: bool = False,
+    notify_disconnect: bool = False,
+    connect_timeout: Timeout = None,
+    *,
+    task_group: Any = None,
+    max_pending: int | None = None,
+) -> _Streams: ...
+@overload
+def camonitor(
+    pv: PVs,
+    callback: Callback,
     events: Dbe = None,
     datatype: Datatype = None,
     format: Format = FORMAT_RAW,
@@ -240,6 +279,7 @@ def _why_not(pv: str, match: Any, seen: Any, closed: bool, connected: bool) -> F
 def _matches(value: Any, match: Any) -> bool:
     if callable(match):
         return bool(match(value))
+    array: Any = value
     if isinstance(value, np.ndarray):
-        return np.array_equal(value, match)
+        return np.array_equal(array, match)  # pyright: ignore[reportUnknownMemberType]
     return bool(value == match)

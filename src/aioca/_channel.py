@@ -52,7 +52,7 @@ class Home(Protocol):
     @property
     def watch(self) -> Watcher: ...
 
-    def post(self, job: Callable[[], object]) -> None: ...
+    def post(self, job: Callable[[], object], /) -> None: ...
 
 
 class Watcher(Protocol):
@@ -128,26 +128,27 @@ class Channel:
     )  # fmt: skip
 
     def __init__(self, home: Home, name: str, aside: bool = False) -> None:
-        self.name = name
-        self.aside = aside
-        self.connected = False
-        self.ever_connected = False
-        self.native_type = -1
-        self.native_count = 0
+        self.name: str = name
+        self.aside: bool = aside
+        self.connected: bool = False
+        self.ever_connected: bool = False
+        self.native_type: int = -1
+        self.native_count: int = 0
         self.listeners: dict[Listener, None] | None = None  # a dict for its order and fast removal
         self.monitors: tuple[Monitor, ...] = ()
         self.put_owner: PutOwner | None = None
         self.spares: tuple[Channel, ...] = ()
-        self.unconfirmed = 0
+        self.unconfirmed: int = 0
         self.barrier: Barrier | None = None
         self._home = home
-        self.last_key = self.scalar_key = -1
+        self.last_key: int = -1
+        self.scalar_key: int = -1
         self.last_reader: Any = None
         self._seen: tuple[int, int] | None = None  # native type and count, on libca's threads
-        self.unresponsive = False  # likewise
+        self.unresponsive: bool = False  # likewise
         # Numbers of the last change: noted on a thread of libca, applied on the loop
         self._noted = self._applied = 0
-        self.searching_since = time.monotonic()
+        self.searching_since: float = time.monotonic()
         self._searches = 0
         self._token = 0
         self.chid: Any = None  # libca's, as a C value; None when closed

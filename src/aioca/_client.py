@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from . import _libca, _messages, _tokens, _trampolines
@@ -43,7 +43,7 @@ class ClientContext:
         _all.add(self)
 
     @contextmanager
-    def attached(self) -> Iterator[None]:
+    def attached(self) -> Generator[None]:
         """A block in which `create_channel` and `flush` find the thread attached."""
         previous = self._enter()
         try:
@@ -97,6 +97,8 @@ class ClientContext:
                 _libca.attach_context(previous)
 
 
+# What has a say before libca reads its environment; it may raise.
+before_first_use: list[Callable[[], None]] = []
 _shared: ClientContext | None = None
 _used = False
 _lock = threading.Lock()
@@ -115,6 +117,9 @@ def client_context() -> ClientContext:
             subinterpreter, in which callbacks would run in the main one.
     """
     global _shared, _used
+    if not _used:
+        for check in before_first_use:
+            check()
     _used = True
     adopted = _libca.current_context()
     if adopted:

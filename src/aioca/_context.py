@@ -13,7 +13,7 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from . import _client, _libca, _messages
@@ -68,16 +68,16 @@ class Context:
 
     def __init__(self, loop: object) -> None:
         self._loop = loop
-        self.client = _client.client_context()
+        self.client: _client.ClientContext = _client.client_context()
         self.portal: Portal = portal_for(loop)
-        self.post = self.portal.post
+        self.post: Callable[[Callable[[], object]], None] = self.portal.post
         self._thread = threading.get_ident()
         self._channels: dict[str, Channel] = {}
-        self.intake = Intake(self.portal)
-        self.clearing = Clearing(self.intake, self.post, self.client.flush)
-        self.completions = Completions()
-        self.voice = Voice(self.portal)
-        self.watch = Watch(self, self._channels)
+        self.intake: Intake = Intake(self.portal)
+        self.clearing: Clearing = Clearing(self.intake, self.post, self.client.flush)
+        self.completions: Completions = Completions()
+        self.voice: Voice = Voice(self.portal)
+        self.watch: Watch = Watch(self, self._channels)
         self.operations: dict[Operation, None] = {}
         self._flush_due = False
         _messages.add_listener(id(self), self)

@@ -153,12 +153,12 @@ def _array(offset: int, base: int) -> Decode:
 
     def decode(reader: Reader, raw: Any) -> ca_array:
         if len(raw) > offset:
-            array = np.frombuffer(raw, dtype, -1, offset)
+            array: Any = np.frombuffer(raw, dtype, -1, offset)  # pyright: ignore[reportUnknownMemberType]
             if not array.flags.writeable:  # small ones come as bytes, and are cheap to copy
                 array = array.copy()
         else:
             array = np.empty(0, dtype)
-        value = array.view(ca_array)
+        value: ca_array = array.view(ca_array)
         value._reader = reader
         value._raw = raw
         return value

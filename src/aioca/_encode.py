@@ -79,9 +79,10 @@ def _wire_type(name: str, value: Any, code: int | None, native_type: int, native
 
 
 def _is_text(value: Any) -> bool:
+    whole: Any = value
     if isinstance(value, (list, tuple)):
-        return any(isinstance(cell, (str, bytes)) for cell in value)
-    return isinstance(value, np.ndarray) and value.dtype.kind in "US"
+        return any(isinstance(cell, (str, bytes)) for cell in whole)
+    return isinstance(value, np.ndarray) and whole.dtype.kind in "US"
 
 
 def _numbers(name: str, value: Any, dbr: int) -> Encoded:
@@ -93,7 +94,7 @@ def _numbers(name: str, value: Any, dbr: int) -> Encoded:
         if dbr == DBR_DOUBLE and -_EXACT <= value <= _EXACT:
             return dbr, 1, _pack_double(value)
     try:
-        array = np.asarray(value)
+        array: Any = np.asarray(value)
         if array.dtype.kind == "O" and any(cell is None for cell in array.flat):
             raise TypeError("None is not a number")
         if dbr == DBR_DOUBLE and not _exact_as_double(array):
@@ -203,9 +204,10 @@ def _long_string(name: str, value: Any, native_count: int) -> Encoded:
 
 
 def _strings(name: str, value: Any) -> Encoded:
+    array: Any = value
     if isinstance(value, np.ndarray):
-        _length(name, value)
-        cells = list(np.atleast_1d(value).tolist())
+        _length(name, array)
+        cells = list(np.atleast_1d(array).tolist())  # pyright: ignore[reportUnknownMemberType]
     elif _is_sequence(value):
         cells = list(value)
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from . import _libca
 from ._channel import Channel
 
@@ -22,22 +24,27 @@ class CAInfo:
         datatype (int): native DBR type, index into ``datatype_strings``; 7 if not connected.
     """
 
-    state_strings = ["never connected", "previously connected", "connected", "closed"]
-    datatype_strings = [
+    state_strings: ClassVar[list[str]] = [
+        "never connected",
+        "previously connected",
+        "connected",
+        "closed",
+    ]
+    datatype_strings: ClassVar[list[str]] = [
         "string", "short", "float", "enum", "char", "long", "double", "no access",
     ]  # fmt: skip
 
     def __init__(self, channel: Channel) -> None:
-        self.ok = channel.connected
-        self.name = channel.name
-        self.state = channel.state
+        self.ok: bool = channel.connected
+        self.name: str = channel.name
+        self.state: int = channel.state
         chid = channel.chid  # 0 if it was closed meanwhile, which libca must not be asked about
-        self.host = _libca.host_name(chid) if chid else _libca.NO_HOST
+        self.host: str = _libca.host_name(chid) if chid else _libca.NO_HOST
         # Asked of libca now: after a server was unresponsive no callback tells their change.
-        self.read = bool(chid and _libca.read_access(chid))
-        self.write = bool(chid and _libca.write_access(chid))
-        self.count = channel.native_count if channel.connected else 0
-        self.datatype = channel.native_type if channel.connected else _NO_ACCESS
+        self.read: bool = bool(chid and _libca.read_access(chid))
+        self.write: bool = bool(chid and _libca.write_access(chid))
+        self.count: int = channel.native_count if channel.connected else 0
+        self.datatype: int = channel.native_type if channel.connected else _NO_ACCESS
 
     def __str__(self) -> str:
         kind = self.datatype_strings[self.datatype].upper() if self.ok else None

@@ -56,9 +56,10 @@ class Feed(ABC):
     )  # fmt: skip
 
     def __init__(self, context: Context, name: str, options: Options) -> None:
-        self.name = valid_name(name)
-        self.closed = self.opened = False
-        self.context = context
+        self.name: str = valid_name(name)
+        self.closed: bool = False
+        self.opened: bool = False
+        self.context: Context = context
         self._intake = context.intake
         self._options = options
         self._channel: Channel | None = None

@@ -7,7 +7,7 @@ before a channel is made or anything is sent.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any, overload
+from typing import Any, cast, overload
 
 from ._arguments import PVs, check_count, check_format, deadline_of, names_of
 from ._channel import Channel
@@ -169,9 +169,8 @@ async def _caput_many(
 ) -> list[CANothing]:
     names = names_of(pvs)
     if isinstance(values, Iterator):
-        values = list(values)
-    scalar = isinstance(values, (str, bytes)) or not isinstance(values, Collection)
-    if repeat_value or scalar or getattr(values, "ndim", 1) == 0:
+        values = list(cast(Any, values))
+    if repeat_value or _is_one(values):
         values = [values] * len(names)
     elif len(values) != len(names):
         raise ValueError(
@@ -179,6 +178,13 @@ async def _caput_many(
             f"{', ...' if len(names) > 5 else ''}); nothing was written"
         )
     return await _caput(names, names, list(values), datatype, wait, timeout, throw)  # type: ignore[no-any-return]
+
+
+def _is_one(values: Any) -> bool:
+    """Whether it is one value for all PVs, not one for each."""
+    dimensions: Any = getattr(values, "ndim", 1)
+    scalar = isinstance(values, (str, bytes)) or not isinstance(values, Collection)
+    return bool(scalar or dimensions == 0)
 
 
 async def _caput(

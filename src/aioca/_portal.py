@@ -91,7 +91,7 @@ class Portal(ABC):
     def __init__(self) -> None:
         self.queue: deque[Any] = deque()
         self.receivers: dict[int | None, Receiver] = {}
-        self.awake = False
+        self.awake: bool = False
         self._due = 0.0  # when the next drain would come if the loop were idle
         self._on_end: list[Callable[[], None]] = []  # one until it has been called
         self._sentinel = _until_run_ends(self)

@@ -58,7 +58,7 @@ class Put(Request):
 
     async def check(self) -> list[Failure]:
         """Encode what can be before anything is sent, and say what cannot be sent."""
-        failures = []
+        failures: list[Failure] = []
         for index, channel in enumerate(self.channels):
             if not index % PART:
                 await self.breathe()

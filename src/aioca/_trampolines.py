@@ -157,7 +157,11 @@ def event_trampoline(on_event: OnEvent) -> Trampoline:
     if _SPREAD:
         trampoline: Any = _SPREAD_EVENT(on_event)
     else:
-        trampoline = _EVENT(lambda args: on_event(0, 0, 0, 0, 0, 0, *_unpack_event(args)))
+
+        def unpacked(args: Any) -> None:
+            on_event(0, 0, 0, 0, 0, 0, *_unpack_event(args))
+
+        trampoline = _EVENT(unpacked)
     return _kept(trampoline)
 
 
@@ -203,7 +207,11 @@ def _connection_trampoline() -> Trampoline:
     if _SPREAD:
         trampoline: Any = _SPREAD_CONNECTION(_on_connection)
     else:
-        trampoline = _CONNECTION(lambda args: _on_connection(args.chid, args.op))
+
+        def unpacked(args: Any) -> None:
+            _on_connection(args.chid, args.op)
+
+        trampoline = _CONNECTION(unpacked)
     return _kept(trampoline)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex, cast
 
 import numpy as np
 
@@ -26,7 +26,7 @@ else:
     _NDArray = np.ndarray
 
 # The fields that aioca 2.x could give a value, under the same name and in the same order.
-ca_extra_fields = [
+ca_extra_fields: list[str] = [
     "name",
     "ok",
     "datatype",
@@ -120,9 +120,9 @@ class Reader:
     __slots__ = ("element_count", "name", "shape")
 
     def __init__(self, name: str, element_count: int, shape: Shape) -> None:
-        self.name = name
-        self.element_count = element_count
-        self.shape = shape
+        self.name: str = name
+        self.element_count: int = element_count
+        self.shape: Shape = shape
 
     def decode(self, raw: Raw) -> Any:
         """The bytes of one DBR as an augmented value."""
@@ -258,11 +258,11 @@ class ca_array(_Augmented, _NDArray):
         self, array: _NDArray, context: Any = None, return_scalar: bool = False
     ) -> Any:
         # A result of arithmetic: neither name nor timestamp would be true of it.
-        plain = array.view(np.ndarray)
+        plain = cast(Any, array).view(np.ndarray)
         return plain[()] if return_scalar or array.ndim == 0 else plain
 
     def copy(self, order: Any = "C") -> ca_array:
-        duplicate: ca_array = super().copy(order)
+        duplicate: ca_array = cast(Any, super()).copy(order)
         duplicate.__dict__.update(self.__dict__)
         return duplicate
 

@@ -1,14 +1,4 @@
-"""A real soft IOC for tests: `SoftIoc`.
-
-It needs nothing but this package: the IOC is the one in the ``epicscorelibs`` wheel, in a
-process of its own, and it talks to 127.0.0.1 only::
-
-    from aioca.testing import SoftIoc, loopback_environment
-
-    os.environ.update(loopback_environment(port))     # before Channel Access is first used
-    with SoftIoc('record(ai, "$(P)X") { field(VAL, "1") }', macros={"P": "TEST:"}, port=port):
-        ...
-"""
+"""A soft IOC in a process of its own, which can be killed, frozen and started again."""
 
 from __future__ import annotations
 
@@ -16,61 +6,23 @@ import os
 import queue
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-from ._softioc import MARK
-
-__all__ = ["SoftIoc", "SoftIocError", "free_port", "loopback_environment"]
+from ._ioc_program import MARK
+from ._ports import free_port
 
 
 class SoftIocError(RuntimeError):
     """The IOC did not start, has ended, or did not answer; the message has its last output."""
 
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody uses now, for TCP and for UDP."""
-    for _ in range(100):
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp:
-            tcp.bind(("127.0.0.1", 0))
-            port: int = tcp.getsockname()[1]
-        if port > 5000 and _is_free(port):  # libca ignores lower ones
-            return port
-    raise OSError("no port is free for both TCP and UDP")
-
-
-def _is_free(port: int) -> bool:
-    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-        with socket.socket(socket.AF_INET, kind) as sock:
-            try:
-                sock.bind(("127.0.0.1", port))
-            except OSError:
-                return False
-    return True
-
-
-def loopback_environment(ports: int | Iterable[int]) -> dict[str, str]:
-    """Settings with which a client searches 127.0.0.1 at these ports and nowhere else.
-
-    Args:
-        ports: the port of one `SoftIoc`, or those of several.
-
-    Returns:
-        dict[str, str]: for ``os.environ``, before the first use of Channel Access in a process.
-    """
-    ports = [ports] if isinstance(ports, int) else list(ports)
-    return {
-        "EPICS_CA_ADDR_LIST": " ".join(f"127.0.0.1:{port}" for port in ports),
-        "EPICS_CA_AUTO_ADDR_LIST": "NO",
-        "EPICS_CA_NAME_SERVERS": "",
-    }
+    __module__ = "aioca.testing"
 
 
 class SoftIoc:
@@ -93,6 +45,8 @@ class SoftIoc:
         process (subprocess.Popen[str] | None): while it runs.
     """
 
+    __module__ = "aioca.testing"
+
     def __init__(
         self,
         database: str | Path,
@@ -105,10 +59,10 @@ class SoftIoc:
     ) -> None:
         self.database = database
         self.access_security = access_security
-        self.macros = dict(macros or {})
-        self.port = free_port() if port is None else port
+        self.macros: dict[str, object] = dict(macros or {})
+        self.port: int = free_port() if port is None else port
         self.timeout = timeout
-        self.environment = dict(environment or {})
+        self.environment: dict[str, str] = dict(environment or {})
         self.process: subprocess.Popen[str] | None = None
         self._output: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._last: list[str] = []
@@ -130,28 +84,39 @@ class SoftIoc:
     ) -> None:
         self.kill()
 
+    @property
+    def prefix(self) -> str:
+        """Its macro ``P``, with which the names of its records begin by custom; else empty."""
+        return str(self.macros.get("P", ""))
+
     # -- Life --------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Start it, and wait until its records can be used.
+    def start(
+        self, database: str | Path | None = None, macros: Mapping[str, object] | None = None
+    ) -> None:
+        """Start it, and wait until its records can be used; with another database if one is given.
 
         Raises:
-            SoftIocError: it runs already, or it did not come up.
+            SoftIocError: it runs already, it did not come up, or somebody else has its port.
         """
         if self.process is not None:
             raise SoftIocError(f"{self!r} runs already")
+        if database is not None:
+            self.database = database
+        if macros is not None:
+            self.macros = dict(macros)
         with tempfile.TemporaryDirectory(prefix="aioca-ioc-") as folder:
             file = self.database
             if not isinstance(file, Path):
                 file = Path(folder, "ioc.db")
                 file.write_text(str(self.database), encoding="utf-8")
-            macros = ",".join(f"{name}={_quoted(value)}" for name, value in self.macros.items())
+            texts = ",".join(f"{name}={_quoted(value)}" for name, value in self.macros.items())
             security = str(self.access_security or "")
             self._last = []
             self._owed = 0
             self._output = queue.SimpleQueue()
             self.process = subprocess.Popen(
-                [sys.executable, "-u", "-c", _RUN, _PROGRAM, str(file), macros, security],
+                [sys.executable, "-u", "-c", _RUN, _PROGRAM, str(file), texts, security],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                 text=True, encoding="utf-8", errors="replace", env=self._environment(),
                 # Ctrl-C in a terminal is for the client; the IOC ends when the client says so.
@@ -161,7 +126,8 @@ class SoftIoc:
                 target=_read, args=(self.process, self._output), name="SoftIoc output", daemon=True
             ).start()
             try:
-                self._until_mark()
+                if _PORT_TAKEN in self._until_mark():
+                    raise SoftIocError(f"port {self.port} is used by another program")
             except BaseException:
                 self.kill()
                 raise
@@ -195,11 +161,7 @@ class SoftIoc:
     ) -> None:
         """Kill it and start it again, at the same port; with another database if one is given."""
         self.kill()
-        if database is not None:
-            self.database = database
-        if macros is not None:
-            self.macros = dict(macros)
-        self.start()
+        self.start(database, macros)
 
     def pause(self) -> None:
         """Freeze it (SIGSTOP): connections stay open, and nothing answers."""
@@ -291,9 +253,12 @@ class SoftIoc:
 
 
 # Run by its path: as a module it would import all of this package first, and as a script it would
-# have this folder, with its types.py, first on its path.
-_PROGRAM = str(Path(__file__).with_name("_softioc.py"))
+# have this folder first on its path.
+_PROGRAM = str(Path(__file__).with_name("_ioc_program.py"))
 _RUN = "import runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
+
+# It then takes another one, where nobody looks for it.
+_PORT_TAKEN = "Configured TCP port was unavailable"
 
 # What the IOC writes its error messages in, for a terminal
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")

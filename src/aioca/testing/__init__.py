@@ -1,0 +1,16 @@
+"""A real soft IOC for tests: `SoftIoc`; and a pytest plugin, `aioca.testing.pytest_plugin`.
+
+It needs nothing but this package: the IOC is the one in the ``epicscorelibs`` wheel, in a
+process of its own, and it talks to 127.0.0.1 only::
+
+    from aioca.testing import SoftIoc, loopback_environment
+
+    os.environ.update(loopback_environment(port))     # before Channel Access is first used
+    with SoftIoc('record(ai, "$(P)X") { field(VAL, "1") }', macros={"P": "TEST:"}, port=port):
+        ...
+"""
+
+from ._ports import free_port, loopback_environment
+from ._soft_ioc import SoftIoc, SoftIocError
+
+__all__ = ["SoftIoc", "SoftIocError", "free_port", "loopback_environment"]
