@@ -1,0 +1,155 @@
+"""The names, parameters and constants of aioca 2.1 (``compatibility/aioca-2.1.json``) are here.
+
+The calls themselves are compared by ``python tests/compatibility``, where aioca 2.1 can be had.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import aioca
+import aioca.types
+
+HERE = Path(__file__).parent / "compatibility"
+PAGE = Path(__file__).parent.parent / "docs" / "reference" / "compatibility.md"
+FACTS: dict[str, Any] = json.loads((HERE / "aioca-2.1.json").read_text())
+
+# What a call of aioca 2.1 of one PV or many may be given; ours takes *args and tells them apart
+CAPUT_OF_MANY = [
+    ["pvs", "POSITIONAL_OR_KEYWORD", ""],
+    ["values", "POSITIONAL_OR_KEYWORD", ""],
+    ["repeat_value", "POSITIONAL_OR_KEYWORD", "False"],
+]
+
+
+def parameters_here(name: str) -> list[list[str]]:
+    function = aioca._operations._caput_one if name == "caput" else getattr(aioca, name)
+    return [
+        [p.name, p.kind.name, "" if p.default is p.empty else repr(p.default)]
+        for p in inspect.signature(function).parameters.values()
+    ]
+
+
+@pytest.mark.parametrize("name", FACTS["functions"])
+def test_every_parameter_is_here_in_its_place(name: str) -> None:
+    """Whatever call binds there binds here, and means the same: same order, same defaults.
+
+    What could be given by keyword only there may be given by position, too, here; there may be
+    more at the end, which need not be given.
+    """
+    here = parameters_here(name)
+    for place, (parameter, kind, default) in enumerate(FACTS["functions"][name]):
+        assert here[place][0] == parameter
+        assert here[place][1] in (kind, "POSITIONAL_OR_KEYWORD")
+        # The callback may be left out here, for a monitor that is iterated over
+        optional = name == "camonitor" and parameter == "callback"
+        assert here[place][2] == ("None" if optional else default)
+    more = here[len(FACTS["functions"][name]) :]
+    assert all(default for _, _, default in more)
+    assert inspect.iscoroutinefunction(getattr(aioca, name)) == (name in FACTS["coroutines"])
+
+
+def test_caput_to_many_takes_what_it_took() -> None:
+    signature = inspect.signature(aioca._operations._caput_many)
+    here = [
+        [p.name, p.kind.name, "" if p.default is p.empty else repr(p.default)]
+        for p in signature.parameters.values()
+    ]
+    assert here[:3] == CAPUT_OF_MANY
+    assert here[3:] == parameters_here("caput")[2:]
+
+
+@pytest.mark.parametrize("name", FACTS["constants"])
+def test_every_constant_has_its_value(name: str) -> None:
+    assert getattr(aioca, name) == FACTS["constants"][name]
+
+
+@pytest.mark.parametrize("name", FACTS["classes"])
+def test_every_class_has_its_members(name: str) -> None:
+    kind = getattr(aioca, name)
+    for member in FACTS["classes"][name]["members"]:
+        assert callable(getattr(kind, member))
+    for member, value in FACTS["classes"][name]["constants"].items():
+        assert getattr(kind, member) == value
+
+
+def test_every_name_is_public() -> None:
+    names = {*FACTS["functions"], *FACTS["constants"], *FACTS["classes"], "__version__"}
+    assert names <= set(aioca.__all__)
+    assert set(FACTS["types"]["names"]) <= set(aioca.types.__all__)
+    assert set(FACTS["types"]["fields"]) <= set(aioca.types.AugmentedValue.__annotations__)
+
+
+# -- The comparison itself -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def differences(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    monkeypatch.syspath_prepend(str(HERE))
+    yield importlib.import_module("differences")
+    sys.modules.pop("differences")
+
+
+def test_each_reason_is_on_the_page(differences: ModuleType) -> None:
+    headings = re.findall(r"^### (.+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(headings) == sorted(set(headings))
+    assert set(differences.EXPLANATIONS) <= set(headings)
+
+
+VALUE = {"type": "ca_float", "plain": "float 1.5", "str": "1.5", ".name": "str 'x'"}
+ERROR = {
+    "raised": "yes", "type": "CANothing", "caught by": "CANothing", "bool": "False",
+    "str": "x: timeout", "first line": "x: timeout", "exactly CANothing": "True",
+    ".name": "str 'x'", ".ok": "bool False", ".errorcode": "int 80",
+}  # fmt: skip
+
+
+def test_what_is_equal_is_no_difference(differences: ModuleType) -> None:
+    assert list(differences.differences("get x", VALUE, dict(VALUE))) == []
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"plain": "float 1.6", "str": "1.6"},
+        {"type": "float"},
+        {".name": "str 'y'"},
+        {".units": "str 'mm'"},
+    ],
+)
+def test_an_unexplained_difference_is_found(
+    differences: ModuleType, changed: dict[str, str]
+) -> None:
+    found = differences.differences("get x", VALUE, {**VALUE, **changed})
+    assert list(found) == [("", "")]
+    within = differences.differences(
+        "get a list", {"type": "list", "items": {"0": VALUE, "1": VALUE}},
+        {"type": "list", "items": {"0": VALUE, "1": {**VALUE, **changed}}},
+    )  # fmt: skip
+    assert list(within) == [("[1]", "")]
+
+
+def test_an_error_of_another_kind_is_found(differences: ModuleType) -> None:
+    ours = {**ERROR, "type": "CATimeout", "caught by": "CANothing, TimeoutError", "bool": "True"}
+    expected = [("", "Errors are one tree, and truthy")]
+    assert list(differences.differences("get x", ERROR, ours)) == expected
+    for changed in (
+        {".errorcode": "int 160"},
+        {".name": "str 'y'"},
+        {"caught by": "TimeoutError"},
+        {"bool": "False"},
+    ):
+        found = differences.differences("get x", ERROR, {**ours, **changed})
+        assert list(found) == [("", "")]
+    assert list(differences.differences("get x", ERROR, VALUE)) == [("", "")]
+    assert list(differences.differences("get x", VALUE, ours)) == [("", "")]
