@@ -90,6 +90,15 @@ def test_every_name_is_public() -> None:
     assert set(FACTS["types"]["fields"]) <= set(aioca.types.AugmentedValue.__annotations__)
 
 
+def test_the_module_that_had_everything() -> None:
+    """Programs look there without having imported it; what they find is the same object."""
+    module = aioca._catools
+    for name in {*FACTS["functions"], *FACTS["classes"]}:
+        assert getattr(module, name) is getattr(aioca, name)
+    for name in set(FACTS["types"]["names"]) - {"Dbr"}:  # which it did not have, either
+        assert getattr(module, name) is getattr(aioca.types, name)
+
+
 # -- The comparison itself -------------------------------------------------------------------------
 
 

@@ -20,8 +20,11 @@ How a value travels, and where that is written:
     `_trampolines`   what libca calls; `_messages`: what it says beside that
     `_tokens`        who is meant by what it hands back
     `_libca`         the libraries, the prototypes, the calls by a channel
+
+`_catools` has what programs for aioca 2.x look for there.
 """
 
+from . import _catools  # noqa: F401  # programs find it as an attribute, not having imported it
 from ._camonitor import camonitor, wait_for_value
 from ._context import ChannelInfo, get_channel_infos, purge_channel_caches
 from ._dbr import (

@@ -255,11 +255,6 @@ def _(case: str, old: Facts, new: Facts) -> bool:
     )
 
 
-@reason("The private module is another")
-def _(case: str, old: Facts, new: Facts) -> bool:
-    return "private module" in case
-
-
 @reason("epicscorelibs.ca is not imported")
 def _(case: str, old: Facts, new: Facts) -> bool:
     return case == "program: modules"

@@ -160,26 +160,23 @@ def _pip(python: Path, *arguments: str) -> None:
 
 def _run(program: Program, python: Path, source: Path, file: Path) -> Outcomes:
     file.unlink(missing_ok=True)
-    plugins = ["-p", "stand_in"] if program.stand_in else []
     tests = [test for test in program.tests if test.startswith("-") or (source / test).exists()]
     with file.with_suffix(".txt").open("w") as output:
         subprocess.run(
-            [str(python), "-m", "pytest", *plugins, "-p", "no:cacheprovider", "--tb=short",
+            [str(python), "-m", "pytest", "-p", "no:cacheprovider", "--tb=short",
              "--timeout=120", "-o", "addopts=", "-o", "junit_family=xunit2", "-ra",
              f"--junitxml={file}", *tests],
             cwd=source, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-            env=_environment(program), check=False, timeout=1800,
+            env=_environment(), check=False, timeout=1800,
         )  # fmt: skip
     if not file.exists():
         return {"(all)": ("failed", file.with_suffix(".txt").read_text()[-3000:])}
     return dict(map(_outcome, ElementTree.parse(file).iter("testcase")))
 
 
-def _environment(program: Program) -> dict[str, str]:
+def _environment() -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("EPICS_", "PYTHON"))}
     ca, repeater, pva, broadcast = (str(_free_port()) for _ in range(4))
-    if program.stand_in:
-        kept["PYTHONPATH"] = str(HERE)
     return {
         **kept,
         # The broadcast address of loopback: several IOCs may listen at one port

@@ -13,15 +13,12 @@ class Program(NamedTuple):
         tests: files and folders in the source distribution, with options for pytest.
         needs: requirements beside the program.
         extras: those of the program that are installed with it.
-        stand_in: whether its tests import the private module of aioca 2.x, which is then stood in
-            for by an empty one, so that those which do not use it can run.
     """
 
     version: str
     tests: Sequence[str]
     needs: Sequence[str] = ()
     extras: str = ""
-    stand_in: bool = False
 
 
 PROGRAMS = {
@@ -34,7 +31,6 @@ PROGRAMS = {
             "-oasyncio_default_fixture_loop_scope=function",
         ],
         ["pytest-asyncio", "setuptools<81"],
-        stand_in=True,
     ),
     "coniql": Program(
         "0.4.2", ["tests"], ["pytest-asyncio", "pytest-aiohttp", "setuptools>=67,<81"]

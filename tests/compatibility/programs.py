@@ -8,7 +8,8 @@ from __future__ import annotations
 PROGRAMS = {
     "import star": "from aioca import *; print(sorted(n for n in dir() if n[0] != '_'))",
     "the private module": "import aioca; aioca._catools.Timeout",
-    "names from the private module": "from aioca._catools import caget, caput, CANothing",
+    "names from the private module": "import aioca; from aioca._catools import *; "
+    "print(aioca.caput is aioca._catools.caput is caput)",
     "types": "import aioca.types as t; print(sorted(n for n in vars(t) if n in ('AugmentedValue',"
     " 'Count', 'Datatype', 'Dbe', 'Dbr', 'Format', 'Timeout')))",
     "version": "import subprocess, sys; print(subprocess.run([sys.executable, '-m', 'aioca',"

@@ -1,0 +1,20 @@
+"""The module in which aioca 2.x had everything: programs take public names from it.
+
+Such as ``aioca._catools.Timeout`` in an annotation, or ``caput`` to put another in its place. What
+was private in it is not here.
+"""
+
+from ._camonitor import camonitor
+from ._context import ChannelInfo, get_channel_infos, purge_channel_caches
+from ._errors import CANothing
+from ._info import CAInfo
+from ._operations import caget, cainfo, caput, connect
+from ._run import run
+from ._subscription import Subscription
+from .types import AugmentedValue, Count, Datatype, Dbe, Format, Timeout
+
+__all__ = [
+    "AugmentedValue", "CAInfo", "CANothing", "ChannelInfo", "Count", "Datatype", "Dbe", "Format",
+    "Subscription", "Timeout", "caget", "cainfo", "camonitor", "caput", "connect",
+    "get_channel_infos", "purge_channel_caches", "run",
+]  # fmt: skip
