@@ -92,6 +92,7 @@ def _stale_facts(python: Path) -> int:
 
 def _environment(port: int, *, reference: bool) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("EPICS_", "PYTHON"))}
+    kept["PATH"] = os.defpath  # where no caRepeater is found, which would outlive us
     ours = {} if reference else {"PYTHONPATH": str(SOURCES)}
     return {**kept, **loopback_environment(port), **ours, "PYTHONWARNINGS": "ignore"}
 

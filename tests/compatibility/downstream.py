@@ -167,15 +167,17 @@ def _run(program: Program, python: Path, source: Path, file: Path) -> Outcomes:
              "--timeout=120", "-o", "addopts=", "-o", "junit_family=xunit2", "-ra",
              f"--junitxml={file}", *tests],
             cwd=source, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-            env=_environment(), check=False, timeout=1800,
+            env=_environment(python), check=False, timeout=1800,
         )  # fmt: skip
     if not file.exists():
         return {"(all)": ("failed", file.with_suffix(".txt").read_text()[-3000:])}
     return dict(map(_outcome, ElementTree.parse(file).iter("testcase")))
 
 
-def _environment() -> dict[str, str]:
+def _environment(python: Path) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("EPICS_", "PYTHON"))}
+    # Of the programs those of the environment only: a caRepeater that is found outlives us
+    kept["PATH"] = os.pathsep.join([str(python.parent), os.defpath])
     ca, repeater, pva, broadcast = (str(_free_port()) for _ in range(4))
     return {
         **kept,
