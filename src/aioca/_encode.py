@@ -48,6 +48,9 @@ def encode(name: str, value: Any, code: int | None, native_type: int, native_cou
     dbr = _wire_type(name, value, code, native_type, native_count)
     if value is None:
         raise invalid(name, ECA_BADTYPE, "None cannot be written")
+    if isinstance(value, (dict, set, frozenset)):
+        # As a sequence, the first would be its keys, the others would be in any order.
+        raise invalid(name, ECA_BADTYPE, f"{_shown(value)} is not a value")
     if dbr == DBR_CHAR_STR:
         encoded = _long_string(name, value, native_count)
     elif dbr == DBR_STRING:
@@ -232,7 +235,7 @@ def _string_cell(name: str, value: Any) -> bytes:
 
 
 def _is_sequence(value: Any) -> bool:
-    return isinstance(value, (list, tuple, set, dict)) or (
+    return isinstance(value, (list, tuple)) or (
         hasattr(value, "__iter__") and not isinstance(value, (str, bytes, bytearray, np.generic))
     )
 

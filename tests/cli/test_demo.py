@@ -226,7 +226,7 @@ def test_a_reader_that_has_seen_enough() -> None:
 
 def test_version() -> None:
     done = run_cli("--version")
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"aioca {version('aioca')}\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{version('aioca')}\n", "")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["demo", "--help"]])
@@ -321,7 +321,7 @@ def test_the_demo_needs_no_extras() -> None:
 
 def test_the_version_needs_no_extras() -> None:
     done = run_without(EXTRAS, "--version")
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"aioca {version('aioca')}\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{version('aioca')}\n", "")
 
 
 @pytest.mark.parametrize("arguments", [[], ["caget", "X"], ["demo", "--seconds", "1"]])

@@ -146,11 +146,6 @@ def _(case: str, old: Facts, new: Facts) -> bool:
     return case == "put ['2', '3'] to put:wf:ENUM"
 
 
-@reason("A collection is its elements")
-def _(case: str, old: Facts, new: Facts) -> bool:
-    return case.startswith("put dict to ") and "items" not in old
-
-
 @reason("CHAR arrays as long strings")
 def _(case: str, old: Facts, new: Facts) -> bool:
     if not any(name in case for name in LONG):

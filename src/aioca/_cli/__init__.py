@@ -49,7 +49,7 @@ def _bare(arguments: Sequence[str]) -> int:
         demo("asyncio", 5.0)
         return 0
     if arguments == ["--version"]:
-        print(f"aioca {__version__}")
+        print(__version__)
         return 0
     print(
         "aioca: there is only `aioca demo` here; for all else: pip install 'aioca[cli]'",

@@ -39,7 +39,7 @@ class _Group(click.Group):
     subcommand_metavar="COMMAND ...",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(__version__, message="aioca %(version)s")
+@click.version_option(__version__, message="%(version)s")
 def app() -> None:
     """EPICS Channel Access at the prompt."""
 
