@@ -86,12 +86,9 @@ class Recording(PVState):
         """What is known of that time; what is older is forgotten."""
         times = np.array(self._times)
         # The last one before says what the value was at the beginning
-        old = max(0, int(np.searchsorted(times, since, side="right")) - 1)
-        self._forget(old)
-        return Curve(
-            np.maximum(times[old:], since), np.array(self._values[old:]),
-            np.array(self._severities[old:]), now,
-        )  # fmt: skip
+        self._forget(max(0, int(np.searchsorted(times, since, side="right")) - 1))
+        times = np.maximum(np.array(self._times), since)
+        return Curve(times, np.array(self._values), np.array(self._severities), now)
 
 
 class Curve:
