@@ -21,25 +21,30 @@ CTRL_C, CTRL_Z = "\x03", "\x1a"
 
 
 class Shown:
-    """A running command and its screen."""
+    """A running command and its screen, `picture`."""
 
     def __init__(self, process: subprocess.Popen[bytes], output: Output, fd: int) -> None:
         self.process = process
         self.output = output
         self._fd = fd
         self._fed = 0
-        self._screen = pyte.Screen(80, 24)
-        self._stream = pyte.Stream(self._screen)
+        self.picture = pyte.Screen(80, 24)
+        self._stream = pyte.Stream(self.picture)
 
     # -- To do -------------------------------------------------------------------------------------
 
     def resize(self, columns: int, lines: int) -> None:
         """The kernel tells the command."""
-        self._screen.resize(lines, columns)
+        self.picture.resize(lines, columns)
         fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
     def type(self, keys: str) -> None:
         os.write(self._fd, keys.encode())
+
+    def unread(self) -> int:
+        """Bytes that it has written and nobody has read."""
+        counted = fcntl.ioctl(self._fd, termios.FIONREAD, struct.pack("i", 0))
+        return int(struct.unpack("i", counted)[0])
 
     # -- To see ------------------------------------------------------------------------------------
 
@@ -65,7 +70,7 @@ class Shown:
 
     @property
     def lines(self) -> list[str]:
-        return list(self._screen.display)
+        return list(self.picture.display)
 
     def row(self, name: str) -> str:
         """The line of a PV; empty if it is not on the screen."""
@@ -78,12 +83,12 @@ class Shown:
     def colour(self, name: str, text: str) -> str:
         """That of a text in the line of a PV."""
         number = next(n for n, line in enumerate(self.lines) if line.split()[:1] == [name])
-        cell = self._screen.buffer[number][self.lines[number].index(text)]
+        cell = self.picture.buffer[number][self.lines[number].index(text)]
         return f"reverse {cell.fg}" if cell.reverse else str(cell.fg)
 
     @property
     def cursor_shown(self) -> bool:
-        return not self._screen.cursor.hidden
+        return not self.picture.cursor.hidden
 
     def taken(self) -> bool:
         """Whether the command has the alternate screen."""

@@ -272,6 +272,31 @@ def test_a_flood_is_drawn_ten_times_a_second(running: SoftIoc, unique: str, back
         assert 5 <= drawn <= 10 * took + 1
 
 
+def test_a_terminal_that_is_not_read_for_a_while(
+    running: SoftIoc, unique: str, backend: str
+) -> None:
+    """It is written to no more, and no less than before when it is read again."""
+    names = [f"{unique}COUNT", *(f"{unique}COUNT.{field}" for field in ("A", "VAL", "LA"))]
+    with shown("watch", "--backend", backend, *names) as screen:
+        screen.until_row(names[0], "no alarm")
+        unread, stopped = 0, 0
+        give_up = time.monotonic() + 60
+        while (
+            stopped < 30 and time.monotonic() < give_up
+        ):  # the kernel tells nobody that it is full
+            before, unread = unread, screen.unread()
+            stopped = stopped + 1 if before == unread else 0
+            time.sleep(0.1)
+        assert stopped == 30  # three seconds, in which there were updates
+        begin = time.strftime("%H:%M:%S")
+        screen.until(lambda: re.findall(r"\d\d:\d\d:\d\d", screen.lines[0])[-1:] > [begin], 10)
+        running.command(f"dbpf {names[0]} 1000")
+        screen.until_row(names[0], " 10", "no alarm")
+        screen.type("q")
+        assert screen.ended() == 0
+        assert screen.restored()
+
+
 # -- The end ---------------------------------------------------------------------------------------
 
 
@@ -417,11 +442,11 @@ def test_a_rate_is_that_of_the_last_seconds() -> None:
 @pytest.mark.parametrize("screen", range(1, 250, 7))
 @pytest.mark.parametrize("longest", [1, 15, 60])
 def test_columns_fill_no_more_than_the_screen(screen: int, longest: int) -> None:
-    columns = [width for width in widths(screen, longest) if width]
+    widest = widths(screen, {"name": longest, "value": 40, "spark": 30})
+    columns = [width for width in widest if width]
     assert sum(columns) + 2 * (len(columns) - 1) <= max(screen, 12 + 1 + 12 + 4)
-    if screen > 150:
-        assert len(columns) == 7
-        assert widths(screen, longest).name == max(12, longest)
+    if screen > 190:
+        assert widest == (max(12, longest), 40, 5, 12, 12, 7, 30)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 3), (40, 10), (80, 24), (200, 60)])
@@ -457,6 +482,10 @@ def test_fit(text: str, width: int, right: bool, fitted: str) -> None:
         (1.5, -1, "1.5"),
         (1.5, 200, "1.5"),
         (1e300, 2, "1.00e+300"),
+        (2.15e-9, 2, "2.15e-09"),
+        (0.0004, 2, "0.00"),
+        (1.2e-16, 2, "0.00"),
+        (0.0, 2, "0.00"),
         (math.nan, 2, "nan"),
         (-math.inf, 2, "-inf"),
     ],

@@ -20,7 +20,7 @@ dates: Any = matplotlib.dates  # it has no types
 
 DPI = 120
 WIDTH = 10.0  # inches, as all that follows
-_PANEL, _ABOVE, _BELOW, _BETWEEN, _LEFT, _RIGHT = 1.65, 0.45, 0.5, 0.55, 0.95, 0.6
+_PANEL, _ABOVE, _BELOW, _BETWEEN, _LEFT, _RIGHT = 1.65, 0.45, 0.5, 0.62, 0.95, 0.6
 
 # Of the height of a panel; there is nothing but words in the last two
 _SHARES = {"strip": 1.0, "trace": 1.0, "text": 0.01, None: 0.01}

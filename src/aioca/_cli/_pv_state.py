@@ -135,11 +135,17 @@ class PVState:
 
 
 def number_text(value: float, precision: int | None) -> str:
-    """A number with so many digits after the point, as short as it takes without."""
+    """A number with so many digits after the point, as short as it takes without.
+
+    With an exponent where that would be a long row of digits, or nothing but zeros: a pressure
+    that is thousands of times smaller than the last digit, though not what is left by rounding.
+    """
     if precision is None or not 0 <= precision <= 17:
         return f"{value:g}"
-    # What would be a long row of digits that mean nothing
-    return f"{value:.{precision}f}" if abs(value) < 1e15 else f"{value:.{precision}e}"
+    size = abs(value)
+    if size >= 1e15 or 1e-14 < size < 10.0 ** -(precision + 3):
+        return f"{value:.{precision}e}"
+    return f"{value:.{precision}f}"
 
 
 def printable(text: str) -> str:

@@ -43,14 +43,15 @@ class Screen:
         return columns or 80, lines or 24  # 0: a terminal that does not know
 
     def show(self, size: tuple[int, int], lines: Sequence[str]) -> None:
-        """Lines made for that size."""
+        """Lines made for that size, shorter than it is wide."""
         parts = []
         if self._shown is None or size != self._size:
             parts.append("\x1b[2J")
             self._shown, self._size = [""] * size[1], size
         for number, (line, shown) in enumerate(zip(lines, self._shown, strict=False), 1):
             if line != shown:
-                parts.append(f"\x1b[{number};1H\x1b[2K{line}")
+                # Written over, and only then cleared to the end, or it would flicker
+                parts.append(f"\x1b[{number};1H{line}\x1b[K")
         self._shown = list(lines)
         if parts:
             self._write("".join(parts))

@@ -104,11 +104,12 @@ class Widths(NamedTuple):
 
 
 _LEAST = Widths(name=12, value=10, units=5, alarm=12, time=12, rate=7, spark=10)
+_WIDEST = 40  # of a column that is as wide as what is in it
 _LEAVE = ("spark", "units", "rate", "time")  # in this order, where there is no room
 
 
-def widths(screen: int, longest: int) -> Widths:
-    """Share a line among the columns; `longest` is the longest name."""
+def widths(screen: int, most: dict[str, int]) -> Widths:
+    """Share a line among the columns; `most` is what each could make use of."""
     least: dict[str, int] = _LEAST._asdict()
 
     def free() -> int:
@@ -118,7 +119,6 @@ def widths(screen: int, longest: int) -> Widths:
     for column in _LEAVE:
         if free() < 0:
             least[column] = 0
-    most = {"name": longest, "value": 32, "spark": SPARKS, "alarm": 16, "units": 8}
     for column, width in most.items():
         if least[column]:
             least[column] += max(0, min(width - least[column], free()))
@@ -143,7 +143,9 @@ class View:
         self._paint = painter
         self._top = 0
         self._page = 1
-        self._longest = max(cell_len(row.name) for row in self.rows)
+        # How wide the columns can become; they never shrink, or the table would be restless
+        longest = max(cell_len(row.name) for row in self.rows)
+        self._most = {"name": longest, "value": 0, "units": 0, "alarm": 0, "spark": SPARKS}
 
     def press(self, key: str) -> None:
         """Scroll, or sort otherwise."""
@@ -161,13 +163,21 @@ class View:
 
     def lines(self, width: int, height: int, now: float) -> list[str]:
         """The screen, from top to bottom; `now` is of `time.time`."""
+        width = max(1, width - 1)  # the last column is where terminals differ
         self._page = max(1, height - 3)
         self._bound()
-        columns = widths(width, self._longest)
         shown = self._sorted()[self._top : self._top + self._page]
+        self._widen(shown)
+        columns = widths(width, self._most)
         table = [self._line(row, columns, now) for row in shown]
         table += [""] * (self._page - len(table))
         return [self._title(width, now), self._head(columns), *table, self._foot(width)][:height]
+
+    def _widen(self, shown: list[Row]) -> None:
+        for row in shown:
+            texts = {"value": row.text(), "units": row.units, "alarm": row.condition}
+            for column, text in texts.items():
+                self._most[column] = max(self._most[column], min(cell_len(text), _WIDEST))
 
     def _sorted(self) -> list[Row]:
         if self.order == "name":

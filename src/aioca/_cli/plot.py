@@ -165,7 +165,8 @@ class Live(_Run):
                 self._chart.update(time.time())
                 self._canvas.draw_idle()
             self._canvas.flush_events()  # the GUI's turn: it draws, and may close the window
-            await anyio.sleep(max(_FRAME, 2 * (time.perf_counter() - begin)))
+            took = time.perf_counter() - begin
+            await anyio.sleep(min(max(_FRAME, 2 * took), 1.0))
 
     def _close(self, _event: object) -> None:
         self._closed = True

@@ -124,11 +124,11 @@ class Watch:
         self._screen.open()
         while True:
             self._changed = anyio.Event()
-            begin = time.perf_counter()
+            begin = time.thread_time()  # the processor's: not that of a terminal which is stopped
             size = self._screen.size()
             self._screen.show(size, self._view.lines(*size, time.time()))
-            took = time.perf_counter() - begin
-            await anyio.sleep(max(_FRAME, 5 * took))
+            took = time.thread_time() - begin
+            await anyio.sleep(min(max(_FRAME, 5 * took), 1.0))
             await self._changed.wait()
 
     async def _obey(self, scope: anyio.CancelScope) -> None:
