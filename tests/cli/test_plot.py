@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import anyio
 import numpy as np
 import pytest
 from commands import Output, in_terminal, run_cli
@@ -22,9 +23,19 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from test_demo import run_without
 
-from aioca import FORMAT_CTRL, FORMAT_TIME, CANothing, caget, caput, run
+from aioca import (
+    DBE_PROPERTY,
+    FORMAT_CTRL,
+    FORMAT_TIME,
+    CANothing,
+    caget,
+    camonitor,
+    caput,
+    run,
+)
 from aioca._cli import _figure
 from aioca._cli._recording import Recording
+from aioca._cli.plot import Recorder
 from aioca.testing import SoftIoc
 
 RECORDS = """
@@ -182,6 +193,31 @@ def test_invalid() -> None:
     curve = recording.curve(now - 10, now)
     assert np.isnan(curve.invalid).tolist() == [True, False, False, True, True]
     assert curve.invalid[1:3].tolist() == [1, 2]
+
+
+@pytest.mark.anyio
+async def test_nothing_is_lost_while_a_drawing_holds_the_loop(
+    running: SoftIoc, unique: str
+) -> None:
+    recording = Recording(f"{unique}COUNT")
+    recorder = Recorder([recording])
+    async with (
+        camonitor([recording.name], format=FORMAT_CTRL, events=DBE_PROPERTY) as properties,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(recorder.record, properties, tasks)
+        while recording.value is None:
+            await anyio.sleep(0.01)  # the recorder tells nobody of an update
+        before = float(recording.value)
+        time.sleep(1.5)  # the drawing
+        while recording.value < before + 12:
+            await anyio.sleep(0.01)
+        tasks.cancel_scope.cancel()
+    now = time.time()
+    curve = recording.curve(now - 60, now)
+    assert set(np.diff(curve.values[:-1])) == {1.0}  # it counts, and each is there
+    assert 0.05 < np.median(np.diff(curve.times[1:-1])) < 0.2  # when it was, not when it was taken
+    assert recorder.dropped == 0
 
 
 def test_kinds(running: SoftIoc, unique: str) -> None:
@@ -487,18 +523,19 @@ def display() -> Iterator[str]:
         os.close(ours)
 
 
-# Says how often the window was drawn and what it shows; a signal does what a click on its cross
-# does.
+# Says how often the window was drawn, and how many points it shows. A signal has it do, when it is
+# the GUI's turn the next time, what a click on its cross does.
 IN_WINDOW = """
 import signal, sys
 from matplotlib import pyplot
 from aioca._cli import main, plot
 
-def close(*_):
+def close():
     window = pyplot.get_current_fig_manager().window
     window.tk.call(window.protocol("WM_DELETE_WINDOW"))
 
-signal.signal(signal.SIGUSR1, close)
+signalled = []
+signal.signal(signal.SIGUSR1, lambda *_: signalled.append(True))
 really = plot._window
 
 def window(panels):
@@ -506,6 +543,8 @@ def window(panels):
     def say(event):
         axes = figure.axes[0]
         print("drawn", len(axes.lines[0].get_xdata()) if axes.lines else 0, flush=True)
+        if signalled:
+            figure.canvas.manager.window.after(1, close)
     figure.canvas.mpl_connect("draw_event", say)
     return figure
 

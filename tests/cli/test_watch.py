@@ -387,6 +387,15 @@ def test_no_pv() -> None:
     assert "PV" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["watch", "plot"])
+def test_help_has_examples_in_lines_of_their_own(name: str) -> None:
+    done = run_cli(name, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(re.findall(rf"^ +(?:Examples: )?aioca {name} .*$", done.stdout, re.MULTILINE)) == 2
+    assert "\b" not in done.stdout
+    assert "\\b" not in done.stdout
+
+
 # -- The parts -------------------------------------------------------------------------------------
 
 

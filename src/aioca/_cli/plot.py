@@ -53,16 +53,16 @@ _WINDOW_SHOWS, _FILE_SHOWS = 60.0, 10.0  # seconds
 )  # fmt: skip
 @backend_option
 def command(pvs: tuple[str, ...], seconds: float | None, output: Path | None, backend: str) -> int:
-    r"""Plot PVs: numbers against time, arrays as they are now.
+    """Plot PVs: numbers against time, arrays as they are now.
 
     Bands are alarm limits (HIGH, HIHI, LOW, LOLO), the axis has at least the display limits.
     Hatched is where a PV was not connected, magenta where its value was INVALID. Ctrl-C ends it;
     with -o what was recorded until then is written.
 
     \b
-    Example: aioca plot TEMPERATURE SPECTRUM
-             aioca plot TEMPERATURE --seconds 30 -o temperature.png
-    """
+    Examples: aioca plot TEMPERATURE SPECTRUM
+              aioca plot TEMPERATURE --seconds 30 -o temperature.png
+    """  # noqa: D301  # click is to see the backspace
     if importlib.util.find_spec("matplotlib") is None:
         raise Failure("matplotlib is not installed; pip install 'aioca[plot]'")
     recordings = [Recording(name) for name in dict.fromkeys(pvs)]

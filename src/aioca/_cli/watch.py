@@ -42,15 +42,15 @@ _MESSAGE = 10.0  # seconds for which what was logged is shown
 def command(
     pvs: tuple[str, ...], seconds: float | None, sort: str, strings: bool, backend: str
 ) -> int:
-    r"""Show PVs in a table that follows them, until q or Ctrl-C is pressed.
+    """Show PVs in a live table, until q is pressed.
 
     With precision and units, alarms in colour, updates per second, and the last minute as a line
     (of an array: its shape). Arrows, PgUp, PgDn, Home and End scroll; s sorts otherwise.
 
     \b
-    Example: aioca watch TEMPERATURE SETPOINT
-             aioca watch --sort alarm $(cat pvs.txt)
-    """
+    Examples: aioca watch TEMPERATURE SETPOINT
+              aioca watch --sort alarm $(cat pvs.txt)
+    """  # noqa: D301  # click is to see the backspace
     console = Console()
     if not console.is_terminal or console.is_dumb_terminal:
         raise Failure("standard output is no terminal; `aioca camonitor` prints line by line")
