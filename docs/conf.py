@@ -3,7 +3,7 @@
 import aioca
 
 project = "aioca"
-author = "the aioca developers"
+author = copyright = "the aioca developers"
 version = release = aioca.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "furo"
@@ -11,5 +11,6 @@ html_title = f"aioca {release}"
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["colon_fence"]
 autodoc_typehints = "none"  # the docstrings say it in words
+autodoc_inherit_docstrings = False  # numpy's, of what ca_array has from it
 autodoc_member_order = "bysource"
 default_role = "py:obj"

@@ -1,13 +1,17 @@
 """A monitor that a trio nursery owns: an error in its callback cancels the nursery.
 
-Usage: python nursery_scoped_monitor.py PV LIMIT
+aioca ioc examples/records.db       # in another terminal
+python examples/nursery_scoped_monitor.py PV3 50
 """
+
+from __future__ import annotations
 
 import sys
 
 import trio
 
 from aioca import camonitor
+from aioca.types import AugmentedValue
 
 
 class TooHighError(Exception):
@@ -15,12 +19,12 @@ class TooHighError(Exception):
 
 
 async def main(pv: str, limit: float) -> None:
-    def check(value):
+    def check(value: AugmentedValue) -> None:
         print(value.name, value)
-        if value > limit:
+        if +value > limit:
             raise TooHighError(f"{value.name} is {value}")
 
-    async def work():
+    async def work() -> None:
         try:
             await trio.sleep_forever()
         finally:
@@ -31,7 +35,7 @@ async def main(pv: str, limit: float) -> None:
             camonitor(pv, check, task_group=nursery)
             nursery.start_soon(work)
     except Exception as group:  # a nursery raises a group; from Python 3.11 on there is except*
-        print("stopped:", *group.exceptions)
+        print("stopped:", *getattr(group, "exceptions", [group]))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import pytest
 
-from aioca import _context, _libca, get_channel_infos, purge_channel_caches, testing
+from aioca import _context, _tokens, get_channel_infos, purge_channel_caches, testing
 from aioca.testing import SoftIoc, loopback_environment
 
 HERE = Path(__file__).parent
@@ -193,8 +193,8 @@ def _left(threads: set[threading.Thread]) -> list[str]:
         for thread in set(threading.enumerate()) - threads
         if not thread.name.startswith("Trio thread")
     ]
-    if _libca.token_count():
-        left.append(f"{_libca.token_count()} tokens: {list(_libca._owners.values())}")
+    if _tokens.token_count():
+        left.append(f"{_tokens.token_count()} tokens: {list(_tokens.owners.values())}")
     return left
 
 

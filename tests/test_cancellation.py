@@ -16,7 +16,7 @@ import pytest
 
 from aioca import (
     _context,
-    _libca,
+    _tokens,
     caget,
     cainfo,
     camonitor,
@@ -165,10 +165,10 @@ async def _nothing_is_left() -> None:
     assert all(not channel.listeners for channel in context._channels.values())
     try:
         with anyio.fail_after(5):
-            while _libca.token_count() != len(get_channel_infos()) + _spares():
+            while _tokens.token_count() != len(get_channel_infos()) + _spares():
                 await anyio.sleep(0.001)  # to look again: nobody tells of the end of such a put
     except TimeoutError:
-        raise AssertionError(list(_libca._owners.values())) from None
+        raise AssertionError(list(_tokens.owners.values())) from None
 
 
 async def _usable(pv: str, value: float) -> None:

@@ -35,7 +35,8 @@ from aioca import (
     FORMAT_TIME,
     CAValueError,
 )
-from aioca._dbr import datatype_code, make_reader
+from aioca._dbr import datatype_code
+from aioca._decode import make_reader
 from aioca._encode import encode
 from aioca._libca import ECA_BADCOUNT, ECA_BADSTR, ECA_BADTYPE, VALUE_OFFSET, VALUE_SIZE
 from aioca.types import ca_array

@@ -13,7 +13,7 @@ import anyio.lowlevel
 import pytest
 
 import aioca
-from aioca import FORMAT_TIME, _intake, _libca, camonitor
+from aioca import FORMAT_TIME, _intake, _libca, _trampolines, camonitor
 from aioca._errors import CANothing
 from aioca._intake import Intake, new_key
 from aioca.testing import SoftIoc
@@ -60,12 +60,14 @@ def intake(line: FakeLine) -> Intake:
 
 def sender(intake: Intake, limit: int) -> Send:
     """Calls the trampoline of a policy as libca would."""
-    on_event = ctypes.cast(intake.trampoline(limit), _libca._EVENT)
+    on_event = ctypes.cast(intake.trampoline(limit), _trampolines._EVENT)
 
     def send(key: int, number: float, *, dbr: int = aioca.DBR_DOUBLE, count: int = 1) -> None:
         data = (ctypes.c_double * 1000)(*[number] * 1000)
         on_event(
-            _libca._EventArgs(key, 1 << 63, dbr, count, ctypes.addressof(data), _libca.ECA_NORMAL)
+            _trampolines._EventArgs(
+                key, 1 << 63, dbr, count, ctypes.addressof(data), _libca.ECA_NORMAL
+            )
         )
 
     return send
@@ -81,14 +83,14 @@ def double(number: float) -> bytes:
 @pytest.mark.parametrize("spread", [True, False], ids=["spread", "struct"])
 def test_event_trampoline(monkeypatch: pytest.MonkeyPatch, spread: bool) -> None:
     """Both ways of taking the struct that libca passes bring the same."""
-    if spread and not _libca._SPREAD:
+    if spread and not _trampolines._SPREAD:
         pytest.skip("the calling convention of this machine has no such way")
-    monkeypatch.setattr(_libca, "_SPREAD", spread)
+    monkeypatch.setattr(_trampolines, "_SPREAD", spread)
     heard: list[tuple[int, ...]] = []
-    trampoline = _libca.event_trampoline(lambda *args: heard.append(args[6:]))
+    trampoline = _trampolines.event_trampoline(lambda *args: heard.append(args[6:]))
     events = [(2**64 - 1, 2**63, -1, 0, 2**62, -5), (0, 0, 0, 2**40, 0, 1)]
     for event in events:
-        ctypes.cast(trampoline, _libca._EVENT)(_libca._EventArgs(*event))
+        ctypes.cast(trampoline, _trampolines._EVENT)(_trampolines._EventArgs(*event))
     assert heard == events
 
 

@@ -440,8 +440,8 @@ async def test_body_and_callback_errors(pv: str, failing: Callable[[Any], Any]) 
     """The callback's comes out, as the cause of it all; the body's answer is its context."""
     with anyio.fail_after(5), pytest.raises(ValueError, match="of the callback") as info:
         async with camonitor(pv, failing):
-            await caput(pv, 1)
             try:
+                await caput(pv, 1)  # the callback may fail while this is at it
                 await anyio.sleep_forever()
             except anyio.get_cancelled_exc_class():
                 raise LookupError("of the body") from None

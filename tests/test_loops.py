@@ -6,6 +6,7 @@ What may end a process runs in one of its own: `start` and `finish`.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import signal
@@ -21,7 +22,7 @@ import pytest
 
 from aioca import (
     _context,
-    _libca,
+    _tokens,
     caget,
     camonitor,
     caput,
@@ -89,7 +90,7 @@ def finish(process: subprocess.Popen[str], returncode: int | None = 0) -> tuple[
 REPEATED = """
     import gc, os, resource, sys, threading, time
     import anyio, asyncio
-    from aioca import caget, camonitor, caput, get_channel_infos, _context, _libca
+    from aioca import caget, camonitor, caput, get_channel_infos, _context, _tokens
 
     how = sys.argv[1]
 
@@ -117,7 +118,7 @@ REPEATED = """
         else:
             anyio.run(main, backend=how)
         assert get_channel_infos() == [] and not _context.all_contexts(), "channels"
-        assert _libca.token_count() == 0, "tokens"
+        assert _tokens.token_count() == 0, "tokens"
 
     def rss():
         with open("/proc/self/statm") as file:
@@ -292,7 +293,7 @@ def test_end_of_run_with_monitors(
         over = True
         assert _context.all_contexts() == []
         assert get_channel_infos() == []
-        assert _libca.token_count() == 0
+        assert _tokens.token_count() == 0
         count = len(seen)
         time.sleep(0.25)  # two updates of the PV: nothing must happen, so nothing to await
     assert len(seen) == count
@@ -302,7 +303,7 @@ def test_end_of_run_with_monitors(
 ENDING = """
     import sys, time
     import anyio
-    from aioca import camonitor, _libca, get_channel_infos
+    from aioca import camonitor, _tokens, get_channel_infos
     backend, kind = sys.argv[1:]
     late, calls, over = [], 0, False
     pvs = [f"BUSY{i}" for i in range(50)]
@@ -342,7 +343,7 @@ ENDING = """
         anyio.run(main, backend=backend)
         over = True
         assert get_channel_infos() == [], get_channel_infos()
-        assert _libca.token_count() == 0
+        assert _tokens.token_count() == 0
     time.sleep(0.2)
     assert not late
     print("done")
@@ -381,7 +382,7 @@ def test_bare_loop_noticed_by_traffic(p: str) -> None:
     while _context.all_contexts():  # not get_channel_infos(), which looks itself
         assert time.monotonic() < end, "not noticed"
         time.sleep(0.01)  # to look again
-    assert _libca.token_count() == 0
+    assert _tokens.token_count() == 0
     count = len(seen)
     time.sleep(0.25)  # two updates of the PV: nothing must happen, so nothing to await
     assert len(seen) == count
@@ -401,13 +402,13 @@ def test_bare_loop_noticed_without_traffic(p: str, by: str) -> None:
     else:
         asyncio.run(_use_it(p + "m:b"))
     assert _context.all_contexts() == []
-    assert _libca.token_count() == 0
+    assert _tokens.token_count() == 0
 
 
 WAITING = """
     import asyncio, sys
     import anyio
-    from aioca import caget, camonitor, get_channel_infos, _context, _libca
+    from aioca import caget, camonitor, get_channel_infos, _context, _tokens
     waits_in = sys.argv[1]
 
     async def wait():
@@ -430,7 +431,7 @@ WAITING = """
     loop.close()
     assert get_channel_infos() == []
     assert not _context.all_contexts()
-    assert _libca.token_count() == 0, _libca._owners
+    assert _tokens.token_count() == 0, _tokens.owners
     print("done")
 """
 
@@ -541,13 +542,14 @@ RETURN_CODES = {"normal": 0, "sys.exit": 3, "exception": 1, "SIGINT": -signal.SI
 @both_backends
 @pytest.mark.parametrize("where", ["main", "daemon"])
 @pytest.mark.parametrize("end", RETURN_CODES)
+@pytest.mark.parametrize("pairs", [1, pytest.param(10, marks=pytest.mark.soak)])
 def test_exit_under_traffic(
-    start: Callable[..., subprocess.Popen[str]], backend: str, where: str, end: str
+    start: Callable[..., subprocess.Popen[str]], backend: str, where: str, end: str, pairs: int
 ) -> None:
     """5,000 updates in a second while the interpreter ends, whatever it ends by, with the loop
     over or still running in a daemon thread: no abort, and nothing on stderr of our making."""
-    processes = [start(EXIT, backend, where, end) for _ in range(2)]
-    for process in processes:
+    started = ([start(EXIT, backend, where, end) for _ in range(2)] for _ in range(pairs))
+    for process in itertools.chain.from_iterable(started):
         if end == "SIGINT":
             interrupt_at(process, "interrupt me")
         began = time.monotonic()
@@ -582,7 +584,7 @@ def test_exit_in_a_callback(start: Callable[..., subprocess.Popen[str]]) -> None
 FORK = """
     import os, sys, warnings
     import anyio
-    from aioca import caget, camonitor, caput, get_channel_infos, _libca
+    from aioca import caget, camonitor, caput, get_channel_infos, _tokens
     backend, when = sys.argv[1:]
     warnings.simplefilter("ignore", DeprecationWarning)  # 3.12: fork with threads
     updates = 0
@@ -603,7 +605,7 @@ FORK = """
         status = 1
         try:
             assert get_channel_infos() == []
-            assert _libca.token_count() == 0
+            assert _tokens.token_count() == 0
             # Where the fork was made inside a run, that run is the parent's; ours is a thread's.
             import threading
             failed = []

@@ -3,9 +3,10 @@
 How a value travels, and where that is written:
 
     `_operations`    caget, caput, connect, cainfo: arguments in, results out
-    `_requests`      one request for many PVs, waited for once; `_put`: the one that writes
-    `_camonitor`     camonitor in its four forms, and wait_for_value
-    `_subscription`  what it returns and how updates are delivered; `_lifetime`: who owns that
+    `_requests`      one request for many PVs, waited for once; `_get` `_put`: its two kinds
+    `_camonitor`     camonitor in its four forms, and wait_for_value; `_options`: what they take
+    `_subscription`  what it returns; `_delivery`: how a callback gets updates; `_lifetime`: who
+                     owns that
     `_monitor`       what a monitor keeps until it is taken
     `_context`       the channels of one event loop; `_channel`: one of them
     `_watch`         channels whose server is silent; `_clearing`: what libca is to forget;
@@ -13,9 +14,12 @@ How a value travels, and where that is written:
     `_intake`        updates on libca's threads; `_loops`: which event loop runs here
     `_portal`        from libca's threads into the loop; `_asyncio_portal` and `_trio_portal` are
                      the only asyncio and trio; `_doorbell`: how they are woken
-    `_dbr` `_values` bytes to augmented values; `_encode`: back
+    `_decode`        bytes to augmented values, which are in `_values`; `_encode`: back
+    `_dbr`           the types that they have on their way
     `_client`        which libca context a thread uses
-    `_libca`         the prototypes, the trampolines, the tokens: the only calls into C
+    `_trampolines`   what libca calls; `_messages`: what it says beside that
+    `_tokens`        who is meant by what it hands back
+    `_libca`         the libraries, the prototypes, the calls by a channel
 """
 
 from ._camonitor import camonitor, wait_for_value

@@ -6,8 +6,8 @@ import math
 import time
 from collections.abc import Iterable
 
-from ._context import check_is_str
 from ._dbr import FORMAT_CTRL, FORMAT_RAW, FORMAT_TIME
+from ._names import check_is_str
 from ._portal import Portal
 from .types import Timeout
 

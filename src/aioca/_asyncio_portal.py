@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextvars
-import math
 import sys
 from collections.abc import Callable, Coroutine
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ._doorbell import Doorbell, doorbell
@@ -16,76 +14,13 @@ if TYPE_CHECKING:
     import asyncio
 
 
-@cache
-def _waiter_class() -> Any:
-    """The class of waiters; made when it is first needed, as `_asyncio` says."""
-    future: Any = _asyncio().Future
-
-    class AsyncioWaiter(future, Waiter):  # type: ignore[misc]
-        """A future whose task can be run at once.
-
-        By itself a future has it run in the next pass of the loop, after a look at all the
-        sockets: a tenth of the time of a get.
-        """
-
-        _run_on: Callable[[Any], object] | None = None
-        _variables: contextvars.Context
-
-        def add_done_callback(
-            self, callback: Callable[[Any], object], *, context: contextvars.Context
-        ) -> None:
-            # Of the one task that waits
-            self._run_on, self._variables = callback, context
-
-        def wake(self) -> None:
-            if not self.done():
-                self.set_result(True)
-                self._run_soon()
-
-        def wake_now(self) -> None:
-            run_on = self._run_on
-            # A task cannot run within another one, as it would in a loop that was made to nest.
-            if self.done() or run_on is None or _asyncio().current_task(self._loop) is not None:
-                self.wake()
-                return
-            self.set_result(True)
-            self._run_on = None
-            self._variables.run(run_on, self)
-
-        def cancel(self, msg: object = None) -> bool:
-            cancelled: bool = super().cancel(msg)
-            if cancelled:
-                self._run_soon()
-            return cancelled
-
-        def _expire(self) -> None:
-            if not self.done():
-                self.set_result(False)
-                self._run_soon()
-
-        def _run_soon(self) -> None:
-            run_on, self._run_on = self._run_on, None
-            # A loop that was closed with tasks still waiting never runs them again.
-            if run_on is not None and not self._loop.is_closed():
-                self._loop.call_soon(run_on, self, context=self._variables)
-
-        async def wait(self, deadline: float = math.inf) -> bool:
-            if deadline == math.inf:
-                return await self  # type: ignore[no-any-return]
-            timer = self._loop.call_at(deadline, self._expire)
-            try:
-                return await self  # type: ignore[no-any-return]
-            finally:
-                timer.cancel()
-
-    return AsyncioWaiter
-
-
 class AsyncioPortal(Portal):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        from ._asyncio_waiter import AsyncioWaiter  # late: see `_asyncio`
+
         self._loop = loop
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps none alive
-        self._new_waiter = _waiter_class()
+        self._new_waiter = AsyncioWaiter
         self._bell: Doorbell | None = None
         # Others, as uvloop, have a bell of their own for call_soon_threadsafe, or no selector
         if type(loop) is _asyncio().SelectorEventLoop:
@@ -124,7 +59,7 @@ class AsyncioPortal(Portal):
         return self._loop.time()
 
     def waiter(self) -> Waiter:
-        return self._new_waiter(loop=self._loop)  # type: ignore[no-any-return]
+        return self._new_waiter(loop=self._loop)
 
     async def checkpoint(self) -> None:
         # asyncio programs rely on a put to a connected PV not to suspend.

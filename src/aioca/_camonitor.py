@@ -12,14 +12,13 @@ from . import _libca
 from ._arguments import PVs, check_count, check_format, deadline_of, names_of
 from ._context import Context, current
 from ._dbr import DBR_ENUM_STR, FORMAT_RAW
+from ._delivery import Callback, CallbackFeed, Callee
 from ._environment import searched
 from ._errors import Failure, error_for
 from ._lifetime import GroupLifetime, LoopLifetime
-from ._monitor import NOTHING, Feed, Options, check_options, start_all
+from ._monitor import NOTHING, Feed, start_all
+from ._options import Options, check_options
 from ._subscription import (
-    Callback,
-    CallbackFeed,
-    Callee,
     StreamFeed,
     Subscription,
     Subscriptions,
@@ -222,18 +221,20 @@ async def wait_for_value(
                 break
         closed = monitor.state == Subscription.CLOSED
         connected = monitor.state == Subscription.OPEN
+    raise error_for([_why_not(pv, match, seen, closed, connected)])
+
+
+def _why_not(pv: str, match: Any, seen: Any, closed: bool, connected: bool) -> Failure:
+    """Why no value has come that matches; ``seen`` is the last one."""
     if closed:
-        failure = Failure(pv, _libca.ECA_DISCONN, "waiting for a value: closed meanwhile")
-    elif seen is not NOTHING:
+        return Failure(pv, _libca.ECA_DISCONN, "waiting for a value: closed meanwhile")
+    if seen is not NOTHING:
         detail = f"waiting for a value that matches {match!r}: the last one was {seen!r}"
-        failure = Failure(pv, _libca.ECA_TIMEOUT, detail)
     elif connected:
         detail = "waiting for a value: connected, but no update has come"
-        failure = Failure(pv, _libca.ECA_TIMEOUT, detail)
     else:
         detail = f"connecting: no server has answered for this name; searched {searched()}"
-        failure = Failure(pv, _libca.ECA_TIMEOUT, detail)
-    raise error_for([failure])
+    return Failure(pv, _libca.ECA_TIMEOUT, detail)
 
 
 def _matches(value: Any, match: Any) -> bool:

@@ -19,11 +19,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
-from . import _libca
+from . import _libca, _tokens
 from ._barrier import Barrier
 from ._clearing import Clearing
 from ._client import ClientContext
-from ._dbr import make_reader
+from ._decode import make_reader, ways
 from ._values import Reader
 from ._voice import Voice
 
@@ -95,20 +95,6 @@ class PutOwner(Protocol):
         """On the loop: the channel is cleared, so its completion will never be reported."""
 
 
-# The ways to ask that there have been, and their numbers: few.
-_ways: list[tuple[int | None, int, bool]] = []
-
-
-def reader_key(code: int | None, format: int, monitor: bool = False) -> int:
-    """A number for a way to ask: the datatype, the format, and whether for a monitor."""
-    way = code, format, monitor
-    try:
-        return _ways.index(way)
-    except ValueError:
-        _ways.append(way)  # two threads may do so at once, and both are right
-        return _ways.index(way)
-
-
 class Channel:
     """One channel, of one event loop.
 
@@ -127,6 +113,7 @@ class Channel:
         put_owner: who has a put-callback under way here, or None. A second one would block the
             server's thread for this client, so it goes through a spare. Set on the loop before
             libca is asked, reset by whichever thread hears the end of it.
+        aside: whether it is not on the circuit that channels have otherwise, but on another.
         spares: further channels to the same PV, for put-callbacks, that are idle.
 
     There may be very many of them: no container is made before it is needed.
@@ -134,14 +121,15 @@ class Channel:
 
     __slots__ = (
         "_applied", "_home", "_noted", "_searches", "_seen", "_token",
-        "barrier", "chid", "connected", "ever_connected", "last_key", "last_reader", "listeners",
-        "monitors", "name", "native_count", "native_type", "put_owner", "scalar_key",
+        "aside", "barrier", "chid", "connected", "ever_connected", "last_key", "last_reader",
+        "listeners", "monitors", "name", "native_count", "native_type", "put_owner", "scalar_key",
         "searching_since", "spares",
         "unconfirmed", "unresponsive",
     )  # fmt: skip
 
-    def __init__(self, home: Home, name: str) -> None:
+    def __init__(self, home: Home, name: str, aside: bool = False) -> None:
         self.name = name
+        self.aside = aside
         self.connected = False
         self.ever_connected = False
         self.native_type = -1
@@ -242,10 +230,10 @@ class Channel:
             self.monitors = monitors[:index] + monitors[index + 1 :]
 
     def reader(self, key: int) -> Reader:
-        """How to ask in a certain way (see `reader_key`), and to understand the answer."""
+        """How to ask in a certain way (see `_decode.reader_key`), and to understand the answer."""
         if key != self.last_key:
             self.scalar_key = -1
-            code, format, monitor = _ways[key]
+            code, format, monitor = ways[key]
             self.last_reader = make_reader(
                 self.name, self.native_type, self.native_count, code, format, monitor=monitor
             )
@@ -275,11 +263,13 @@ class Channel:
         return self.native_count if count < 0 else min(count, self.native_count)
 
     def _search(self) -> None:
-        self._token = _libca.register(self)
-        status, self.chid = self._home.client.create_channel(self.name.encode("utf-8"), self._token)
+        self._token = _tokens.register(self)
+        status, self.chid = self._home.client.create_channel(
+            self.name.encode("utf-8"), self._token, self.aside
+        )
         if status != _libca.ECA_NORMAL:
             self.chid = None
-            _libca.unregister(self._token)
+            _tokens.unregister(self._token)
             raise RuntimeError(f"{self.name}: {_libca.message(status)}")
 
     def circuit_lost(self) -> None:
@@ -299,10 +289,16 @@ class Channel:
             self._searches += 1
             self.replace()
 
-    def replace(self) -> None:
-        """Have a new channel searched for."""
+    def replace(self, *, elsewhere: bool = False) -> None:
+        """Have a new channel searched for.
+
+        Args:
+            elsewhere: on another circuit, should it be found at the same server again: libca keeps
+                one that says nothing for half a minute and more, and would put the new one onto it.
+        """
+        self.aside ^= elsewhere
         chid, self.chid = self.chid, None
-        _libca.unregister(self._token)
+        _tokens.unregister(self._token)
         afters = [monitor.channel_replaced() for monitor in self.monitors]
         self._home.clearing.channel(chid, lambda: [after() for after in afters if after])
         self._applied = self._noted  # what the old one may have had to say
@@ -323,7 +319,7 @@ class Channel:
         if self.spares:
             (spare,), self.spares = self.spares, ()
             return spare
-        return Channel(self._home, self.name)
+        return Channel(self._home, self.name, self.aside)
 
     def give_back(self, spare: Channel) -> None:
         """Keep one spare for the next time; a second is closed."""
@@ -339,7 +335,7 @@ class Channel:
             return
         self.connected = False
         self.scalar_key = -1
-        _libca.unregister(self._token)
+        _tokens.unregister(self._token)
         if self.barrier is not None:
             self.barrier.passed()
         for spare in self.spares:

@@ -19,7 +19,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from . import _libca
+from . import _libca, _messages, _tokens, _trampolines
 
 _NOT_PREEMPTIVE = (
     "this thread has a Channel Access context without preemptive callbacks, made by another"
@@ -51,11 +51,17 @@ class ClientContext:
         finally:
             self._leave(previous)
 
-    def create_channel(self, name: bytes, token: int) -> tuple[int, _libca.Chid]:
-        """Create a channel; returns the ECA status and the chid."""
+    def create_channel(self, name: bytes, token: int, aside: bool) -> tuple[int, _libca.Chid]:
+        """Create a channel; returns the ECA status and the chid.
+
+        `aside`: not on the circuit that channels have otherwise, but on another to the same server.
+        libca has one for each priority.
+        """
         previous = self._enter()  # not `attached`, which takes longer than the call itself
         try:
-            return _libca.create_channel(name, token)
+            return _libca.create_channel(
+                name, _trampolines.connection_trampoline, token, int(aside)
+            )
         finally:
             self._leave(previous)
 
@@ -70,7 +76,7 @@ class ClientContext:
     def silence(self) -> None:
         """At interpreter exit: libca must not call into Python any more."""
         with self.attached():
-            _libca.silence_messages()
+            _messages.silence_messages()
 
     def _enter(self) -> int:
         """Attach the calling thread; returns what `_leave` is to be given."""
@@ -122,7 +128,7 @@ def client_context() -> ClientContext:
             status = _libca.context_create(1)
             if status != _libca.ECA_NORMAL:
                 raise RuntimeError(f"no Channel Access context: {_libca.message(status)}")
-            _libca.route_messages()
+            _messages.route_messages()
             _shared = ClientContext(_libca.current_context())
             _libca.detach_context()
         return _shared
@@ -145,7 +151,9 @@ def _forget_after_fork() -> None:
     _shared = None
     _used = False
     _lock = threading.Lock()
-    _libca.forget_all()
+    _tokens.forget_all()
+    _trampolines.forget_all()
+    _messages.forget_all()
 
 
 if hasattr(os, "register_at_fork"):

@@ -12,26 +12,23 @@ import atexit
 import logging
 import os
 import threading
-import time
 import weakref
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from . import _client, _libca
-from ._barrier import Barrier
+from . import _client, _libca, _messages
+from ._barrier import wait_until_received
 from ._channel import Channel
 from ._clearing import Clearing
 from ._completions import Completions
-from ._errors import invalid
 from ._intake import Intake
 from ._loops import portal_for, running_loop
+from ._names import valid_name
 from ._portal import Portal
 from ._voice import Voice
 from ._watch import Watch
 
 logger = logging.getLogger("aioca")
-
-_DELIVERY = 1.0  # seconds that the end of a run waits at most for what was written without wait
 
 
 class ChannelInfo(NamedTuple):
@@ -83,7 +80,7 @@ class Context:
         self.watch = Watch(self, self._channels)
         self.operations: dict[Operation, None] = {}
         self._flush_due = False
-        _libca.add_listener(id(self), self)
+        _messages.add_listener(id(self), self)
         self.portal.on_end(self._ended)
 
     # -- Channels ----------------------------------------------------------------------------------
@@ -172,73 +169,18 @@ class Context:
         else:
             self.portal.post(self.close_all)
 
-    def _deliver(self) -> None:
-        """Wait, for a bounded time, until the servers have what was written without wait."""
-        if threading.get_ident() != self._thread:
-            return  # on a thread of libca that has found the loop closed: it would wait for itself
-        barriers: dict[str, Barrier] = {}  # one for each circuit, which keeps the order
-        for channel in self._channels.values():
-            if channel.unconfirmed and channel.connected:
-                host = _libca.host_name(channel.chid)
-                if host not in barriers and (barrier := Barrier(channel, self.post)).ask():
-                    barriers[host] = barrier
-        if not barriers:
-            return
-        self.flush()
-        give_up = time.monotonic() + _DELIVERY
-        late = list(barriers.values())
-        while late and time.monotonic() < give_up:
-            time.sleep(0.0002)
-            late = [barrier for barrier in late if not barrier.answered]
-        for barrier in late:
-            logger.warning(
-                "%s: the run has ended, and the server has not confirmed that it has received what"
-                " was written without wait", barrier.name,
-            )  # fmt: skip
-        for barrier in barriers.values():
-            barrier.passed()
-
     def _ended(self) -> None:
         """The loop's run is over."""
         _contexts.pop(id(self._loop), None)
-        _libca.remove_listener(id(self))
-        self._deliver()
+        _messages.remove_listener(id(self))
+        # A thread of libca that has found the loop closed would wait for itself.
+        if threading.get_ident() == self._thread:
+            wait_until_received(self._channels.values(), self.post, self.flush)
         self.close_all()
         self.clearing.finish()
         self.voice.end()
         self.operations.clear()
         self.intake.close()
-
-
-def valid_name(name: str) -> str:
-    """The name as a plain str.
-
-    Raises:
-        TypeError: if it is not a str.
-        CAValueError: if libca could not search for it.
-    """
-    check_is_str(name)
-    plain = str.__str__(name)
-    try:
-        size = len(plain.encode("utf-8"))
-    except UnicodeEncodeError as error:
-        raise invalid(plain, _libca.ECA_BADSTR, f"the name cannot be encoded: {error}") from error
-    if size == 0:
-        raise invalid(plain, _libca.ECA_BADSTR, "the name of a PV cannot be empty")
-    if "\0" in plain:
-        raise invalid(plain, _libca.ECA_BADSTR, "the name of a PV cannot contain NUL")
-    if size > _libca.MAX_NAME_BYTES:
-        raise invalid(
-            plain[:40] + "...", _libca.ECA_BADSTR,
-            f"the name has {size} bytes, {_libca.MAX_NAME_BYTES} can be searched for",
-        )  # fmt: skip
-    return plain
-
-
-def check_is_str(name: object) -> None:
-    """TypeError for what cannot be the name of a PV."""
-    if not isinstance(name, str):
-        raise TypeError(f"the name of a PV must be a str, not {name!r}")
 
 
 # -- Finding the context ---------------------------------------------------------------------------

@@ -24,9 +24,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from . import _libca
 from ._errors import CANothing
-from ._libca import ECA_NORMAL, SCALAR_SIZE, copied, event_trampoline, keep_thread_state, memory
+from ._libca import ECA_NORMAL, SCALAR_SIZE, Trampoline
+from ._trampolines import OnEvent, copied, event_trampoline, keep_thread_state, memory
 
 # In the queue, after this many halves of pairs it is looked whether the loop is closed and whether
 # the thread is a busy one. A power of two.
@@ -76,7 +76,7 @@ class Intake:
         self.help: Callable[[], None] = _nothing
         self._mouths: dict[int, _Mouth] = {}
 
-    def trampoline(self, limit: int) -> _libca.Trampoline:
+    def trampoline(self, limit: int) -> Trampoline:
         """What libca is to call for a subscription that keeps ``limit`` updates, 0 for all."""
         policy = min(limit, 2)
         mouth = self._mouths.get(policy)
@@ -140,7 +140,7 @@ class _Mouth:
     libca's may be called for ever, so they are: one is used again, not made for each loop.
     """
 
-    def __init__(self, make: Callable[[], tuple[_libca.OnEvent, Callable[[Intake], None]]]) -> None:
+    def __init__(self, make: Callable[[], tuple[OnEvent, Callable[[Intake], None]]]) -> None:
         on_event, self.serve = make()
         self.trampoline = event_trampoline(on_event)
 
@@ -161,7 +161,7 @@ _spare: tuple[list[_Mouth], ...] = ([], [], [])
 # which is what nearly every update is.
 
 
-def _every() -> tuple[_libca.OnEvent, Callable[[Intake], None]]:
+def _every() -> tuple[OnEvent, Callable[[Intake], None]]:
     line: Any = None
     queue: Any = ()
     extend: Any = None
@@ -194,7 +194,7 @@ def _every() -> tuple[_libca.OnEvent, Callable[[Intake], None]]:
     return on_event, serve
 
 
-def _latest() -> tuple[_libca.OnEvent, Callable[[Intake], None]]:
+def _latest() -> tuple[OnEvent, Callable[[Intake], None]]:
     line: Any = None
     latest: Any = {}
     tickets: Any = ()
@@ -238,7 +238,7 @@ def _latest() -> tuple[_libca.OnEvent, Callable[[Intake], None]]:
     return on_event, serve
 
 
-def _newest() -> tuple[_libca.OnEvent, Callable[[Intake], None]]:
+def _newest() -> tuple[OnEvent, Callable[[Intake], None]]:
     line: Any = None
     cut: Any = ()
     held_up: Any = None

@@ -16,21 +16,17 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from . import _libca
-from ._channel import Channel, reader_key
-from ._context import Context, valid_name
-from ._dbr import (
-    DBE_ALARM,
-    DBE_PROPERTY,
-    DBE_VALUE,
-    FORMAT_CTRL,
-    FORMAT_TIME,
-    datatype_code,
-)
+from ._channel import Channel
+from ._context import Context
+from ._decode import reader_key
 from ._errors import CANothing, Failure, error_for
 from ._intake import Pair, new_key
+from ._names import valid_name
+from ._options import Options
+from ._tokens import Raw
 from ._values import Reader
 
 logger = logging.getLogger("aioca")
@@ -39,27 +35,6 @@ NOTHING: Any = object()
 
 _TURN = 0.01  # seconds for which the loop is kept by monitors that are to be started
 _LOOK_EVERY = 50
-
-
-class Options(NamedTuple):
-    """What a monitor was asked for, checked."""
-
-    code: int | None
-    format: int
-    count: int  # type: ignore[assignment]  # hides a method of tuple that nobody wants here
-    events: int
-    limit: int  # of pending updates, 0 for none
-    notify_disconnect: bool
-    connect_timeout: float | None
-
-
-def default_events(format: int) -> int:
-    events = DBE_VALUE
-    if format in (FORMAT_TIME, FORMAT_CTRL):
-        events |= DBE_ALARM
-    if format == FORMAT_CTRL:
-        events |= DBE_PROPERTY
-    return events
 
 
 class Feed(ABC):
@@ -318,7 +293,7 @@ class Feed(ABC):
 
     # -- On a thread of libca ----------------------------------------------------------------------
 
-    def keep(self, raw: _libca.Raw) -> bool:
+    def keep(self, raw: Raw) -> bool:
         """Keep one of the newest n; whether a ticket is needed for it."""
         pending, limit = self._pending, self._options.limit
         if pending is None:  # closed
@@ -360,30 +335,3 @@ def start_all(context: Context, feeds: Sequence[Feed]) -> None:
             if index % _LOOK_EVERY == 0 and context.portal.now() > stop:
                 context.post(partial(start_all, context, feeds[index + 1 :]))
                 return
-
-
-def check_options(
-    datatype: Any,
-    format: int,
-    count: int,
-    events: int | None,
-    all_updates: bool,
-    max_pending: int | None,
-    notify_disconnect: bool,
-    connect_timeout: float | None,
-) -> Options:
-    """The options of a monitor; TypeError or ValueError before anything is made."""
-    code = datatype_code(datatype)
-    if events is None:
-        events = default_events(format)
-    elif not isinstance(events, int) or not 0 < events < 16:
-        raise ValueError(f"events must be a bitwise or of DBE_ constants, not {events!r}")
-    if max_pending is not None:
-        if all_updates:
-            raise ValueError("all_updates keeps every update; it cannot go with max_pending")
-        if not isinstance(max_pending, int) or max_pending < 1:
-            raise ValueError(f"max_pending must be an int of 1 or more, not {max_pending!r}")
-    limit = 0 if all_updates else max_pending or 1
-    return Options(
-        code, format, count, int(events), limit, bool(notify_disconnect), connect_timeout
-    )

@@ -14,9 +14,10 @@ from ._channel import Channel
 from ._context import Context, current
 from ._dbr import FORMAT_RAW, datatype_code
 from ._errors import CANothing, CAValueError, Failure, error_for
+from ._get import Get
 from ._info import CAInfo
 from ._put import Put
-from ._requests import PART, TURN, Get, Request
+from ._requests import PART, TURN, Request
 from .types import AugmentedValue, Count, Datatype, Format, Timeout
 
 # -- caget -----------------------------------------------------------------------------------------

@@ -20,6 +20,8 @@ from ._context import Context
 from ._encode import encode
 from ._errors import CAValueError, Failure
 from ._requests import PART, Request
+from ._tokens import INDEX_ONE, Raw
+from ._trampolines import reply_trampoline
 
 # Bytes that one PV may have been sent without wait while the server has not said that it has them.
 _UNCONFIRMED = 1 << 20
@@ -134,8 +136,8 @@ class Put(Request):
         channel.put_owner = self  # first: the callback may come before the call is back
         self._own.begun += 1
         self._all.begun += 1
-        self._usr.value = self._token + index * _libca.INDEX_ONE
-        status = _libca.put_notify(dbr, count, channel.chid, data, self._usr)
+        self._usr.value = self._token + index * INDEX_ONE
+        status = _libca.put_notify(dbr, count, channel.chid, data, reply_trampoline, self._usr)
         if status != _libca.ECA_NORMAL:
             channel.put_owner = None
             self._own.begun -= 1
@@ -143,7 +145,7 @@ class Put(Request):
             self._return_spare(index)
         return status
 
-    def arrive(self, index: int, raw: _libca.Raw) -> None:
+    def arrive(self, index: int, raw: Raw) -> None:
         self._sent_on[index].put_owner = None  # type: ignore[union-attr]
         self._own.ended += 1
         self._all.ended += 1

@@ -15,16 +15,16 @@ into the request; the loop is woken when the last one is there, not before.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from typing import Any
 
-from . import _libca
-from ._channel import Channel, reader_key
+from . import _libca, _tokens
+from ._channel import Channel
 from ._context import Context
 from ._environment import searched
 from ._errors import Failure, success
 from ._libca import ECA_NORMAL
+from ._tokens import MAX_INDEX, Raw
 
 CLOSED_HERE = "closed by this program meanwhile"
 
@@ -32,8 +32,6 @@ CLOSED_HERE = "closed by this program meanwhile"
 # their turn. How many that are depends on how libca's threads want the GIL meanwhile.
 PART = 250
 TURN = 0.005
-
-_INDEX_ONE = _libca.INDEX_ONE
 
 
 class Request:
@@ -48,8 +46,8 @@ class Request:
 
     def __init__(self, context: Context, channels: Sequence[Channel]) -> None:
         count = len(channels)
-        if count > _libca.MAX_INDEX:
-            raise ValueError(f"{count} PVs in one call; {_libca.MAX_INDEX} is the most")
+        if count > MAX_INDEX:
+            raise ValueError(f"{count} PVs in one call; {MAX_INDEX} is the most")
         self.channels = channels
         self.results: list[Any] = [None] * count
         self._context = context
@@ -68,7 +66,7 @@ class Request:
         """Do it all; afterwards `results` has what came of it by the deadline."""
         context = self._context
         context.operations[self] = None
-        self._token = _libca.register(self)
+        self._token = _tokens.register(self)
         try:
             for start in range(0, self._count, self.part):
                 if not await self._turn(start, deadline):
@@ -219,7 +217,7 @@ class Request:
 
     def _release_token(self) -> None:
         if self._token:
-            _libca.unregister(self._token)
+            _tokens.unregister(self._token)
 
     def channel_up(self, channel: Channel) -> None:
         channel.unlisten(self)
@@ -247,86 +245,8 @@ class Request:
 
     # -- On a thread of libca ----------------------------------------------------------------------
 
-    def arrive(self, index: int, raw: _libca.Raw) -> None:
+    def arrive(self, index: int, raw: Raw) -> None:
         self.results[index] = raw
         self._arrived += 1
         if self._arrived >= self._awaited:
             self._context.portal.post(self._waiter.wake_now)
-
-
-class Get(Request):
-    """Values; `values` decodes them."""
-
-    doing = "reading"
-
-    def __init__(
-        self,
-        context: Context,
-        channels: Sequence[Channel],
-        code: int | None,
-        format: int,
-        count: int,
-    ) -> None:
-        super().__init__(context, channels)
-        self._key = reader_key(code, format)
-        self._wanted = count
-        self._readers: list[Any] = [None] * len(channels)
-        self._usr = _libca.Usr()
-
-    def _start(self, start: int, stop: int) -> None:
-        # What `_ask` would do for each, without the calls: this is where the time of a list goes
-        readers, key, usr = self._readers, self._key, self._usr
-        get, one, trampoline = _libca.get_callback, _libca.ONE, _libca.reply_trampoline
-        token = self._token + start * _INDEX_ONE
-        for index, channel in enumerate(self.channels[start:stop], start):
-            if channel.scalar_key == key:
-                readers[index] = reader = channel.last_reader
-                shape = reader.shape
-                usr.value = token + shape.dbr
-                status = get(shape.c_dbr, one, channel.chid, trampoline, usr)
-                if status != ECA_NORMAL:
-                    self._not_sent(index, channel, status)
-            elif channel.connected:
-                self._ask(index, channel)
-            else:
-                self._await_connection(index, channel)
-            token += _INDEX_ONE
-
-    def _request(self, index: int, channel: Channel) -> int:
-        reader = channel.reader(self._key)
-        self._readers[index] = reader
-        self._usr.value = self._token + index * _INDEX_ONE + reader.shape.dbr
-        return _libca.get_callback(  # type: ignore[no-any-return]
-            reader.shape.c_dbr, _libca.c_count(channel.request_count(self._wanted)), channel.chid,
-            _libca.reply_trampoline, self._usr,
-        )  # fmt: skip
-
-    def _values_from(self, start: int, stop: int) -> list[Any]:
-        values: list[Any] = []
-        append = values.append
-        pairs = zip(self.results[start:stop], self._readers[start:stop], strict=True)
-        for index, (raw, reader) in enumerate(pairs, start):
-            if type(raw) is bytes and reader.shape.unpack is not None:  # as in `_dbr._number`
-                shape = reader.shape
-                try:
-                    (number,) = shape.unpack(raw)
-                except struct.error:
-                    append(self._value(index))  # which says what is wrong with it
-                    continue
-                value = shape.kind(number)
-                value._reader = reader
-                value._raw = raw
-                append(value)
-            else:
-                append(self._value(index))
-        return values
-
-    def _value(self, index: int) -> Any:
-        raw = self.results[index]
-        if type(raw) is bytes or type(raw) is bytearray:
-            try:
-                return self._readers[index].decode(raw)
-            except Exception as error:  # whatever a server may have sent
-                name = self.channels[index].name
-                return Failure(name, _libca.ECA_BADTYPE, f"reading: not understood: {error!r}")
-        return self.failure(index)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 import numpy as np
 
 if TYPE_CHECKING:
-    from ._libca import Raw
+    from ._tokens import Raw
 
     _NDArray = np.ndarray[Any, np.dtype[Any]]
 else:

@@ -1,7 +1,8 @@
 """Channels that wait for a server that does not answer: libca stays with it, for ever if need be.
 
 - A server that has answered a search and then says nothing keeps the channel. So after a while the
-  channel is replaced by a new one, which whoever answers may have.
+  channel is replaced by a new one, which whoever answers may have: that server too, on a circuit
+  anew.
 - A server that was lost without a word (its host has no power, its cable is out) keeps its channels
   until TCP gives it up, which takes minutes, while its PVs may be elsewhere by now. A channel that
   libca itself would bring back at once, if that server went on, is not given up for that: a second
@@ -77,7 +78,7 @@ class Watch:
                 if channel not in self._scouts:
                     self._scouts[channel] = _Scout(channel, self._home, self._scouts)
             elif channel.searching_since < old:
-                channel.replace()
+                channel.replace(elsewhere=True)
 
     # -- Circuits that were lost -------------------------------------------------------------------
 
@@ -108,7 +109,7 @@ class _Scout:
     def __init__(self, channel: Channel, home: Home, scouts: dict[Channel, _Scout]) -> None:
         self._channel = channel
         self._scouts = scouts
-        self._own = Channel(home, channel.name)
+        self._own = Channel(home, channel.name, not channel.aside)
         self._own.listen(self)
         channel.listen(self)
 
@@ -116,7 +117,7 @@ class _Scout:
         """It was found, or the other is back."""
         self.close()
         if channel is self._own:
-            self._channel.replace()
+            self._channel.replace(elsewhere=True)
 
     def channel_down(self, channel: Channel) -> None:
         """Neither is up."""

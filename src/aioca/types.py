@@ -23,7 +23,7 @@ __all__ = [
 #: ============ ================================================================
 Timeout = float | tuple[float] | None
 
-#: Which events a monitor is for: a bitwise or of ``DBE_VALUE``, ``DBE_LOG``, ``DBE_ALARM`` and
+#: Which events a monitor is for, as a bitwise or of ``DBE_VALUE``, ``DBE_LOG``, ``DBE_ALARM`` and
 #: ``DBE_PROPERTY``. ``None`` is what the format shows: ``DBE_VALUE`` for ``FORMAT_RAW``, with
 #: ``DBE_ALARM`` for ``FORMAT_TIME``, and with ``DBE_PROPERTY`` too for ``FORMAT_CTRL``.
 Dbe = int | None
@@ -38,7 +38,7 @@ Dbr = Literal[0, 1, 2, 3, 4, 5, 6, 35, 36, 37, 38, 996, 997, 998, 999]
 #: or ``bytes``, a CHAR array is a long string.
 Datatype = Dbr | type | str | None
 
-#: What comes with the value: ``FORMAT_RAW`` nothing, ``FORMAT_TIME`` alarm and time stamp,
+#: What comes with the value. ``FORMAT_RAW`` nothing, ``FORMAT_TIME`` alarm and time stamp,
 #: ``FORMAT_CTRL`` alarm, units, precision, limits and enum labels.
 Format = Literal[0, 1, 2]
 
@@ -66,7 +66,7 @@ class AugmentedValue(Sized, Protocol):
     errorcode: int
     #: The DBR type (without the format) that the server was asked for. Always there.
     datatype: int
-    #: Native number of elements of the PV: 1 for a scalar. Always there.
+    #: Native number of elements of the PV, 1 for a scalar. Always there.
     element_count: int
     #: 0 no alarm, 1 minor, 2 major, 3 invalid. ``FORMAT_TIME`` and ``FORMAT_CTRL``.
     severity: int

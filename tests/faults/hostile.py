@@ -25,6 +25,8 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from sockets import listening, searched
+
 from aioca._libca import VALUE_OFFSET
 
 VERSION, EVENT_ADD, EVENT_CANCEL, READ, WRITE = 0, 1, 2, 3, 4
@@ -95,7 +97,7 @@ class Pv(NamedTuple):
 
     name: str
     type: int
-    count: int
+    count: int  # type: ignore[assignment]  # hides a method of tuple that nobody wants here
     value: Any
     rights: int
 
@@ -134,7 +136,7 @@ class Request(NamedTuple):
 
     command: int
     type: int
-    count: int
+    count: int  # type: ignore[assignment]  # likewise
     cid: int
     available: int
     body: bytes
@@ -187,17 +189,11 @@ class HostileServer:
         self.error: BaseException | None = None
         self._changed = threading.Condition()
         self._selector = selectors.DefaultSelector()
-        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._wake, self._woken = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="HostileServer", daemon=True)
 
     def __enter__(self) -> HostileServer:
-        # An earlier one at the same port may have left connections that are still closing.
-        self._tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._tcp.bind(("127.0.0.1", self.port))
-        self._tcp.listen(64)
-        self._udp.bind(("127.0.0.1", self.port))
+        self._udp, self._tcp = searched(self.port), listening(self.port)
         for sock, ready in (
             (self._udp, self._datagram),
             (self._tcp, self._accept),
@@ -334,7 +330,7 @@ class HostileServer:
         """Note what has come; the answer to it."""
         answer = self.on.get(request.command)
         data = answer(request) if answer is not None else NORMAL
-        if data is NORMAL:
+        if data is None:  # NORMAL
             data = self.answer(request) if request.command != SEARCH else self._found(request)
         with self._changed:
             self.requests.append(request)
@@ -363,7 +359,10 @@ class HostileServer:
             self._udp.sendto(sequence + answers, client)
 
     def _accept(self) -> None:
-        connection, _ = self._tcp.accept()
+        try:
+            connection, _ = self._tcp.accept()
+        except OSError:  # gone already
+            return
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.settimeout(20)  # a client that takes nothing must not hold up the test for ever
         circuit = Circuit(connection)

@@ -1,8 +1,8 @@
 """The decoder alone, with whatever bytes: a value or an ordinary error, and nothing beyond them.
 
-What a reply brings is as long as its DBR type and count say (`_libca.copied` sees to that). Of such
-bytes every attribute must be there, whatever is in them. Of bytes of any other length there is a
-value or an error, too; where not even what comes before the value is whole, an attribute may say
+What a reply brings is as long as its DBR type and count say (`_trampolines.copied` sees to it). Of
+such bytes every attribute must be there, whatever is in them. Of bytes of any other length there is
+a value or an error, too; where not even what comes before the value is whole, an attribute may say
 that there are too few bytes.
 """
 
@@ -39,11 +39,14 @@ from aioca import (
     FORMAT_CTRL,
     FORMAT_RAW,
     FORMAT_TIME,
-    _libca,
+    _tokens,
+    _trampolines,
 )
-from aioca._dbr import datatype_code, make_reader
+from aioca._dbr import datatype_code
+from aioca._decode import make_reader
 from aioca._intake import Intake, new_key
-from aioca._libca import ECA_BADTYPE, ECA_NORMAL, INDEX_ONE, VALUE_OFFSET, VALUE_SIZE
+from aioca._libca import ECA_BADTYPE, ECA_NORMAL, VALUE_OFFSET, VALUE_SIZE
+from aioca._tokens import INDEX_ONE
 from aioca.types import Alarm, ca_array, ca_bytes, ca_float, ca_int, ca_str
 
 # A deadline for each example would be one for the garbage collector, too
@@ -289,7 +292,7 @@ def test_copied_is_what_the_type_and_count_say(dbr: int, count: int, filler: byt
     size = VALUE_OFFSET[dbr] + VALUE_SIZE[dbr] * count
     content = (filler * (size // len(filler) + 1))[:size]
     buffer = ctypes.create_string_buffer(content + b"beyond", size + 6)
-    copy = _libca.copied(dbr, dbr, count, ctypes.addressof(buffer), ECA_NORMAL)
+    copy = _trampolines.copied(dbr, dbr, count, ctypes.addressof(buffer), ECA_NORMAL)
     assert isinstance(copy, (bytes, bytearray))
     assert copy == content
     ctypes.memset(buffer, 0, size)
@@ -304,9 +307,9 @@ def test_what_was_not_asked_for_is_not_copied(
     """The address is one that cannot be read: that it is not is what is tried here."""
     if dbr == expected and count >= 0 and status == ECA_NORMAL:
         count = -1 - count
-    outcome = _libca.copied(expected, dbr, count, 1, status)
+    outcome = _trampolines.copied(expected, dbr, count, 1, status)
     assert outcome == (ECA_BADTYPE if status == ECA_NORMAL else status)
-    assert _libca.copied(expected, dbr, count, 0, ECA_NORMAL) == b""
+    assert _trampolines.copied(expected, dbr, count, 0, ECA_NORMAL) == b""
 
 
 class Owner:
@@ -332,7 +335,7 @@ class Line:
 @bounded
 @given(
     asked=st.integers(0, 38), dbr=longs, count=longs, status=statuses, null=st.booleans(),
-    index=st.integers(0, _libca.MAX_INDEX),
+    index=st.integers(0, _tokens.MAX_INDEX),
 )  # fmt: skip
 @example(DBR_DOUBLE, DBR_DOUBLE, 1, ECA_NORMAL, False, 0)
 @example(DBR_SHORT, DBR_SHORT, 3, ECA_NORMAL, False, 7)
@@ -348,18 +351,18 @@ def test_trampolines(asked: int, dbr: int, count: int, status: int, null: bool, 
     start = 0 if null else ctypes.addressof(buffer)
     owner, line = Owner(), Line()
     intake = Intake(line)  # type: ignore[arg-type]
-    token = _libca.register(owner)
+    token = _tokens.register(owner)
     key = new_key(asked)
     try:
         for trampoline, usr in (
-            (_libca.reply_trampoline, token + index * INDEX_ONE + asked),
+            (_trampolines.reply_trampoline, token + index * INDEX_ONE + asked),
             (intake.trampoline(0), key),
             (intake.trampoline(1), key),
         ):
-            event = _libca._EventArgs(usr, 0, dbr, count, start, status)
-            ctypes.cast(trampoline, _libca._EVENT)(event)
+            event = _trampolines._EventArgs(usr, 0, dbr, count, start, status)
+            ctypes.cast(trampoline, _trampolines._EVENT)(event)
     finally:
-        _libca.unregister(token)
+        _tokens.unregister(token)
         latest = intake.take_latest(key)
         intake.forget(key)
         intake.close()
@@ -379,7 +382,7 @@ def test_trampolines(asked: int, dbr: int, count: int, status: int, null: bool, 
 
 GUARDED = """
     import ctypes, mmap
-    from aioca import _libca
+    from aioca import _libca, _tokens, _trampolines
 
     PAGE = mmap.PAGESIZE
     pages = mmap.mmap(-1, 40 * PAGE)
@@ -392,12 +395,12 @@ GUARDED = """
         for count in (0, 1, 2, 3, 5, 40, 100, 101, 511, 512, 513, 1000):
             size = _libca.VALUE_OFFSET[dbr] + _libca.VALUE_SIZE[dbr] * count
             if size <= 39 * PAGE:
-                assert len(_libca.copied(dbr, dbr, count, end - size, 1)) == size
+                assert len(_trampolines.copied(dbr, dbr, count, end - size, 1)) == size
                 tried += 1
-        usr = _libca.register(type("Owner", (), {"arrive": lambda self, index, raw: None})())
-        event = _libca._EventArgs(usr + dbr, 0, dbr, 1, end - _libca.SCALAR_SIZE[dbr], 1)
-        ctypes.cast(_libca.reply_trampoline, _libca._EVENT)(event)
-        _libca.unregister(usr)
+        usr = _tokens.register(type("Owner", (), {"arrive": lambda self, index, raw: None})())
+        event = _trampolines._EventArgs(usr + dbr, 0, dbr, 1, end - _libca.SCALAR_SIZE[dbr], 1)
+        ctypes.cast(_trampolines.reply_trampoline, _trampolines._EVENT)(event)
+        _tokens.unregister(usr)
     print(tried)
 """
 

@@ -21,7 +21,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from proxy import HOST, Line, Program
+from line import Line
+from program import Program
+from sockets import HOST
 
 from aioca.testing import SoftIoc, free_port, loopback_environment
 

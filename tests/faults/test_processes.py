@@ -246,7 +246,7 @@ GARBAGE = """
         assert len({value.name for value in seen}) == 20
 
     aioca.run(main(), backend=sys.argv[1])
-    print(aioca.get_channel_infos(), aioca._libca.token_count())
+    print(aioca.get_channel_infos(), aioca._tokens.token_count())
 """
 
 
@@ -297,7 +297,7 @@ TWO_LOOPS = """
     assert counts[first] == after
     stop[second].set()
     threads[second].join()
-    print("done", aioca.get_channel_infos(), aioca._libca.token_count())
+    print("done", aioca.get_channel_infos(), aioca._tokens.token_count())
 """
 
 
@@ -319,8 +319,9 @@ BESIDE_PYEPICS = """
     from aioca import caget, camonitor, caput
     where = sys.argv[2]
     import os
-    import epicscorelibs.path
-    os.environ["PYEPICS_LIBCA"] = epicscorelibs.path.get_lib("ca")
+    if sys.argv[3] == "shared":
+        import epicscorelibs.path
+        os.environ["PYEPICS_LIBCA"] = epicscorelibs.path.get_lib("ca")
     import epics
     if where == "before":
         assert epics.caget("A3", timeout=10) == 3
@@ -351,10 +352,11 @@ BESIDE_PYEPICS = """
 
 @both_backends
 @pytest.mark.parametrize("where", ["before", "after"])
+@pytest.mark.parametrize("libca", ["shared", "its own"])
 def test_beside_pyepics(
-    start: Callable[..., subprocess.Popen[str]], backend: str, where: str
+    start: Callable[..., subprocess.Popen[str]], backend: str, where: str, libca: str
 ) -> None:
-    """Both work, whoever was first in the process."""
+    """Both work, whoever was first in the process, and whether they share libca or not."""
     pytest.importorskip("epics", reason="pyepics is not installed (the extra `test` has it)")
-    out, err = finish(start(BESIDE_PYEPICS, backend, where))
+    out, err = finish(start(BESIDE_PYEPICS, backend, where, libca))
     assert out == "done []\n", err

@@ -355,8 +355,8 @@ NOISE = """
             await anyio.sleep(0.01)
         # what libCom itself is told of somebody else comes out as before
         from aioca import _libca
-        _libca._com.errlogPrintf(b"somebody else\\n")
-        _libca._com.errlogFlush()
+        _libca.com.errlogPrintf(b"somebody else\\n")
+        _libca.com.errlogFlush()
 
     aioca.run(main(), backend=sys.argv[1])
 """
@@ -389,8 +389,8 @@ BESIDE_AN_IOC = """
     from epicscorelibs.lib import dbCore_dsoinfo
     ctypes.CDLL(dbCore_dsoinfo.sofilename, mode=ctypes.RTLD_GLOBAL)  # an IOC would be in here
     assert aioca.run(caget("L0"), backend=sys.argv[1]) == 0
-    _libca._com.errlogPrintf(b"a word of the IOC\\n")
-    _libca._com.errlogFlush()
+    _libca.com.errlogPrintf(b"a word of the IOC\\n")
+    _libca.com.errlogFlush()
 """
 
 

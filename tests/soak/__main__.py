@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import gc
-import json
 import os
 import random
 import secrets
@@ -28,28 +27,19 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from load import (
-    Round,
-    check_subscriptions,
-    check_watches,
-    monitor_until_the_end,
-    monitors,
-    reader,
-    writer,
-)
+from checks import check_subscriptions, check_watches
+from load import Round, monitor_until_the_end, monitors, reader, writer
 from plant import Station
-from tally import Heartbeat, Tally, foreign_threads, open_files, rss, slope, watch_process
+from report import print_round, report
+from tally import Heartbeat, Tally, foreign_threads, open_files, rss, watch_process
 from troubles import CONN_TMO, FAULTS
 
-from aioca import _context, _doorbell, _libca, caget, camonitor, get_channel_infos
+from aioca import _context, _doorbell, _tokens, caget, camonitor, get_channel_infos
 from aioca.testing import free_port, loopback_environment
 
 STATIONS = 3
 HANGS = 180.0  # seconds after which a round has not ended by itself
 SETTLING = 30.0  # that the threads of libca and the servers have, to notice that a loop has ended
-WARM = 3  # rounds before memory is looked at
-GROWTH = 0.5e6  # bytes that memory may grow by in each round, once there have been ENOUGH
-ENOUGH = 10
 GAP = 2.0  # seconds for which the loop may stand still: other processes want the processors, too
 
 
@@ -98,7 +88,7 @@ def main() -> int:
         faulthandler.cancel_dump_traceback_later()
         for station in soak.stations:
             station.soft.kill()
-    return soak.report(options.json)
+    return report(soak.tally, soak.rounds, options.json, seed=seed, backend=options.backend)
 
 
 class Soak:
@@ -108,16 +98,16 @@ class Soak:
         self._seed = seed
         self._backend = backend
         self._faults = faults
-        self._tally = Tally()
+        self.tally = Tally()
         prefix = f"S{secrets.token_hex(4)}:"  # other than any that a server was just killed with
         self.stations = [Station(i, prefix, port, seed) for i, port in enumerate(ports)]
-        self._rounds: list[dict[str, Any]] = []
+        self.rounds: list[dict[str, Any]] = []
         self._threads = foreign_threads()
         self._files = _files()
 
     def begin(self) -> None:
         """Start the IOCs; and run once, so that what libca keeps for good is there."""
-        watch_process(self._tally)
+        watch_process(self.tally)
         for station in self.stations:
             station.start()
 
@@ -143,7 +133,7 @@ class Soak:
     # -- A round -----------------------------------------------------------------------------------
 
     def round(self, number: int) -> None:
-        tally, start = self._tally, time.monotonic()
+        tally, start = self.tally, time.monotonic()
         tally.round = number
         before, problems = tally.counts.copy(), len(tally.problems)
         chance = random.Random(f"{self._seed}:{number}")
@@ -178,8 +168,8 @@ class Soak:
             "threads": sum(foreign_threads().values()), "files": sum(_files().values()),
             "problems": len(tally.problems) - problems, "counts": tally.counts - before,
         }  # fmt: skip
-        self._rounds.append(figures)
-        _print_round(figures)
+        self.rounds.append(figures)
+        print_round(figures)
 
     def _choose(self, chance: random.Random) -> list[list[str]]:
         """The faults of a round: some phases with some each, of which few may take long."""
@@ -195,7 +185,7 @@ class Soak:
     async def _main(
         self, number: int, phases: list[list[str]], ending: str, heartbeat: Heartbeat
     ) -> None:
-        round = Round(f"{self._seed}:{number}", self.stations, self._tally)
+        round = Round(f"{self._seed}:{number}", self.stations, self.tally)
         chance = round.chance("main")
         async with anyio.create_task_group() as beats:
             beats.start_soon(heartbeat.beat)
@@ -224,7 +214,7 @@ class Soak:
             for place, phase in enumerate(phases):
                 async with anyio.create_task_group() as faults:
                     for name in phase:
-                        self._tally.faults[name] += 1
+                        self.tally.faults[name] += 1
                         faults.start_soon(self._fault, name, round, f"{place} {name}")
             round.stop.set()
 
@@ -232,7 +222,7 @@ class Soak:
         try:
             await FAULTS[name](round, round.chance(what))
         except BaseException:
-            self._tally.problem(f"the fault {name} did not come to its end")
+            self.tally.problem(f"the fault {name} did not come to its end")
             raise
 
     # -- After it ----------------------------------------------------------------------------------
@@ -240,16 +230,16 @@ class Soak:
     def _nothing_left(self) -> None:
         start = time.monotonic()
         left = self._settle(self._left)
-        self._tally.longest("settling after the end of the loop", time.monotonic() - start)
+        self.tally.longest("settling after the end of the loop", time.monotonic() - start)
         if left:
-            self._tally.problem("is left after the end of the loop: " + "; ".join(left))
+            self.tally.problem("is left after the end of the loop: " + "; ".join(left))
 
     def _left(self) -> list[str]:
         left = [f"{info}" for info in get_channel_infos()[:5]]
         left += [f"{context}" for context in _context.all_contexts()]
-        if _libca.token_count():
-            owners = list(_libca._owners.values())[:5]
-            left.append(f"{_libca.token_count()} tokens, {owners}")
+        if _tokens.token_count():
+            owners = list(_tokens.owners.values())[:5]
+            left.append(f"{_tokens.token_count()} tokens, {owners}")
         if threads := foreign_threads() - self._threads:
             left.append(f"threads {dict(threads)}")
         if files := _files() - self._files:
@@ -268,47 +258,6 @@ class Soak:
             time.sleep(0.05)
             gc.collect()
         return left
-
-    # -- In the end --------------------------------------------------------------------------------
-
-    def report(self, file: Path | None) -> int:
-        """Print the summary; the exit status."""
-        tally = self._tally
-        memory = [float(figures["rss"]) for figures in self._rounds[WARM:]]
-        rise = slope(memory)
-        if len(memory) >= ENOUGH and rise > GROWTH:
-            tally.problem(f"memory grows by {rise / 1e6:.2f} MB in each round")
-        first, last = self._rounds[0], self._rounds[-1]
-        rows = [
-            ("rounds", len(self._rounds)),
-            *((f"fault {name}", count) for name, count in sorted(tally.faults.items())),
-            *sorted(tally.counts.items()),
-            *((f"error {name}", count) for name, count in sorted(tally.errors.items())),
-            *((f"longest {name}, s", round(value, 3)) for name, value in tally.worst.items()),
-            ("memory after the first round, MB", round(first["rss"] / 1e6, 1)),
-            ("memory after the last round, MB", round(last["rss"] / 1e6, 1)),
-            (f"memory per round, from the {WARM + 1}th on, kB", round(rise / 1e3, 1)),
-            ("threads of libca, first and last", f"{first['threads']} {last['threads']}"),
-            ("open files, first and last", f"{first['files']} {last['files']}"),
-            ("problems", len(tally.problems)),
-        ]
-        print()
-        for name, value in rows:
-            print(f"{name:48} {value}")
-        if file is not None:
-            content = {
-                "seed": self._seed, "backend": self._backend, "rounds": self._rounds,
-                "summary": dict(rows), "problems": tally.problems,
-            }  # fmt: skip
-            file.write_text(json.dumps(content, indent=1))
-        if not tally.problems:
-            return 0
-        print(
-            f"\nFAILED with {len(tally.problems)} problems; --backend {self._backend} --seed"
-            f" {self._seed} does the same again. The first of them:\n"
-            + "\n".join(tally.problems[:5])
-        )
-        return 1
 
 
 def _files() -> Counter[str]:
@@ -332,19 +281,6 @@ def _only_planned(error: BaseException) -> bool:
     """Whether it is how the round was to end; in groups, as task groups raise it."""
     inner = getattr(error, "exceptions", None)
     return isinstance(error, Planned) if inner is None else all(map(_only_planned, inner))
-
-
-def _print_round(figures: dict[str, Any]) -> None:
-    counts = figures["counts"]
-    puts = counts["puts with wait"] + counts["puts without wait"]
-    print(
-        f"round {figures['round']}: {figures['seconds']:.1f} s, {', '.join(figures['faults'])};"
-        f" {counts['gets']} gets, {puts} puts, {counts['updates']} updates;"
-        f" gap {figures['gap'] * 1e3:.0f} ms, {figures['rss'] / 1e6:.1f} MB,"
-        f" {figures['threads']} threads, {figures['files']} files;"
-        f" {figures['problems'] or 'no'} problems",
-        flush=True,
-    )
 
 
 if __name__ == "__main__":

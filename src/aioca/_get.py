@@ -1,0 +1,95 @@
+"""The request behind caget."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+from . import _libca
+from ._channel import Channel
+from ._context import Context
+from ._decode import reader_key
+from ._errors import Failure
+from ._libca import ECA_NORMAL
+from ._requests import Request
+from ._tokens import INDEX_ONE
+from ._trampolines import reply_trampoline
+
+
+class Get(Request):
+    """Values; `values` decodes them."""
+
+    doing = "reading"
+
+    def __init__(
+        self,
+        context: Context,
+        channels: Sequence[Channel],
+        code: int | None,
+        format: int,
+        count: int,
+    ) -> None:
+        super().__init__(context, channels)
+        self._key = reader_key(code, format)
+        self._wanted = count
+        self._readers: list[Any] = [None] * len(channels)
+        self._usr = _libca.Usr()
+
+    def _start(self, start: int, stop: int) -> None:
+        # What `_ask` would do for each, without the calls: this is where the time of a list goes
+        readers, key, usr = self._readers, self._key, self._usr
+        get, one, trampoline = _libca.get_callback, _libca.ONE, reply_trampoline
+        token = self._token + start * INDEX_ONE
+        for index, channel in enumerate(self.channels[start:stop], start):
+            if channel.scalar_key == key:
+                readers[index] = reader = channel.last_reader
+                shape = reader.shape
+                usr.value = token + shape.dbr
+                status = get(shape.c_dbr, one, channel.chid, trampoline, usr)
+                if status != ECA_NORMAL:
+                    self._not_sent(index, channel, status)
+            elif channel.connected:
+                self._ask(index, channel)
+            else:
+                self._await_connection(index, channel)
+            token += INDEX_ONE
+
+    def _request(self, index: int, channel: Channel) -> int:
+        reader = channel.reader(self._key)
+        self._readers[index] = reader
+        self._usr.value = self._token + index * INDEX_ONE + reader.shape.dbr
+        return _libca.get_callback(  # type: ignore[no-any-return]
+            reader.shape.c_dbr, _libca.c_count(channel.request_count(self._wanted)), channel.chid,
+            reply_trampoline, self._usr,
+        )  # fmt: skip
+
+    def _values_from(self, start: int, stop: int) -> list[Any]:
+        values: list[Any] = []
+        append = values.append
+        pairs = zip(self.results[start:stop], self._readers[start:stop], strict=True)
+        for index, (raw, reader) in enumerate(pairs, start):
+            if type(raw) is bytes and reader.shape.unpack is not None:  # as in `_decode._number`
+                shape = reader.shape
+                try:
+                    (number,) = shape.unpack(raw)
+                except struct.error:
+                    append(self._value(index))  # which says what is wrong with it
+                    continue
+                value = shape.kind(number)
+                value._reader = reader
+                value._raw = raw
+                append(value)
+            else:
+                append(self._value(index))
+        return values
+
+    def _value(self, index: int) -> Any:
+        raw = self.results[index]
+        if type(raw) is bytes or type(raw) is bytearray:
+            try:
+                return self._readers[index].decode(raw)
+            except Exception as error:  # whatever a server may have sent
+                name = self.channels[index].name
+                return Failure(name, _libca.ECA_BADTYPE, f"reading: not understood: {error!r}")
+        return self.failure(index)

@@ -1,0 +1,161 @@
+"""What libca says that is no reply: exceptions, and what it would print.
+
+Who listens is told on a thread of libca or of libCom; `_voice` takes it from there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+from ctypes import c_char_p, c_int, c_long, c_size_t, c_uint, c_void_p
+from typing import Protocol
+
+from . import _libca
+from ._tokens import KEY_SHIFT, owner_of
+from ._trampolines import connection_trampoline
+
+
+class Listener(Protocol):
+    """Who hears what libca has to say beside the callbacks. Called on a thread of libca."""
+
+    def exception(self, status: int, op: int, context: str, from_server: bool) -> None:
+        """Libca, or a server through it, reports a failure that has no callback of its own."""
+
+    def printed(self, text: str) -> None:
+        """Libca would have printed this on stderr."""
+
+
+# Who hears of what belongs to no channel.
+_listeners: dict[int, Listener] = {}
+
+
+def add_listener(token: int, listener: Listener) -> None:
+    _listeners[token] = listener
+
+
+def remove_listener(token: int) -> None:
+    _listeners.pop(token, None)
+
+
+# -- What libca calls, and is told to call ---------------------------------------------------------
+
+
+class _ExceptionArgs(ctypes.Structure):
+    _fields_ = [
+        ("usr", c_size_t),
+        ("chid", c_size_t),
+        ("type", c_long),
+        ("count", c_long),
+        ("addr", c_size_t),
+        ("stat", c_long),
+        ("op", c_long),
+        ("ctx", c_size_t),
+        ("file", c_size_t),
+        ("line", c_uint),
+    ]
+
+
+_EXCEPTION = ctypes.CFUNCTYPE(None, _ExceptionArgs)
+# The second argument is a va_list. In each calling convention that epicscorelibs is built for
+# it travels as one word (a pointer to it, or itself a pointer), which can be handed on as such.
+_PRINTF = ctypes.CFUNCTYPE(c_int, c_char_p, c_void_p)
+_ERRLOG = ctypes.CFUNCTYPE(None, c_void_p, c_char_p)
+
+_add_exception_event = _libca.prototype("ca_add_exception_event", c_int, _EXCEPTION, c_size_t)
+_replace_printf_handler = _libca.prototype("ca_replace_printf_handler", c_int, c_void_p)
+_strnlen = _libca.com.epicsStrnLen
+_strnlen.restype = c_size_t
+_strnlen.argtypes = (c_size_t, c_size_t)
+_LONGEST_TEXT = 400  # of what an exception says
+_vsnprintf = _libca.com.epicsVsnprintf
+_vsnprintf.restype = c_int
+_vsnprintf.argtypes = (c_char_p, c_size_t, c_char_p, c_void_p)
+
+
+def _on_exception(args: _ExceptionArgs) -> None:
+    """Runs on a libca thread: a failure that no callback of ours hears of."""
+    owner = owner_of(_libca.puser(args.chid) >> KEY_SHIFT) if args.chid else None
+    concerned = list(_listeners.copy().values()) if owner is None else [owner]
+    # A server's text need not have an end.
+    text = ctypes.string_at(args.ctx, _strnlen(args.ctx, _LONGEST_TEXT)) if args.ctx else b""
+    for listener in concerned:
+        # Only what libca itself has found has a place in its source.
+        listener.exception(
+            args.stat, args.op, text.decode("utf-8", "replace"), from_server=not args.file
+        )
+
+
+def _on_printf(format: bytes, arguments: int) -> int:
+    """Runs on a libca thread, or on ours within a call: text that was meant for stderr."""
+    buffer = ctypes.create_string_buffer(1024)
+    length = _vsnprintf(buffer, len(buffer), format, arguments)
+    for listener in list(_listeners.copy().values())[:1]:
+        listener.printed(buffer.value.decode("utf-8", "replace").strip())
+    return int(length)
+
+
+# How what libca writes into libCom's error log begins; all else there is somebody else's.
+_LIBCA_SAYS = re.compile(rb"\s*(Unexpected problem with CA circuit|CAC?\b|cac\b|CA\.Client)")
+
+
+def _on_errlog(_private: int, message: bytes) -> None:
+    """Runs on libCom's thread for the error log: a message to it."""
+    if _LIBCA_SAYS.match(message):
+        for listener in list(_listeners.copy().values())[:1]:
+            listener.printed(message.decode("utf-8", "replace").strip())
+    else:
+        try:
+            os.write(2, message)  # where the error log would have written it
+        except OSError:
+            pass
+
+
+_exception_trampoline = _EXCEPTION(_on_exception)
+_printf_trampoline = _PRINTF(_on_printf)
+_errlog_trampoline = _ERRLOG(_on_errlog)
+
+
+# -- Routing ---------------------------------------------------------------------------------------
+
+
+def route_messages() -> None:
+    """Have the thread's context tell our listeners what it would print."""
+    _add_exception_event(_exception_trampoline, 0)
+    _replace_printf_handler(ctypes.cast(_printf_trampoline, c_void_p))
+    _route_error_log()
+
+
+_error_log_is_ours = False
+_forked = False
+
+
+def _route_error_log() -> None:
+    global _error_log_is_ours
+    # An IOC in this process has the error log for its own, and its shell can switch it off. In a
+    # forked child its thread is not there, and each call would wait for it.
+    if not (_error_log_is_ours or _forked or _libca.has_ioc()):
+        _error_log_is_ours = True
+        _libca.com.errlogAddListener(_errlog_trampoline, c_void_p(0))
+        _libca.com.eltc(0)
+
+
+def silence_messages() -> None:
+    """Have the thread's context call nothing of Python any more, and print nothing."""
+    if _error_log_is_ours:
+        _libca.com.errlogRemoveListeners(_errlog_trampoline, c_void_p(0))
+    # libCom's own, which prints nothing
+    _replace_printf_handler(ctypes.cast(_libca.com.errlogVprintfNoConsole, c_void_p))
+    # One that does nothing: libca's own ends the process where a server reports something fatal.
+    _add_exception_event(ctypes.cast(_libca.ca.ca_version, _EXCEPTION), 0)
+    # Clearing a channel waits for the callback that is being made just now, to our old handlers.
+    status, chid = _libca.create_channel(b"aioca", connection_trampoline, 0, 0)
+    if status == _libca.ECA_NORMAL:
+        _libca.clear_channel(chid)
+
+
+def forget_all() -> None:
+    """In a forked child: nobody listens, and the error log has no thread."""
+    global _error_log_is_ours, _forked
+    _error_log_is_ours, _forked = False, True
+    _listeners.clear()

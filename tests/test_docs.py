@@ -1,0 +1,349 @@
+"""Every snippet of the documentation runs against a soft IOC and prints what its page shows.
+
+How a page marks its snippets
+-----------------------------
+
+Each page, and the README, runs in a process of its own, with a soft IOC of its own that has the
+records of ``docs/records.db``. A page runs once under asyncio and once under trio. Its snippets run
+in order, in one namespace, as the cells of a notebook. These fences are run:
+
+- ``python``. It may have ``await`` outside of functions; it then runs in an event loop of the pass.
+  A complete program runs as it is; where it calls ``aioca.run(main())``, in the trio pass that is
+  trio. A snippet that names asyncio runs in the pass of asyncio only, one that names trio in that
+  of trio.
+- ``console``. Lines with ``$ `` are commands, the others the output of the one above. They run in a
+  directory of their own, once.
+
+``output`` after a python snippet is what it prints, on both streams. In output, ``...`` stands for
+any text in a line, and alone in a line for any lines. ``text``, ``toml``, ``ini`` and ``json`` are
+not run. Any other language, an indented block, or code in a directive is an error.
+
+HTML comments, which readers do not see, say the rest. Right before a snippet::
+
+    <!-- not run: REASON -->         it is not run; a reason is needed
+    <!-- under trio -->              though it does not name trio; likewise asyncio
+    <!-- stop after 3 lines -->      it goes on for ever: Ctrl-C after 3 lines of output
+    <!-- raises CATimeout -->        it ends with this error, whose message is its last output
+    <!-- file: conftest.py -->       it is not run, but written there, for a command that follows
+    <!-- exits with 2 -->            of a console block, for all of its commands
+    <!-- forms -->                   each statement runs by itself for 0.3 s, in a loop with a task
+                                     group `tg`
+
+Right before an output, or a console block::
+
+    <!-- digits vary -->             any digits will do where it shows digits
+
+Anywhere::
+
+    <!-- setup                       Python that readers do not see, run at this place. It can use
+    ...                              `ioc`, the `SoftIoc`, and `when_printed(n, action)`: run the
+    -->                              action in a thread when the next snippet has printed n lines
+    <!-- page: trio -->              the page runs in this pass only: asyncio, trio or ipython (its
+                                     snippets are then cells of IPython)
+    <!-- records                     further records
+    record(ao, "X") {}
+    -->
+    <!-- note: for whoever edits the page -->
+
+A comment that is none of these is an error. `run_page` is one pass of a page. To try one page::
+
+    pytest -n0 tests/test_docs.py -k backpressure
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import aioca.testing
+import aioca.types
+import doc_pages
+from aioca import (
+    DBR_CHAR,
+    DBR_DOUBLE,
+    DBR_ENUM,
+    DBR_FLOAT,
+    DBR_LONG,
+    DBR_SHORT,
+    DBR_STRING,
+    FORMAT_CTRL,
+    FORMAT_RAW,
+    FORMAT_TIME,
+    _dbr,
+)
+from doc_pages import PAGES, ROOT, Block, PageError, matches, parse, read
+
+AT_ONCE = 4  # an IOC mostly waits while it starts
+Job = tuple[Path, str]
+
+
+def jobs() -> Iterator[Any]:
+    """The passes of each page that have anything to run."""
+    for path in PAGES:
+        try:
+            page = read(path)
+        except PageError:
+            continue  # that is for test_nothing_is_left_out
+        for backend in page.passes:
+            if page.to_run(backend):
+                yield pytest.param((path, backend), id=f"{path.relative_to(ROOT)}-{backend}")
+
+
+def run_page(job: Job, folder: Path) -> tuple[list[dict[str, Any]], str]:
+    """The results of the snippets that were run, and what the program itself had to say."""
+    path, backend = job
+    folder.mkdir()
+    results = folder.with_suffix(".json")
+    results.touch()
+    try:
+        done = subprocess.run(
+            [sys.executable, str(Path(__file__).with_name("doc_runner.py")),
+             str(path), backend, str(results)],
+            cwd=folder, capture_output=True, text=True, timeout=90, check=False,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
+        trouble = done.stderr + (f"it ended with {done.returncode}" if done.returncode else "")
+    except subprocess.TimeoutExpired as error:
+        trouble = f"it did not end in time: {error.stderr!r}"
+    return [json.loads(line) for line in results.read_text("utf-8").splitlines()], trouble
+
+
+@pytest.fixture(scope="module")
+def outcomes(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[Job, Future[tuple[list[dict[str, Any]], str]]]]:
+    """What became of each page that is to be tested; several run at once."""
+    selected = [
+        item.callspec.params["job"]
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.originalname == "test_page"
+    ]
+    folder = tmp_path_factory.mktemp("docs")
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield {
+            job: pool.submit(run_page, job, folder / str(number))
+            for number, job in enumerate(selected)
+        }
+
+
+def check(path: Path, blocks: list[Block], results: list[dict[str, Any]], trouble: str) -> None:
+    """Each of these snippets was run, without an error, and printed what the page shows."""
+    wrong = [trouble] if trouble else []
+    by_index = {result["index"]: result for result in results}
+    for block in blocks:
+        where = f"{path}:{block.line}"
+        result = by_index.pop(block.index, None)
+        if result is None:
+            wrong.append(f"{where}: not run")
+        elif result["error"]:
+            wrong.append(f"{where}: {result['error']}\n{result['output']}")
+        elif not block.printed(result["output"]):
+            wrong.append(f"{where}: it printed\n{result['output']}")
+    if wrong or by_index:
+        raise AssertionError("\n".join([*wrong, *map(str, by_index.values())]))
+
+
+@pytest.mark.parametrize("job", list(jobs()))
+def test_page(job: Job, outcomes: dict[Job, Future[tuple[list[dict[str, Any]], str]]]) -> None:
+    path, backend = job
+    check(path, read(path).to_run(backend), *outcomes[job].result())
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_is_left_out(path: Path) -> None:
+    """What looks like a snippet is one that some pass runs, or that says why it is not run."""
+    page = read(path)
+    text = re.sub(r"<!--.*?-->", "", path.read_text("utf-8"), flags=re.DOTALL)
+    fences = re.findall(r"^[ >]*(?:`{3,}|~{3,})(?:python|console)\b", text, re.MULTILINE)
+    if path.name == "README.md":
+        fences += re.findall(r"\n\n    \S", text)
+    assert len(fences) == len([block for block in page.blocks if block.kind != "setup"])
+    run = [block.index for backend in page.passes for block in page.to_run(backend)]
+    for block in page.blocks:
+        if "not_run" in block.marks:
+            assert len(block.marks["not_run"]) > 20, f"{path}:{block.line}: say why"
+        else:
+            assert block.index in run, f"{path}:{block.line}: in no pass"
+        if "file" in block.marks:
+            later = [b for b in page.blocks[block.index :] if b.kind == "console"]
+            assert any("not_run" not in b.marks for b in later), f"{path}: {block.marks['file']}"
+
+
+@pytest.mark.parametrize("module", [aioca, aioca.types, aioca.testing])
+def test_the_reference_is_complete(module: ModuleType) -> None:
+    """Every public name is in it: by itself, or with all of its module."""
+    reference = (ROOT / "docs" / "reference" / "api.md").read_text("utf-8")
+    if f".. automodule:: {module.__name__}\n   :members:" not in reference:
+        missing = [name for name in module.__all__ if not re.search(rf"\b{name}\b", reference)]
+        assert not missing
+
+
+TYPES = {
+    "STRING": DBR_STRING, "SHORT": DBR_SHORT, "FLOAT": DBR_FLOAT, "ENUM": DBR_ENUM,
+    "CHAR": DBR_CHAR, "LONG": DBR_LONG, "DOUBLE": DBR_DOUBLE,
+}  # fmt: skip
+NUMBERS = {"SHORT", "FLOAT", "CHAR", "LONG", "DOUBLE"}
+
+
+def test_the_table_of_attributes_is_true() -> None:
+    """Each type in each format has the attributes that the table says, and no others."""
+    text = (ROOT / "docs" / "reference" / "values.md").read_text("utf-8")
+    table = text.partition("| attribute | type |")[2].partition("\n\n")[0]
+    shown: dict[tuple[str, int], set[str]] = {}
+    for row in table.splitlines()[2:]:
+        names, _, *formats, types = (cell.strip() for cell in row.strip("|").split("|"))
+        which = {"all": {*TYPES}, "numbers": NUMBERS}.get(types, set(types.split(", ")))
+        for format, yes in enumerate(formats):
+            for kind in which if yes else ():
+                shown.setdefault((kind, format), set()).update(re.findall(r"`(\w+)`", names))
+    shown["STRING", FORMAT_CTRL] = shown["STRING", FORMAT_TIME]  # as the text says
+    for kind, code in TYPES.items():
+        for format in (FORMAT_RAW, FORMAT_TIME, FORMAT_CTRL):
+            reader = _dbr.make_reader("X", code, 1, None, format)
+            assert shown[kind, format] == {*reader.constants(), *reader.shape.fields}, (
+                kind,
+                format,
+            )
+
+
+def test_the_table_of_the_environment_is_complete() -> None:
+    text = (ROOT / "docs" / "reference" / "environment.md").read_text("utf-8")
+    shown = re.findall(r"^\| `(EPICS_CA_\w+)` \| `(\w+)` \|", text, re.MULTILINE)
+    assert {name for _, name in shown} == {*inspect.signature(aioca.configure).parameters}
+    assert all(variable == f"EPICS_CA_{name.upper()}" for variable, name in shown)
+
+
+# -- The mechanism itself --------------------------------------------------------------------------
+
+GOOD = """
+<!-- setup
+before = 1
+-->
+```python
+from aioca import caget
+print(await caget("SETPOINT"), before)
+```
+Prints
+```output
+20.0 ...
+```
+<!-- stop after 2 lines -->
+```python
+import trio
+async def main():
+    while True:
+        print("again")
+        await trio.sleep(0)
+trio.run(main)
+```
+```output
+again
+again
+```
+<!-- raises CATimeout -->
+```python
+await caget("SETPOINT", timeout=0)
+```
+```output
+aioca.CATimeout: SETPOINT: ...
+```
+<!-- file: hello.txt -->
+```python
+hello
+```
+<!-- exits with 3 -->
+```console
+$ cat hello.txt; exit 3
+hello
+```
+<!-- not run: this is only here to be counted -->
+```python
+nonsense
+```
+"""
+
+
+# What to make wrong in one page, and what is then said. The page ends with the first error.
+WRONG: list[list[tuple[str, str, str]]] = [
+    [
+        ("20.0 ...", "20.5 ...", "it printed\n20.0 1"),
+        ("CATimeout: SETPOINT", "CATimeout: OTHER", "it printed\naioca.CATimeout: SETPOINT"),
+        ("exit 3", "exit 4", "exited with 4"),
+    ],
+    [("), before)", "), after)", 'page.md", line 7'), ("nonsense", "more", "page.md:27: not run")],
+    [("timeout=0", "timeout=5", "it raised no CATimeout")],
+    [("-->\n```python\nhello", "-->\n```python\nbye", "and not\nhello")],
+]
+
+
+def verdict_on(text: str, backend: str, folder: Path) -> str:
+    """What is wrong with a page of this text; nothing if it is right."""
+    folder.mkdir()
+    path = folder / "page.md"
+    path.write_text(text)
+    try:
+        check(path, read(path).to_run(backend), *run_page((path, backend), folder / "work"))
+    except AssertionError as error:
+        return str(error)
+    return ""
+
+
+def test_pages_that_are_right_and_wrong(tmp_path: Path) -> None:
+    """Every kind of mark does what it is for, and whatever is wrong is found."""
+    page = parse(GOOD, Path("page.md"))
+    kinds = [[block.kind for block in page.to_run(backend)] for backend in page.passes]
+    assert kinds == [["setup", *["python"] * 3, "console"], ["setup", *["python"] * 3]]
+    texts = [(GOOD, "asyncio"), (GOOD, "trio")]
+    for changes in WRONG:
+        text = GOOD
+        for right, wrong, _ in changes:
+            assert right in text
+            text = text.replace(right, wrong)
+        texts.append((text, "asyncio"))
+    folders = [tmp_path / str(number) for number in range(len(texts))]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        verdicts = list(pool.map(verdict_on, *zip(*texts, strict=True), folders))
+    assert verdicts[:2] == ["", ""]
+    for verdict, changes in zip(verdicts[2:], WRONG, strict=True):
+        for _, wrong, message in changes:
+            assert message in verdict, (wrong, verdict)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("```bash\nls\n```\n", "a fence of 'bash'"),
+        ("```\nls\n```\n", "a fence of ''"),
+        ("```{code-block} python\nls\n```\n", "would hide a snippet"),
+        ("text\n\n    ls\n", "an indented block"),
+        ("<!-- not run -->\n```python\n1\n```\n", "a comment that means nothing"),
+        ("<!-- forms -->\ntext\n\n```python\n1\n```\n", "followed by no snippet"),
+        ("```output\n1\n```\n", "output of no snippet"),
+    ],
+)
+def test_a_page_that_is_not_understood(text: str, message: str) -> None:
+    with pytest.raises(PageError, match=message):
+        parse(text, Path("page.md"))
+
+
+def test_the_output_is_compared() -> None:
+    assert matches("a\n...\nz\n", "a\nb\nc\nz\n", False)
+    assert matches("at 12:30 ...\n", "at 1:305 o'clock", True)
+    assert not matches("at 12:30\n", "at 1:30\n", False)
+    assert not matches("a\n", "a\nb\n", False)
+
+
+def test_a_console_block_is_commands_and_outputs() -> None:
+    block = "$ a \\\n  b\nout\n$ c\n"
+    assert doc_pages.commands(block) == [("a \\\n  b", "out\n"), ("c", "")]
