@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import pty
 import select
@@ -71,6 +72,8 @@ class Output:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self.text = ""
+        # What is read at once may end within a character
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
 
     def _more(self, deadline: float) -> bool:
         """Read what is there, or comes by the deadline; False at the end of it."""
@@ -80,7 +83,7 @@ class Output:
             data = os.read(self._fd, 65536)
         except OSError:  # EIO: the other end of a pseudoterminal is closed
             data = b""
-        self.text += data.decode()
+        self.text += self._decoder.decode(data)
         return bool(data)
 
     def until(self, condition: Callable[[str], object], seconds: float = 30.0) -> None:

@@ -5,6 +5,10 @@ Each subcommand has a module of its own here, of the same name, and uses the pub
     `_app`       the group of them: found by name, imported when asked for; completion
     `_common`    what they share: options, errors, the run
     `demo`       `_tour`: what it does, which needs nothing but aioca itself
+    `watch`      `_watch_view`: its table; `_history`: rates and sparklines; `_screen` and `_keys`:
+                 the terminal
+    `plot`       `_recording`: what it keeps; `_figure`: what it draws, the only matplotlib
+                 Both: `_pv_state`: what is known of a PV, and as text; `_signals`: Ctrl-C
 
 All else needs the extra ``cli`` (click and rich).
 """

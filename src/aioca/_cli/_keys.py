@@ -1,0 +1,80 @@
+"""The keyboard of a terminal, key by key, while the event loop runs.
+
+Only echo and the waiting for whole lines are switched off: Ctrl-C and Ctrl-Z stay signals.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import termios
+from typing import Any
+
+import anyio
+
+# One key: a sequence with or without parameters, or a character
+_KEY = re.compile(r"\x1b\[[0-9;]*[A-Za-z~]|\x1bO[A-Za-z]|[\s\S]")
+# What may be the beginning of one whose rest has not been read yet
+_BEGUN = re.compile(r"\x1b(\[[0-9;]*|O)?$")
+
+_NAMES = {
+    "\x1b[A": "up", "\x1bOA": "up", "k": "up", "\x1b[B": "down", "\x1bOB": "down", "j": "down",
+    "\x1b[5~": "page up", "b": "page up", "\x1b[6~": "page down", " ": "page down",
+    "\x1b[H": "home", "\x1bOH": "home", "\x1b[1~": "home", "g": "home",
+    "\x1b[F": "end", "\x1bOF": "end", "\x1b[4~": "end", "G": "end",
+    "Q": "q",
+}  # fmt: skip
+
+
+class Keyboard:
+    """Standard input, if it is a terminal; else no key is ever pressed."""
+
+    def __init__(self) -> None:
+        self._fd = sys.stdin.fileno() if sys.stdin is not None and sys.stdin.isatty() else None
+        self._saved: list[Any] | None = None
+        self._begun = ""
+
+    def open(self) -> None:
+        """No echo, and every key at once. Idempotent."""
+        if self._fd is None or self._saved is not None:
+            return
+        self._saved = termios.tcgetattr(self._fd)
+        mode = termios.tcgetattr(self._fd)
+        mode[3] &= ~(termios.ICANON | termios.ECHO)
+        mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
+        termios.tcsetattr(self._fd, termios.TCSADRAIN, mode)
+
+    def close(self) -> None:
+        """As it was; what was typed and not read is not for the shell. Idempotent."""
+        if self._fd is None or self._saved is None:
+            return
+        try:
+            termios.tcsetattr(self._fd, termios.TCSAFLUSH, self._saved)
+        except termios.error:
+            pass  # the terminal is gone
+        self._saved = None
+
+    async def read(self) -> list[str]:
+        """Wait for keys, each by its name or its character; none at the end of the terminal."""
+        if self._fd is None:
+            return []
+        keys: list[str] = []
+        while not keys:
+            await _readable(self._fd)
+            try:
+                data = os.read(self._fd, 1024)
+            except OSError:
+                data = b""
+            if not data:
+                break
+            text = self._begun + data.decode(errors="replace")
+            rest = _BEGUN.search(text)
+            self._begun = rest.group() if rest else ""
+            found = (key.group() for key in _KEY.finditer(text.removesuffix(self._begun)))
+            keys = [_NAMES.get(key, key) for key in found]
+        return keys
+
+
+# The name that anyio 4.7 gave it; the older one takes file descriptors too.
+_readable: Any = getattr(anyio, "wait_readable", None) or anyio.wait_socket_readable

@@ -1,0 +1,581 @@
+"""``aioca plot``: what is recorded, what is drawn of it, and the command from end to end."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import anyio
+import numpy as np
+import pytest
+from commands import Output, in_terminal, run_cli
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from test_demo import run_without
+
+from aioca import (
+    DBE_PROPERTY,
+    FORMAT_CTRL,
+    FORMAT_TIME,
+    CANothing,
+    caget,
+    camonitor,
+    caput,
+    run,
+)
+from aioca._cli import _figure
+from aioca._cli._recording import Recording
+from aioca._cli.plot import Recorder
+from aioca.testing import SoftIoc
+
+RECORDS = """
+record(ao, "$(P)T") {
+    field(VAL, "21.5") field(EGU, "degC") field(PREC, "2") field(PINI, "YES")
+    field(HOPR, "50") field(LOPR, "0")
+    field(HIGH, "30") field(HSV, "MINOR") field(HIHI, "40") field(HHSV, "MAJOR")
+}
+record(longout, "$(P)N") {
+    field(VAL, "5") field(PINI, "YES") field(LOW, "3") field(LSV, "MINOR")
+    field(LOLO, "1") field(LLSV, "MAJOR")
+}
+record(mbbo, "$(P)MODE") { field(ZRST, "Off") field(ONST, "On") field(VAL, "1") field(PINI, "YES") }
+record(stringout, "$(P)TEXT") { field(VAL, "hello") field(PINI, "YES") }
+record(waveform, "$(P)WAVE") {
+    field(FTVL, "DOUBLE") field(NELM, "8") field(INP, [0, 1, 4, 9, 4, 1, 0]) field(EGU, "V")
+}
+record(calc, "$(P)COUNT") { field(SCAN, ".1 second") field(INPA, "$(P)COUNT") field(CALC, "A+1") }
+record(ai, "$(P)UNDEFINED") {}
+"""
+
+
+@pytest.fixture
+def running(own_ioc: Callable[..., SoftIoc], unique: str) -> Iterator[SoftIoc]:
+    ioc = own_ioc(RECORDS, {"P": unique})
+    ioc.start()
+    yield ioc
+
+
+def read(recording: Recording) -> None:
+    """What its monitors would bring first."""
+    recording.learn(run(caget(recording.name, format=FORMAT_CTRL, count=1)))
+    recording.take(run(caget(recording.name, format=FORMAT_TIME)))
+
+
+def chart(*recordings: Recording, seconds: float = 60.0) -> tuple[Figure, list[Any]]:
+    """The panels drawn now; and drawn a second time, as in a window."""
+    figure = Figure()
+    whole = _figure.Chart(figure, recordings, seconds)
+    whole.update(time.time())
+    axes = list(figure.axes)
+    whole.update(time.time())
+    figure.canvas.draw()
+    assert figure.axes == axes  # nothing was made anew
+    return figure, axes
+
+
+def colours_of_bands(axes: Any) -> dict[str, tuple[float, float]]:
+    """From and to of each, by its colour."""
+    found = {}
+    for patch in axes.patches:
+        if not patch.get_hatch():
+            box = patch.get_extents().transformed(axes.transData.inverted())
+            found[to_hex(patch.get_facecolor())] = (round(box.y0, 3), round(box.y1, 3))
+    return found
+
+
+# -- What is recorded ------------------------------------------------------------------------------
+
+
+class Update(float):
+    """A number as a monitor brings it."""
+
+    severity = 0
+
+    def __new__(cls, number: float, timestamp: float, severity: int = 0) -> Update:
+        update = super().__new__(cls, number)
+        update.timestamp = timestamp  # type: ignore[attr-defined]
+        update.severity = severity
+        return update
+
+
+def strip() -> Recording:
+    recording = Recording("PV")
+    recording.kind = "strip"
+    return recording
+
+
+LOST = CANothing("PV", 192)
+
+
+def test_times_are_those_of_the_ioc() -> None:
+    now = time.time()
+    recording = strip()
+    for number, ago in enumerate([3.0, 2.0, 1.0]):
+        recording.take(Update(number, now - ago))
+    curve = recording.curve(now - 10, now)
+    assert curve.times.tolist() == [now - 3, now - 2, now - 1, now]
+    assert curve.values.tolist() == [0, 1, 2, 2]  # the last one holds
+
+
+def test_times_that_cannot_be_are_those_of_arrival() -> None:
+    """A record that was never processed, a clock that is wrong, and one that goes back."""
+    begin = time.time()
+    recording = strip()
+    recording.take(Update(0, 631152000.0))  # since ever
+    recording.take(Update(1, begin + 3600))
+    recording.take(Update(2, begin - 3600))
+    recording.take(Update(3, begin - 1))
+    now = time.time()
+    curve = recording.curve(begin - 10, now)
+    assert curve.times[0] == begin - 10
+    assert all(begin <= when <= now for when in curve.times[1:])
+    assert sorted(curve.times) == curve.times.tolist()
+    assert curve.values.tolist() == [0, 1, 2, 3, 3]
+
+
+def test_what_is_older_is_forgotten_but_for_the_last() -> None:
+    now = time.time()
+    recording = strip()
+    recording.take(Update(0, now - 4.9))
+    for number in range(1, 50):
+        recording.take(Update(number, now - 4.9 + number / 10))
+    curve = recording.curve(now - 1.05, now)
+    assert curve.times[0] == now - 1.05  # it has that value since before
+    assert curve.values.tolist() == [*range(38, 50), 49]
+    assert len(recording.curve(now - 10, now).times) == 13
+
+
+def test_no_more_is_kept_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aioca._cli._recording._MOST", 100)
+    now = time.time()
+    recording = strip()
+    for number in range(1000):
+        recording.take(Update(number, now))
+    values = recording.curve(now - 10, now).values
+    assert 50 <= len(values) <= 101
+    assert values[-1] == 999
+
+
+def test_gaps() -> None:
+    recording = strip()
+    recording.take(Update(1, time.time()))
+    recording.take(LOST)
+    recording.take(LOST)
+    lost = time.time()
+    recording.take(Update(2, 1e9))  # what it became meanwhile, who knows when
+    recording.take(Update(math.nan, time.time()))  # no number, but connected
+    now = time.time()
+    curve = recording.curve(now - 10, now)
+    ((begin, end),) = curve.gaps
+    assert now - 10 < begin <= lost <= end <= now
+    assert curve.values[0] == 1
+    assert 2 in curve.values.tolist()
+    recording.take(LOST)
+    later = time.time() + 1
+    assert recording.curve(now - 10, later).gaps[1][1] == later  # still so
+
+
+def test_invalid() -> None:
+    now = time.time()
+    recording = strip()
+    for number, severity in enumerate([0, 3, 3, 1]):
+        recording.take(Update(number, now, severity))
+    curve = recording.curve(now - 10, now)
+    assert np.isnan(curve.invalid).tolist() == [True, False, False, True, True]
+    assert curve.invalid[1:3].tolist() == [1, 2]
+
+
+@pytest.mark.anyio
+async def test_nothing_is_lost_while_a_drawing_holds_the_loop(
+    running: SoftIoc, unique: str
+) -> None:
+    recording = Recording(f"{unique}COUNT")
+    recorder = Recorder([recording])
+    async with (
+        camonitor([recording.name], format=FORMAT_CTRL, events=DBE_PROPERTY) as properties,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(recorder.record, properties, tasks)
+        while recording.value is None:
+            await anyio.sleep(0.01)  # the recorder tells nobody of an update
+        before = float(recording.value)
+        time.sleep(1.5)  # the drawing
+        while recording.value < before + 12:
+            await anyio.sleep(0.01)
+        tasks.cancel_scope.cancel()
+    now = time.time()
+    curve = recording.curve(now - 60, now)
+    assert set(np.diff(curve.values[:-1])) == {1.0}  # it counts, and each is there
+    assert 0.05 < np.median(np.diff(curve.times[1:-1])) < 0.2  # when it was, not when it was taken
+    assert recorder.dropped == 0
+
+
+def test_kinds(running: SoftIoc, unique: str) -> None:
+    kinds = {
+        "T": "strip", "N": "strip", "MODE": "strip", "TEXT": "text", "WAVE": "trace",
+        "T.DESC$": "text",
+    }  # fmt: skip
+    for name, kind in kinds.items():
+        recording = Recording(unique + name)
+        assert recording.kind is None
+        read(recording)
+        assert recording.kind == kind
+
+
+# -- What is drawn ---------------------------------------------------------------------------------
+
+
+def test_a_strip(running: SoftIoc, unique: str) -> None:
+    recording = Recording(f"{unique}T")
+    read(recording)
+    run(caput(recording.name, 35.0, wait=True))
+    recording.take(run(caget(recording.name, format=FORMAT_TIME)))
+    _, (axes,) = chart(recording)
+    line = axes.lines[0]
+    assert line.get_ydata().tolist() == [21.5, 35.0, 35.0]
+    assert line.get_drawstyle() == "steps-post"
+    assert axes.get_title(loc="left") == recording.name
+    assert axes.get_title(loc="right") == "35.00 degC   HIGH MINOR"
+    assert axes.get_ylabel() == "degC"
+    bottom, top = axes.get_ylim()
+    assert bottom <= 0  # the display limits
+    assert 50 <= top < 60
+    begin, end = axes.get_xlim()
+    assert end - begin == pytest.approx(60 / 86400, rel=1e-3)
+    assert colours_of_bands(axes) == {
+        _figure._MINOR_BAND: (30, 40),
+        _figure._MAJOR_BAND: (40, round(top, 3)),
+    }
+    assert {text.get_text() for text in axes.texts} == {"HIGH", "HIHI"}
+
+
+def test_limits_of_integers_that_are_not_set(running: SoftIoc, unique: str) -> None:
+    recording = Recording(f"{unique}N")
+    read(recording)
+    _, (axes,) = chart(recording)
+    assert {text.get_text() for text in axes.texts} <= {"LOW", "LOLO"}
+    assert set(_figure.alarm_limits(recording.properties)) == {"LOW", "LOLO"}
+
+
+def test_values_beyond_the_display_limits_are_seen(running: SoftIoc, unique: str) -> None:
+    recording = Recording(f"{unique}T")
+    read(recording)
+    recording.take(Update(-70, time.time()))
+    _, (axes,) = chart(recording)
+    bottom, top = axes.get_ylim()
+    assert bottom < -70 < 50 < top
+
+
+def test_labels_of_an_enum(running: SoftIoc, unique: str) -> None:
+    recording = Recording(f"{unique}MODE")
+    read(recording)
+    _, (axes,) = chart(recording)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["Off", "On"]
+    assert axes.get_title(loc="right") == "On"
+    assert axes.lines[0].get_ydata().tolist() == [1, 1]
+
+
+def test_gaps_are_hatched_and_go(running: SoftIoc, unique: str) -> None:
+    recording = Recording(f"{unique}T")
+    read(recording)
+    recording.take(LOST)
+    _, (axes,) = chart(recording)
+    assert [patch.get_hatch() for patch in axes.patches].count("////") == 1
+    assert "disconnected" in axes.get_title(loc="right")
+    assert math.isnan(axes.lines[0].get_ydata()[-1])
+
+
+def test_invalid_is_marked(running: SoftIoc, unique: str) -> None:
+    recording = Recording(f"{unique}UNDEFINED")
+    read(recording)
+    _, (axes,) = chart(recording)
+    assert axes.lines[1].get_color() == _figure._INVALID
+    assert axes.lines[1].get_ydata().tolist() == [0, 0]
+    assert "INVALID" in axes.get_title(loc="right")
+
+
+def test_a_trace(running: SoftIoc, unique: str) -> None:
+    recording = Recording(f"{unique}WAVE")
+    read(recording)
+    _, (axes,) = chart(recording)
+    assert axes.lines[0].get_ydata().tolist() == [0, 1, 4, 9, 4, 1, 0]
+    assert axes.lines[0].get_xdata().tolist() == [*range(7)]
+    assert axes.get_ylabel() == "V"
+    assert axes.get_xlim() == (0, 6)
+
+
+def test_panels_are_made_for_what_pvs_turn_out_to_be(running: SoftIoc, unique: str) -> None:
+    """Numbers, arrays, texts, and what is not known; a name with a dollar is no formula."""
+    names = ["TEXT", "WAVE", "T", "T.DESC$"]
+    recordings = [*(Recording(unique + name) for name in names), Recording("NOWHERE")]
+    figure = Figure()
+    whole = _figure.Chart(figure, recordings, 10.0)
+    whole.update(time.time())
+    assert len(figure.axes) == 5
+    assert all(axes.get_title(loc="right") == "searching" for axes in figure.axes)
+    for recording in recordings[:-1]:
+        read(recording)
+    whole.update(time.time())
+    figure.canvas.draw()
+    shown = [axes.get_title(loc="left").removeprefix(unique) for axes in figure.axes]
+    assert shown == ["T", "WAVE", "TEXT", r"T.DESC\$", "NOWHERE"]
+    assert figure.axes[2].get_title(loc="right") == "hello"
+
+
+@pytest.mark.parametrize(
+    ("values", "limits", "ends"),
+    [
+        ([], None, (-1, 1)),
+        ([math.nan], None, (-1, 1)),
+        ([0], None, (-1, 1)),
+        ([10], None, (9.5, 10.5)),
+        ([0, 100], None, (-6, 106)),
+        ([5], (0, 100), (-6, 106)),
+        ([], (0, 100), (-6, 106)),
+        ([-100], (0, 100), (-112, 112)),
+        ([0, 100], (0, 0), (-6, 106)),
+        ([0, 100], (math.nan, math.nan), (-6, 106)),
+    ],
+)
+def test_span(
+    values: list[float], limits: tuple[float, float] | None, ends: tuple[float, float]
+) -> None:
+    names = ("lower_disp_limit", "upper_disp_limit")
+    properties = SimpleNamespace(**dict(zip(names, limits or (), strict=False)))
+    assert _figure.span(np.array(values, float), properties) == pytest.approx(ends)
+
+
+def test_bands_where_only_one_limit_is_set() -> None:
+    minor, major = _figure._MINOR_BAND, _figure._MAJOR_BAND
+    assert _figure.bands({}, 0, 10) == []
+    assert _figure.bands({"HIGH": 7}, 0, 10) == [(7, 10, minor)]
+    assert _figure.bands({"HIHI": 7}, 0, 10) == [(7, 10, major)]
+    assert _figure.bands({"LOLO": 1, "LOW": 2}, 0, 10) == [(0, 1, major), (1, 2, minor)]
+    assert _figure.bands({"LOW": 20}, 0, 10) == [(0, 10, minor)]
+    assert _figure.bands({"HIGH": 20}, 0, 10) == []
+
+
+# -- The command, into a file ----------------------------------------------------------------------
+
+
+def size_of(picture: Path) -> tuple[int, int]:
+    head = picture.read_bytes()[:24]
+    assert head[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", head[16:24])
+    return width, height
+
+
+def test_a_picture(running: SoftIoc, unique: str, backend: str, tmp_path: Path) -> None:
+    picture = tmp_path / "two.png"
+    done = run_cli(
+        "plot", "--backend", backend, f"{unique}COUNT", f"{unique}WAVE", "--seconds", "2",
+        "-o", str(picture),
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert size_of(picture) == (1200, round(_figure.height(["strip", "trace"]) * _figure.DPI))
+
+
+def test_all_that_came_is_in_the_picture(
+    running: SoftIoc, unique: str, backend: str, tmp_path: Path
+) -> None:
+    picture = tmp_path / "count.svg"
+    done = run_cli(
+        "plot", "--backend", backend, f"{unique}COUNT", "--seconds", "3", "-o", str(picture)
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    paths = re.findall(r'<path d="([^"]*)" clip-path', picture.read_text())
+    steps = max(path.count("L") for path in paths)
+    assert steps >= 2 * 15  # ten updates a second, two points each, less what connecting took
+
+
+def test_as_soon_as_there_are_values(
+    running: SoftIoc, unique: str, backend: str, tmp_path: Path
+) -> None:
+    picture = tmp_path / "now.png"
+    begin = time.monotonic()
+    done = run_cli(
+        "plot", "--backend", backend, f"{unique}WAVE", f"{unique}TEXT", "--seconds", "0",
+        "-o", str(picture),
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert size_of(picture)[0] == 1200
+    assert time.monotonic() - begin < 30
+
+
+def test_those_that_are_not_connected_are_named(
+    running: SoftIoc, unique: str, backend: str, tmp_path: Path
+) -> None:
+    picture = tmp_path / "part.png"
+    nowhere = f"{unique}NOWHERE"
+    arguments = ["plot", "--backend", backend, "--seconds", "1", "-o", str(picture)]
+    done = run_cli(*arguments, f"{unique}T", nowhere)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert f"not connected: {nowhere};" in done.stderr
+    assert size_of(picture)[0] == 1200
+    picture.unlink()
+    done = run_cli(*arguments, nowhere)
+    assert done.returncode == 1
+    assert "nothing was written" in done.stderr
+    assert not picture.exists()
+
+
+def test_ctrl_c_writes_what_there_is(
+    running: SoftIoc, unique: str, backend: str, tmp_path: Path
+) -> None:
+    picture = tmp_path / "sooner.png"
+    arguments = ["plot", "--backend", backend, f"{unique}T", "--seconds", "600", "-o", str(picture)]
+    with in_terminal(*arguments) as (process, output, keys):
+        output.until(lambda text: "recording 600 s" in text)
+        give_up = time.monotonic() + 30
+        while not running.client_count() and time.monotonic() < give_up:
+            time.sleep(0.05)  # the IOC tells nobody of its clients
+        time.sleep(0.5)  # nor of an update that has arrived
+        os.write(keys, b"\x03")
+        text = output.to_the_end()
+        assert process.wait(10) == 130
+    assert "Traceback" not in text
+    assert size_of(picture)[0] == 1200
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("picture.xyz", "png"),
+        ("picture", "png"),
+        ("nowhere/picture.png", "no such directory"),
+    ],
+)
+def test_files_that_cannot_be(output: str, said: str, tmp_path: Path) -> None:
+    """Said before anything is recorded."""
+    done = run_cli("plot", "X", "--seconds", "600", "-o", str(tmp_path / output))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+    assert said in done.stderr
+
+
+def test_matplotlib_is_missing() -> None:
+    done = run_without("matplotlib", "plot", "X", "-o", "x.png")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+    assert "pip install 'aioca[plot]'" in done.stderr
+
+
+def test_matplotlib_is_imported_for_plot_only() -> None:
+    program = """
+import sys
+from aioca._cli import main
+main(["plot", "--help"])
+main(["watch", "--help"])
+assert "matplotlib" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+# -- The command, in a window ----------------------------------------------------------------------
+
+
+def test_no_display(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND"):
+        monkeypatch.delenv(name, raising=False)
+    for backend in ("", "agg", "tkagg"):
+        if backend:
+            monkeypatch.setenv("MPLBACKEND", backend)
+        done = run_cli("plot", "X")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.count("\n") == 1
+        assert "-o FILE.png" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def display() -> Iterator[str]:
+    """That of an X server of its own, without a screen to look at."""
+    pytest.importorskip("tkinter", reason="no GUI that matplotlib could use")
+    program = os.environ.get("XVFB", "Xvfb")
+    ours, theirs = os.pipe()
+    try:
+        server = subprocess.Popen(
+            [program, "-displayfd", str(theirs), "-screen", "0", "1280x1024x24"],
+            pass_fds=[theirs], stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+    except FileNotFoundError:
+        os.close(ours)
+        os.close(theirs)
+        pytest.skip("there is no Xvfb to open a window in")
+    os.close(theirs)
+    try:
+        output = Output(ours)
+        output.until(lambda text: text.endswith("\n"))
+        yield f":{output.text.strip()}"
+    finally:
+        server.terminate()
+        server.wait()
+        os.close(ours)
+
+
+# Says how often the window was drawn, and how many points it shows. A signal has it do, when it is
+# the GUI's turn the next time, what a click on its cross does.
+IN_WINDOW = """
+import signal, sys
+from matplotlib import pyplot
+from aioca._cli import main, plot
+
+def close():
+    window = pyplot.get_current_fig_manager().window
+    window.tk.call(window.protocol("WM_DELETE_WINDOW"))
+
+signalled = []
+signal.signal(signal.SIGUSR1, lambda *_: signalled.append(True))
+really = plot._window
+
+def window(panels):
+    figure = really(panels)
+    def say(event):
+        axes = figure.axes[0]
+        print("drawn", len(axes.lines[0].get_xdata()) if axes.lines else 0, flush=True)
+        if signalled:
+            figure.canvas.manager.window.after(1, close)
+    figure.canvas.mpl_connect("draw_event", say)
+    return figure
+
+plot._window = window
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "status"), [(signal.SIGINT, 130), (signal.SIGUSR1, 0)], ids=["Ctrl-C", "closed"]
+)
+def test_a_window(
+    running: SoftIoc, unique: str, backend: str, display: str, how: signal.Signals, status: int
+) -> None:
+    """It is drawn again and again, and shows all that has come until it is closed."""
+    with subprocess.Popen(
+        [sys.executable, "-u", "-c", IN_WINDOW, "plot", "--backend", backend, f"{unique}COUNT"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ, "DISPLAY": display, "MPLBACKEND": "tkagg"},
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout is not None and process.stderr is not None
+            output = Output(process.stdout.fileno())
+            output.until(lambda text: re.search(r"drawn [3-9]\d\n", text))  # points: 10 a second
+            process.send_signal(how)
+            text = output.to_the_end()
+            errors = process.stderr.read().decode()
+            assert errors == ""
+            assert process.wait(10) == status
+        finally:
+            process.kill()
+    points = [int(number) for number in re.findall(r"drawn (\d+)", text)]
+    assert points == sorted(points)
+    assert len(points) >= 5
