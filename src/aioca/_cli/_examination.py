@@ -21,7 +21,8 @@ from .. import DBR_CLASS_NAME, FORMAT_TIME, CAInfo, caget, cainfo, connect
 from ._findings import Finding
 from ._places import Place
 from ._protocol import DEFAULT_SERVER_PORT
-from ._search import Conversation, Found, Heard, Target, converse, repeater_runs, udp_search
+from ._repeater import repeater_runs
+from ._search import Conversation, Found, Heard, Target, converse, udp_search
 from ._settings import Settings
 
 _MOST_VARIANTS = 200  # spellings that are searched for

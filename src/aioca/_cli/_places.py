@@ -62,18 +62,14 @@ def add_hosts(
         findings: where mistakes are put.
     """
     for word in words:
+        host, _, port = word.partition(":")
         problem = _problem(name, word)
-        if problem is None:
-            host, _, port = word.partition(":")
-            try:
-                address = _address(host, resolve)
-            except (OSError, UnicodeError):
-                problem = (
-                    f"there is no host `{host}`; libca leaves it out",
-                    f"correct `{host}` in {name}, or write its address instead",
-                )
-        if problem is not None:
-            what, advice = problem
+        address = "" if problem else _address(host, resolve)
+        if not address:
+            what, advice = problem or (
+                f"there is no host `{host}`; libca leaves it out",
+                f"correct `{host}` in {name}, or write its address instead",
+            )
             findings.append(Finding("error", name, f"{name}: {what}", advice, CAUSE))
             continue
         target = Target(address, int(port or default_port), _for_many(address))
@@ -106,9 +102,13 @@ def _for_many(address: str) -> bool:
 
 
 def _address(host: str, resolve: Callable[[str], str]) -> str:
+    """The address of a host; empty if there is none."""
     if host[:1].isdigit():
         try:
             return socket.inet_ntoa(socket.inet_aton(host))
         except OSError:
             pass  # a name may begin with a digit
-    return resolve(host)
+    try:
+        return resolve(host)
+    except (OSError, UnicodeError):
+        return ""

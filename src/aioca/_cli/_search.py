@@ -15,11 +15,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ._protocol import (
-    REPEATER_CONFIRM,
     VERSION,
     ProtocolError,
     SearchAnswer,
-    register,
     search,
     search_answers,
     searches,
@@ -227,8 +225,9 @@ def converse(server: Host, pvs: Sequence[str], timeout: float) -> Conversation:
         with socket.create_connection(server, timeout) as circuit:
             said.milliseconds = (time.perf_counter() - begin) * 1000
             asked = b"".join(search(pv, n, reply=True) for n, pv in enumerate(pvs))
+            sent = time.perf_counter()
             circuit.sendall(version() + asked)
-            _listen(circuit, server, list(pvs), said, begin + timeout)
+            _listen(circuit, server, list(pvs), said, sent, begin + timeout)
     except ConnectionRefusedError:
         said.state = "refused"
     except ProtocolError:
@@ -243,10 +242,14 @@ def converse(server: Host, pvs: Sequence[str], timeout: float) -> Conversation:
 
 
 def _listen(
-    circuit: socket.socket, server: Host, pvs: list[str], said: Conversation, until: float
+    circuit: socket.socket,
+    server: Host,
+    pvs: list[str],
+    said: Conversation,
+    sent: float,
+    until: float,
 ) -> None:
     """Until all is said, it hangs up, or the time is over."""
-    sent = time.perf_counter()
     rest = b""
     while said.state != "speaks" or len(said.found) + len(said.missing) < len(pvs):
         left = until - time.perf_counter()
@@ -276,31 +279,3 @@ def _note(said: Conversation, pv: str, answer: SearchAnswer, took: float, server
     else:
         via = f"TCP {server[0]}:{server[1]}"
         said.found.append(Found(pv, answer.server, took, via, answer.minor or said.minor))
-
-
-def repeater_runs(port: int, timeout: float = 1.0) -> bool | None:
-    """Whether a CA repeater runs on this host.
-
-    Returns:
-        bool | None: None if its port is held by something that does not answer as one.
-    """
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        try:
-            sock.bind(("", port))
-        except OSError:
-            pass
-        else:
-            return False
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        until = time.monotonic() + timeout
-        try:
-            # Not connected: a repeater answers from another port than its own.
-            sock.sendto(register(), ("127.0.0.1", port))
-            while (left := until - time.monotonic()) > 0:
-                sock.settimeout(left)
-                messages, _ = take(sock.recv(65536))
-                if any(message.command == REPEATER_CONFIRM for message in messages):
-                    return True
-        except (OSError, ProtocolError):
-            pass
-    return None

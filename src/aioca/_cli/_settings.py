@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from ._findings import CAUSE, HABIT, REMARK, Finding
 from ._interfaces import Broadcast
+from ._numbers import c_integer, c_real, usable_port
 from ._places import Place, add_hosts, local_networks
 from ._protocol import DEFAULT_REPEATER_PORT, DEFAULT_SERVER_PORT
 
@@ -176,7 +177,7 @@ class _Reader:
                 f"unset {name}: YES is the default",
             )  # fmt: skip
         given = self._text(most)
-        number = _c_integer(given) if given else None
+        number = c_integer(given) if given else None
         size = (
             max(number, _SHORTEST_ARRAY) if number is not None and number >= 0 else _SHORTEST_ARRAY
         )
@@ -207,9 +208,9 @@ class _Reader:
     def _port(self, name: str) -> int:
         default = int(_DEFAULTS[name])
         text = self._text(name)
-        number = _c_integer(text) if text else None
-        usable = number is not None and 5000 < number < 65536
-        port = number if usable and number is not None else default
+        number = c_integer(text) if text else None
+        usable = usable_port(text)
+        port = usable or default
         self._row(name, str(port))
         if name in self._given and text is None:
             self._find(
@@ -228,7 +229,7 @@ class _Reader:
     def _seconds(self, name: str, low: float, high: float) -> float:
         default = float(_DEFAULTS[name])
         text = self._text(name)
-        number = _c_real(text) if text else None
+        number = c_real(text) if text else None
         value = default if number is None else number
         self._row(name, f"{value:g}")
         if name in self._given and number is None:
@@ -259,7 +260,7 @@ class _Reader:
     def _search_period(self) -> None:
         name = "EPICS_CA_MAX_SEARCH_PERIOD"
         text = self._text(name)
-        number = _c_real(text) if text else None
+        number = c_real(text) if text else None
         value = 300.0 if number is None else max(number, 60.0)
         self._row(name, f"{value:g}")
         if text and number is None:
@@ -276,7 +277,7 @@ class _Reader:
     def _ttl(self) -> None:
         name = "EPICS_CA_MCAST_TTL"
         text = self._text(name)
-        number = _c_integer(text) if text else None
+        number = c_integer(text) if text else None
         usable = number is not None and 0 < number < 256
         self._row(name, str(number) if usable else "1")
         if text and not usable:
@@ -295,17 +296,3 @@ class _Reader:
                 self._find(
                     "warning", name, f"{name} is no setting of libca{meant}", f"unset {name}"
                 )
-
-
-def _c_integer(text: str) -> int | None:
-    """As scanf("%ld") reads it: as far as it is a number."""
-    found = re.match(r"\s*([+-]?[0-9]+)", text)
-    return int(found[1]) if found else None
-
-
-def _c_real(text: str) -> float | None:
-    """As strtod reads it, with nothing behind it."""
-    try:
-        return float(text.replace("_", "?"))
-    except ValueError:
-        return None
