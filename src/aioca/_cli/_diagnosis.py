@@ -87,7 +87,7 @@ def _of_place(place: PlaceReport, severity: str) -> list[Finding]:
                 Finding(
                     severity, target, f"{target} has the PV, but does not hear searches by UDP",
                     f"let UDP port {place.place.target.port} through its firewall, or"
-                    f" export EPICS_CA_NAME_SERVERS={target}", SERVER,
+                    f" set EPICS_CA_NAME_SERVERS={target}", SERVER,
                 )
             ]  # fmt: skip
         return []
@@ -178,10 +178,11 @@ def _of_missing(pv: PvReport, report: Report) -> list[Finding]:
     if pv.variants:
         names = " and ".join(pv.variants[:3])
         record = pv.name.rpartition(".")[0]
-        what = f"nobody has {pv.name}, but there is {names}"
+        what, advice = f"nobody has {pv.name}, but there is {names}", f"use {pv.variants[0]}"
         if record in pv.variants:
             what = f"the record {record} has no field {pv.name.rpartition('.')[2]}"
-        return [Finding("error", pv.name, what, f"use {pv.variants[0]}", SERVER)]
+            advice = f"use a field that it has (`dbpr {record} 4` in its server's shell shows them)"
+        return [Finding("error", pv.name, what, advice, SERVER)]
     places = [*report.places, *report.name_servers]
     answers = [p for p in places if p.udp == "answered" or (p.tcp and p.tcp.state == "speaks")]
     if answers:

@@ -88,7 +88,7 @@ def _problem(name: str, word: str) -> tuple[str, str] | None:
     """What is wrong with how a host is written, and what to do."""
     if re.search("[,;]", word):
         hosts = " ".join(filter(None, re.split("[,;]", word)))
-        return f"`{word}` is not a host; blanks go between hosts", f'export {name}="{hosts}"'
+        return f"`{word}` is not a host; blanks go between hosts", f'set {name}="{hosts}"'
     _, colon, port = word.partition(":")
     if colon and not (re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 65536):
         return f"`{word}` has no port from 1 to 65535", "write host:port, or the host alone"

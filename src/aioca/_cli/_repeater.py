@@ -85,7 +85,8 @@ class Repeater:
 
     def _register(self, client: Host) -> None:
         if client not in self._clients:
-            if not _is_of_this_host(client[0]) or len(self._clients) >= _MOST_CLIENTS:
+            full = len(self._clients) >= _MOST_CLIENTS
+            if full or not client[1] or not _is_of_this_host(client[0]):
                 return
             sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             sock.setblocking(False)
@@ -123,7 +124,14 @@ class Repeater:
 
 def _is_of_this_host(address: str) -> bool:
     """Whether an address is one of ours: clients of other hosts have a repeater there."""
-    return address.startswith("127.") or _is_free((address, 0))
+    if address.startswith("127."):
+        return True
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect((address, 9))  # which sends nothing, but chooses from where it would
+        except OSError:
+            return False
+        return bool(sock.getsockname()[0] == address)
 
 
 def _is_free(address: Host) -> bool:

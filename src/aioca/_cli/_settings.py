@@ -156,13 +156,13 @@ class _Reader:
                 "error", _AUTO,
                 f"{_AUTO}={text} means YES: only `NO` or `no` turns it off, and so the local"
                 " networks are searched",
-                f"export {_AUTO}=NO, or YES if that is meant",
+                f"set {_AUTO}=NO, or YES if that is meant",
             )  # fmt: skip
         elif text and not auto and text not in ("NO", "no"):
             self._find(
                 "warning", _AUTO,
                 f"{_AUTO}={text} means NO, since `no` is in it",
-                f"export {_AUTO}=NO, or YES if that is meant",
+                f"set {_AUTO}=NO, or YES if that is meant",
             )  # fmt: skip
         return auto
 
@@ -185,12 +185,12 @@ class _Reader:
         if most in self._given and (number is None or number < 0):
             self._find(
                 "warning", most, f"{most}={given or ''} is no number of bytes; libca takes {size}",
-                f"export {most}= a number of bytes, or unset it",
+                f"set {most} to a number of bytes, or unset it",
             )  # fmt: skip
         elif given and given.strip() != str(number):
             self._find(
                 "warning", most, f"{most}={given} is read as {number}; libca takes {size}",
-                f"export {most}= a number of bytes, digits only",
+                f"set {most} to a number of bytes, digits only",
             )  # fmt: skip
         elif given and number is not None and number < _SHORTEST_ARRAY:
             self._find(
@@ -220,10 +220,10 @@ class _Reader:
             why = "is not a port" if number is None else "is not from 5001 to 65535"
             self._find(
                 "error", name, f"{name}={text} {why}: libca uses {port} instead",
-                f"export {name}= a port from 5001 to 65535, or unset it", CAUSE,
+                f"set {name} to a port from 5001 to 65535, or unset it", CAUSE,
             )  # fmt: skip
         elif text and text.strip() != str(port):
-            self._find("warning", name, f"{name}={text} is read as {port}", f"export {name}={port}")
+            self._find("warning", name, f"{name}={text} is read as {port}", f"set {name}={port}")
         return port
 
     def _seconds(self, name: str, low: float, high: float) -> float:
@@ -236,7 +236,7 @@ class _Reader:
             self._find(
                 "warning", name,
                 f"{name}={text or ''} is not a number of seconds: libca uses {default:g}",
-                f"export {name}={default:g}, or unset it",
+                f"set {name}={default:g}, or unset it",
             )  # fmt: skip
         elif not math.isfinite(value) or value <= low:
             self._find(

@@ -18,7 +18,8 @@ from ._protocol import Beacon, ProtocolError, beacons, take
 from ._repeater import registered, repeater_runs
 
 _SILENCE = 15.0  # seconds after which it is seen whether the repeater is still there
-_ATTEMPTS = 50  # to register, of 0.2 s each
+_ATTEMPT = 0.2  # seconds to wait for the repeater, again and again for so many in all:
+_PATIENCE, _PATIENCE_WITH_A_NEW_ONE = 2.0, 20.0
 
 
 @click.command()
@@ -67,6 +68,7 @@ def command(interest: int, as_objects: bool) -> int:
 
 def _register(sock: socket.socket, port: int) -> None:
     """With the repeater, which is started if there is none, as libca does."""
+    patience = _PATIENCE
     if repeater_runs(port) is False:
         process = subprocess.Popen(
             [sys.executable, "-m", "aioca", "repeater", "--port", str(port)],
@@ -78,9 +80,13 @@ def _register(sock: socket.socket, port: int) -> None:
             file=sys.stderr,
         )
         process.returncode = 0  # it is nobody's to wait for
-    for _ in range(_ATTEMPTS):
-        if registered(sock, port, 0.2):
+        patience = _PATIENCE_WITH_A_NEW_ONE
+    for _ in range(round(patience / _ATTEMPT)):
+        begin = time.monotonic()
+        if registered(sock, port, _ATTEMPT):
             return
+        # Refused, it is known at once.
+        time.sleep(max(0.0, _ATTEMPT - (time.monotonic() - begin)))
     raise Failure(f"no CA repeater answers at UDP port {port}; aioca doctor says who has it")
 
 
