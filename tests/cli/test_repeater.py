@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -162,22 +163,6 @@ def test_a_client_that_takes_the_place_of_one_that_left_is_kept(
     assert len(events) == 1
 
 
-# -- The command -----------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[tuple[int, Output]]:
-    port = free_port()
-    with started("repeater", "-v", "--port", str(port), stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        output = Output(process.stdout.fileno())
-        output.until(lambda text: f"CA repeater at UDP port {port}." in text)
-        yield port, output
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == -signal.SIGTERM
-    assert repeater_runs(port) is False
-
-
 # A client of libca: prints how it stands with the repeater, and how many servers it knows of.
 CLIENT = """
     import ctypes, os, re, sys, tempfile, time
@@ -208,28 +193,30 @@ CLIENT = """
 """
 
 
-def test_clients_of_libca_hear_beacons_through_it(
-    running: tuple[int, Output], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    port, _ = running
-    # Read by the client from the environment, beside what searches nowhere else.
-    nobody = free_port()
-    monkeypatch.setenv("XDG_CACHE_HOME", "/nonexistent")
-    with programs(nobody) as start:
-        client = start(
-            f"import os; os.environ['EPICS_CA_REPEATER_PORT'] = '{port}'\n" + _dedented(CLIENT)
-        )
+@pytest.fixture(scope="module")
+def running() -> Iterator[tuple[int, Output]]:
+    port = free_port()
+    with started("repeater", "-v", "--port", str(port), stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        output = Output(process.stdout.fileno())
+        output.until(lambda text: f"CA repeater at UDP port {port}." in text)
+        yield port, output
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == -signal.SIGTERM
+    assert repeater_runs(port) is False
+
+
+@pytest.fixture(scope="module", autouse=True)
+def libca(running: tuple[int, Output]) -> Iterator[Output]:
+    """What a client of libca prints, from the first test on."""
+    port = f"os.environ['EPICS_CA_REPEATER_PORT'] = '{running[0]}'"
+    with programs(free_port()) as start:
+        client = start(f"import os\n{port}\n{textwrap.dedent(CLIENT)}")
         assert client.stdout is not None
-        output = Output(client.stdout.fileno())
-        output.until(lambda text: "registered=1 servers=0\n" in text)
-        with SoftIoc("", environment={"EPICS_CAS_BEACON_PORT": str(port)}):
-            output.until(lambda text: "registered=1 servers=1\n" in text)
+        yield Output(client.stdout.fileno())
 
 
-def _dedented(text: str) -> str:
-    import textwrap
-
-    return textwrap.dedent(text)
+# -- The command -----------------------------------------------------------------------------------
 
 
 def test_coming_and_going_is_told(running: tuple[int, Output]) -> None:
@@ -312,3 +299,13 @@ def test_in_a_terminal_until_ctrl_c() -> None:
         assert process.wait(10) == 130
         assert "Traceback" not in output.to_the_end()
     assert repeater_runs(port) is False
+
+
+def test_clients_of_libca_hear_beacons_through_it(
+    running: tuple[int, Output], libca: Output
+) -> None:
+    """The last one, since libca registers only after 10 s."""
+    port, _ = running
+    libca.until(lambda text: "registered=1 servers=0\n" in text)
+    with SoftIoc("", environment={"EPICS_CAS_BEACON_PORT": str(port)}):
+        libca.until(lambda text: "registered=1 servers=1\n" in text)

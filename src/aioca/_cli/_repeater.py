@@ -11,7 +11,6 @@ serves libca's clients, whoever started it, and passes on nothing but Channel Ac
 
 from __future__ import annotations
 
-import errno
 import socket
 import time
 from collections.abc import Callable
@@ -149,19 +148,34 @@ def _is_free(address: Host) -> bool:
 def repeater_runs(port: int, timeout: float = 1.0) -> bool | None:
     """Whether a CA repeater runs on this host.
 
+    The port is not tried by taking it: one that starts at that moment would think it is not needed.
+
     Returns:
         bool | None: None if its port is held by something that does not answer as one.
     """
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    with _client() as sock, _client() as knocking:
         try:
-            sock.bind(("", port))
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                return None
-        else:
+            # Only a connected socket is told that nobody has the port.
+            knocking.connect(("127.0.0.1", port))
+            knocking.send(_NOTHING)
+            knocking.send(_NOTHING)
+        except ConnectionRefusedError:
             return False
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        return registered(sock, port, timeout) or None
+        except OSError:
+            return None
+        if registered(sock, port, timeout):
+            return True
+        try:
+            knocking.send(_NOTHING)
+        except ConnectionRefusedError:
+            return False
+        except OSError:
+            pass
+        return None
+
+
+def _client() -> socket.socket:
+    return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 
 
 def registered(sock: socket.socket, port: int, timeout: float) -> bool:
