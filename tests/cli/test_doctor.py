@@ -20,7 +20,7 @@ from commands import in_terminal, run_cli
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioca._cli import _protocol
+from aioca._cli import _protocol, main
 from aioca._cli._diagnosis import diagnose
 from aioca._cli._examination import PvReport, Report, spellings
 from aioca._cli._findings import Finding, all_is_well, sorted_findings
@@ -490,10 +490,12 @@ def test_in_a_terminal(ioc: SoftIoc, p: str, monkeypatch: pytest.MonkeyPatch) ->
     assert "─────╯" in text
 
 
-def test_bad_names_are_refused() -> None:
-    done = run_cli("doctor", "X" * 992)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("aioca: the name of a PV has 1 to 991 bytes")
+@pytest.mark.parametrize("name", ["", "X" * 992, "é" * 496])
+def test_bad_names_are_refused(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", name]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("aioca: the name of a PV has 1 to 991 bytes")
 
 
 # -- What cannot be set up so quickly --------------------------------------------------------------

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from commands import Output, in_terminal, run_cli, started
 
-from aioca._cli import _protocol
+from aioca._cli import _protocol, main
 from aioca._cli._protocol import Message
 from aioca._cli._repeater import Repeater, registered, repeater_runs
 from aioca.testing import SoftIoc, free_port
@@ -236,11 +236,15 @@ def test_coming_and_going_is_told(running: tuple[int, Output]) -> None:
                 pass
 
 
-def test_a_second_one_has_nothing_to_do(running: tuple[int, Output]) -> None:
+def test_a_second_one_has_nothing_to_do(
+    running: tuple[int, Output],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     port, _ = running
-    done = run_cli("repeater", environment={"EPICS_CA_REPEATER_PORT": str(port)})
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"A CA repeater runs already, at UDP port {port}.\n"
+    monkeypatch.setenv("EPICS_CA_REPEATER_PORT", str(port))
+    assert main(["repeater"]) == 0
+    assert capsys.readouterr() == (f"A CA repeater runs already, at UDP port {port}.\n", "")
 
 
 def _base() -> Path | None:
@@ -279,15 +283,16 @@ def test_beside_the_one_of_epics_base(running: tuple[int, Output]) -> None:
             process.kill()
 
 
-def test_a_port_that_something_else_has() -> None:
+def test_a_port_that_something_else_has(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("", 0))
         port = taken.getsockname()[1]
         assert repeater_runs(port, 0.05) is None
-        done = run_cli("repeater", "--port", str(port))
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"aioca: something that is no CA repeater has UDP port {port};")
-    assert done.stderr.count("\n") == 1
+        assert main(["repeater", "--port", str(port)]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"aioca: something that is no CA repeater has UDP port {port};")
+    assert err.count("\n") == 1
 
 
 def test_in_a_terminal_until_ctrl_c() -> None:

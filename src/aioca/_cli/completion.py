@@ -34,7 +34,7 @@ _INSTALL = {
 @click.command()
 @click.argument("shell", type=click.Choice(sorted(_INSTALL)))
 def command(shell: str) -> int:
-    r"""Print a script that makes a shell complete commands, options and files.
+    """Print a script that makes a shell complete commands, options and files.
 
     \b
     Examples:

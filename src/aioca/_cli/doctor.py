@@ -36,7 +36,7 @@ from ._protocol import LONGEST_NAME
 def command(
     pvs: tuple[str, ...], timeout: float, window: float, as_object: bool, backend: str
 ) -> int:
-    r"""Find out why PVs do not connect, or are not what they should be.
+    """Find out why PVs do not connect, or are not what they should be.
 
     Shows where libca looks (the EPICS_CA_* settings as it reads them, with the mistakes in them),
     who is there, who answers a search for each PV and how fast, what the channel is, and the one
@@ -51,7 +51,7 @@ def command(
       aioca doctor SR-DI-DCCT-01:SIGNAL     one PV
       aioca doctor --window 5 A B           PVs behind a slow gateway
       aioca doctor --json A | jq .findings  for a program
-    """  # fmt: skip
+    """
     for pv in pvs:
         if not 0 < len(pv.encode()) <= LONGEST_NAME:
             raise Failure(f"the name of a PV has 1 to {LONGEST_NAME} bytes: {pv[:20] or repr(pv)}")

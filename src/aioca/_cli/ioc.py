@@ -56,7 +56,7 @@ def command(
     public: bool,
     access_security: Path | None,
 ) -> int:
-    r"""Run a soft IOC with databases, on this machine only unless told otherwise.
+    """Run a soft IOC with databases, on this machine only unless told otherwise.
 
     Says which EPICS_CA_* settings reach it. In a terminal it takes commands of the IOC shell (dbl,
     dbpf, dbgf, help...), until `exit`, Ctrl-D or Ctrl-C; elsewhere it runs until it is ended. It
@@ -83,8 +83,6 @@ def command(
         ioc.start()
     except SoftIocError as error:
         raise Failure(explain(str(error))) from None
-    if "is undefined" in (output := ioc._tail()):  # where it is no name of a record
-        print(f"aioca ioc: {explain(output)}", file=sys.stderr)
     try:
         names = ioc.command("dbl").split()
         _introduce(ioc, files, len(names), public)

@@ -21,7 +21,7 @@ port_option = click.option(
 @port_option
 @click.option("-v", "--verbose", is_flag=True, help="Tell of each client that comes or goes.")
 def command(port: int | None, verbose: bool) -> int:
-    r"""Run a CA repeater, until Ctrl-C.
+    """Run a CA repeater, until Ctrl-C.
 
     Servers say that they are there (beacons) to one port of each host. The repeater has that port,
     and passes the beacons on to all clients of the host, so that they find servers that start
