@@ -1,7 +1,7 @@
 """Set-ups in which a PV does not connect, or not as it should: for tests, and for the docs.
 
-``python tests/cli/broken_setups.py > docs/how-to/doctor-sessions.md`` writes what ``aioca doctor``
-says to each of them into the docs. All of it is on 127.0.0.1.
+``python tests/cli/broken_setups.py PAGE`` writes what ``aioca doctor`` says to each of them into a
+page of the docs, which has the command. All of it is on 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -181,13 +181,9 @@ def sessions(makers: tuple[Maker, ...], *options: str) -> list[tuple[Setup, str,
         return list(threads.map(session, makers))
 
 
-def page() -> str:
-    """The page of the docs."""
-    parts = [
-        "# What the doctor says",
-        "Written by `python tests/cli/broken_setups.py`, with real soft IOCs on 127.0.0.1. Of the\n"
-        "settings only those that are in the environment are shown here.",
-    ]
+def shown_sessions() -> str:
+    """For the docs: of the settings only those that are in the environment."""
+    parts = ["## Sessions\n\nA soft IOC on 127.0.0.1 has `PUMP:CURRENT` and `PUMP:SETPOINT`."]
     for setup, output, _, status in sessions((nothing_broken, *BROKEN)):
         given = " ".join(
             f"{name}={value!r}" if " " in value else f"{name}={value}"
@@ -200,11 +196,15 @@ def page() -> str:
         shown = shown.replace(f"{_user()}@{socket.gethostname()}", "operator@console")
         command = " ".join(["aioca doctor", *setup.arguments])
         parts.append(
-            f"## {setup.title}\n\n```console\n$ export {given}\n$ {command}\n\n{shown}\n"
+            f"### {setup.title}\n\n```console\n$ export {given}\n$ {command}\n\n{shown}\n"
             f"$ echo $?\n{status}\n```"
         )
     return "\n\n".join(parts) + "\n"
 
 
 if __name__ == "__main__":
-    print(page(), end="")
+    file = Path(sys.argv[1])
+    mark = f"% Below this line: python tests/cli/broken_setups.py {sys.argv[1]}\n"
+    before, found, _ = file.read_text().partition(mark)
+    assert found, f"{file} has no line that says {mark}"
+    file.write_text(f"{before}{mark}\n{shown_sessions()}")

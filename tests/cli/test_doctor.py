@@ -388,6 +388,8 @@ ADVICE = {
     "name_server_gone": "Start the name server 127.0.0.1:",
 }
 
+PAGE = "find-out-why-a-pv-does-not-connect.md"
+
 Session = tuple[Setup, str, str, int]
 
 
@@ -437,8 +439,8 @@ def test_every_set_up_has_its_advice() -> None:
 
 
 def test_the_docs_show_what_is_said(said: dict[str, Session]) -> None:
-    page = Path(__file__).parents[2] / "docs" / "how-to" / "doctor-sessions.md"
-    shown = re.findall(r"(?m)^## (.*)|^What to do: (.*)$", page.read_text())
+    page = Path(__file__).parents[2] / "docs" / "how-to" / PAGE
+    shown = re.findall(r"(?m)^### (.*)|^What to do: (.*)$", page.read_text())
     advice = {title: text for (title, _), (_, text) in zip(shown[::2], shown[1::2], strict=True)}
 
     def plain(text: str) -> str:
@@ -488,6 +490,31 @@ def test_in_a_terminal(ioc: SoftIoc, p: str, monkeypatch: pytest.MonkeyPatch) ->
     assert "\x1b[1;31merror" in text.replace("\x1b[1m\x1b[31m", "\x1b[1;31m")
     assert " What to do " in text
     assert "─────╯" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "sockets"),
+    [
+        pytest.param(["--window", "300"], 1, id="our search"),
+        pytest.param(["--window", "0.05", "--timeout", "300"], 3, id="libca"),  # its is the third
+    ],
+)
+def test_ctrl_c_is_heard_at_once(
+    options: list[str], sockets: int, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.bind(("127.0.0.1", 0))
+        udp.settimeout(30.0)
+        for name, value in environment_for(udp.getsockname()[1]).items():
+            monkeypatch.setenv(name, value)
+        arguments = ["doctor", "--backend", backend, *options, "X"]
+        with in_terminal(*arguments) as (process, output, keyboard):
+            searching: set[object] = set()
+            while len(searching) < sockets:
+                searching.add(udp.recvfrom(65536)[1])
+            os.write(keyboard, b"\x03")
+            assert process.wait(20) == 130
+            assert "Traceback" not in output.to_the_end()
 
 
 @pytest.mark.parametrize("name", ["", "X" * 992, "é" * 496])

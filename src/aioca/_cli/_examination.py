@@ -8,21 +8,22 @@ here                                  both, and the channel that libca makes of 
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import anyio
-from anyio import to_thread
 
 from .. import DBR_CLASS_NAME, FORMAT_TIME, CAInfo, caget, cainfo, connect
+from ._common import run_command
 from ._findings import Finding
 from ._places import Place
 from ._protocol import DEFAULT_SERVER_PORT
 from ._repeater import repeater_runs
-from ._search import Conversation, Found, Heard, Target, converse, udp_search
+from ._search import Conversation, Found, converse, udp_search
 from ._settings import Settings
 
 _MOST_VARIANTS = 200  # spellings that are searched for
@@ -89,7 +90,9 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
 
 
-async def examine(pvs: Sequence[str], settings: Settings, window: float, timeout: float) -> Report:
+def examine(
+    pvs: Sequence[str], settings: Settings, window: float, timeout: float, backend: str
+) -> Report:
     """Find out all there is to know.
 
     Args:
@@ -97,50 +100,73 @@ async def examine(pvs: Sequence[str], settings: Settings, window: float, timeout
         settings: where to search.
         window: seconds to listen for answers.
         timeout: seconds to wait for a connection, and for a value.
+        backend: what libca's part runs on.
     """
+    window = max(window, 0.05)  # or no answer could come
     report = Report(settings, pvs=[PvReport(pv) for pv in dict.fromkeys(pvs)])
     # Before libca is used, which starts a repeater where none runs.
-    report.repeater = await to_thread.run_sync(repeater_runs, settings.repeater_port)
-    await _search(report, window)
+    report.repeater = repeater_runs(settings.repeater_port)
+    _search(report, window)
     # Then libca, whose threads would hold up what is being timed.
-    async with anyio.create_task_group() as tasks:
-        for pv in report.pvs:
-            tasks.start_soon(_through_libca, pv, timeout)
-        if unanswered := [pv for pv in report.pvs if not pv.found]:
-            tasks.start_soon(_other_spellings, unanswered, report, window / 2)
-    async with anyio.create_task_group() as tasks:
-        for pv in report.pvs:
-            if pv.found and pv.connect_ms is None:
-                tasks.start_soon(_knock, pv, window)
+    unanswered = [pv for pv in report.pvs if not pv.found]
+    others = _Call(_other_spellings, unanswered, report, window / 2)
+    if report.pvs:
+        run_command(_connect(report.pvs, timeout), backend)
+    others.finish()
+    unconnected = [pv for pv in report.pvs if pv.found and pv.connect_ms is None]
+    _together([_Call(_knock, pv, window) for pv in unconnected])
     return report
+
+
+class _Call(threading.Thread):
+    """A call in a thread of its own, which Ctrl-C does not wait for: it may listen for long."""
+
+    def __init__(self, function: Callable[..., object], *arguments: object) -> None:
+        super().__init__(daemon=True)
+        self._call = partial(function, *arguments)
+        self._error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._call()
+        except BaseException as error:
+            self._error = error
+
+    def finish(self) -> None:
+        """Wait for its end; raises what it has raised."""
+        self.join()
+        if self._error is not None:
+            raise self._error
+
+
+def _together(calls: list[_Call]) -> None:
+    for call in calls:
+        call.finish()
 
 
 # -- Searching -------------------------------------------------------------------------------------
 
 
-async def _search(report: Report, window: float) -> None:
+def _search(report: Report, window: float) -> None:
     names = [pv.name for pv in report.pvs]
     report.places = [PlaceReport(place) for place in report.settings.places]
     report.name_servers = [PlaceReport(place) for place in report.settings.name_servers]
     targets = [p.target for p in report.settings.places if names or not p.target.broadcast]
-    heard = Heard()
-
-    async def by_udp() -> None:
-        nonlocal heard
-        # Without names nobody will answer; whether somebody listens is known at once.
-        listen = window if names else min(window, 0.2)
-        heard = await to_thread.run_sync(udp_search, names, targets, listen)
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(by_udp)
-        for server in report.name_servers:
-            tasks.start_soon(_ask, server, names, window)
+    # Without names nobody will answer; whether somebody listens is known at once.
+    listen = window if names else min(window, 0.2)
+    name_servers = [_Call(_ask, server, names, window) for server in report.name_servers]
+    heard = udp_search(names, targets, listen)
+    _together(name_servers)
     for place in report.places:
         place.udp = heard.states.get(place.place.target, "not asked")
-    async with anyio.create_task_group() as tasks:
-        for place in report.places:
-            if not place.place.target.broadcast and place.udp != "answered":
-                tasks.start_soon(_ask, place, names, window)
+    _together(
+        [
+            _Call(_ask, place, names, window)
+            for place in report.places
+            if not place.place.target.broadcast and place.udp != "answered"
+        ]
+    )
     report.strange = heard.strange
     for pv in report.pvs:
         pv.found = [found for found in heard.found if found.pv == pv.name]
@@ -149,39 +175,35 @@ async def _search(report: Report, window: float) -> None:
             pv.found += [found for found in server.tcp.found if found.pv == pv.name]
 
 
-async def _ask(report: PlaceReport, names: list[str], window: float) -> None:
-    target = report.place.target
-    report.tcp = await _conversation(target, names, window)
-    if report.tcp.state == "refused" and target.port != DEFAULT_SERVER_PORT:
-        usual = await _conversation(Target(target.host, DEFAULT_SERVER_PORT), [], window)
+def _ask(report: PlaceReport, names: list[str], window: float) -> None:
+    host, port = report.place.target.address
+    report.tcp = converse((host, port), names, window)
+    if report.tcp.state == "refused" and port != DEFAULT_SERVER_PORT:
+        usual = converse((host, DEFAULT_SERVER_PORT), [], window)
         report.on_default_port = usual.state == "speaks"
 
 
-async def _conversation(target: Target, names: list[str], window: float) -> Conversation:
-    return await to_thread.run_sync(partial(converse, target.address, names, window))
-
-
-async def _knock(pv: PvReport, window: float) -> None:
+def _knock(pv: PvReport, window: float) -> None:
     """See how the servers that have the PV, but no channel to it, take a connection."""
     for server in {found.server for found in pv.found[:4]}:
-        pv.circuits[server] = await _conversation(Target(*server), [], window)
+        pv.circuits[server] = converse(server, [], window)
 
 
-async def _other_spellings(pvs: list[PvReport], report: Report, window: float) -> None:
+def _other_spellings(pvs: list[PvReport], report: Report, window: float) -> None:
     """Whether servers know names that may have been meant."""
     meant = [(pv, variant) for pv in pvs for variant in spellings(pv.name)][:_MOST_VARIANTS]
     names = list(dict.fromkeys(variant for _, variant in meant))
-    if names:
-        targets = [place.target for place in report.settings.places]
-        heard = await to_thread.run_sync(udp_search, names, targets, window)
-        known = {found.pv for found in heard.found}
-        for server in report.name_servers:
-            if server.tcp is not None and server.tcp.state == "speaks":
-                said = await _conversation(server.place.target, names, window)
-                known |= {found.pv for found in said.found}
-        for pv, variant in meant:
-            if variant in known:
-                pv.variants.append(variant)
+    if not names:
+        return
+    targets = [place.target for place in report.settings.places]
+    known = {found.pv for found in udp_search(names, targets, window).found}
+    for server in report.name_servers:
+        if server.tcp is not None and server.tcp.state == "speaks":
+            said = converse(server.place.target.address, names, window)
+            known |= {found.pv for found in said.found}
+    for pv, variant in meant:
+        if variant in known:
+            pv.variants.append(variant)
 
 
 def spellings(pv: str) -> list[str]:
@@ -198,6 +220,23 @@ def spellings(pv: str) -> list[str]:
 
 
 # -- Through libca ---------------------------------------------------------------------------------
+
+
+async def _connect(pvs: list[PvReport], timeout: float) -> None:
+    try:
+        async with anyio.create_task_group() as tasks:
+            for pv in pvs:
+                tasks.start_soon(_through_libca, pv, timeout)
+    except BaseException as error:
+        if _interrupted(error):
+            raise KeyboardInterrupt from None
+        raise
+
+
+def _interrupted(error: BaseException) -> bool:
+    """Whether Ctrl-C is in it: the tasks of trio raise it in a group."""
+    within: Sequence[BaseException] = getattr(error, "exceptions", ())
+    return isinstance(error, KeyboardInterrupt) or any(map(_interrupted, within))
 
 
 async def _through_libca(pv: PvReport, timeout: float) -> None:

@@ -1,8 +1,8 @@
 """The EPICS_CA_* settings as libca reads them, with the mistakes that it does not tell.
 
-What libca makes of each value was tried with EPICS 7.0.8 and 7.0.10 (a test compares the two):
-it reads numbers as C does, up to the first character that does not fit; it takes an unusable
-one for not given; and yes and no are not what one thinks.
+What libca makes of each value was tried with EPICS 7.0.10, and a test
+compares the two: it reads numbers as C does, up to the first character that does not fit; it takes
+an unusable one for not given; and yes and no are not what one thinks.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import click
 
-from ._common import Failure, Seconds, backend_option, run_command
+from ._common import Failure, Seconds, backend_option
 from ._protocol import LONGEST_NAME
 
 
@@ -67,7 +67,7 @@ def command(
 
     settings = read_settings(os.environ, broadcasts)
     with _libca_silenced():
-        report = run_command(examine(pvs, settings, window, timeout), backend)
+        report = examine(pvs, settings, window, timeout, backend)
     report.findings = diagnose(report)
     if as_object:
         print(json.dumps(as_json(report)))
