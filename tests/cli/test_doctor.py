@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -13,15 +14,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from broken_setups import BROKEN, Setup, answering_but_mute, nothing_broken, sessions
-from commands import in_terminal, run_cli
+from commands import in_terminal, run_cli, started
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
+from aioca import CAInfo
 from aioca._cli import _protocol, main
 from aioca._cli._diagnosis import diagnose
+from aioca._cli._doctor_report import print_report
 from aioca._cli._examination import PvReport, Report, spellings
 from aioca._cli._findings import Finding, all_is_well, sorted_findings
 from aioca._cli._interfaces import Broadcast, broadcasts
@@ -526,6 +531,40 @@ def test_bad_names_are_refused(name: str, capsys: pytest.CaptureFixture[str]) ->
 
 
 # -- What cannot be set up so quickly --------------------------------------------------------------
+
+
+def test_that_nobody_reads_on_is_no_error(ioc: SoftIoc) -> None:
+    with started("doctor", stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                 env=environment_for(ioc.port)) as process:  # fmt: skip
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.wait(30) == 0
+        assert process.stderr.read() == b""
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_strings_of_servers_do_not_reach_the_terminal(terminal: bool) -> None:
+    """What it would obey, nor what rich would take for its own."""
+    settings = read_settings({"EPICS_CA_CONN_TMO": "\x1b[5m"}, list)
+    pv = PvReport("[bold]X[/bold]", found=[Found("X", ("127.0.0.1", 6064), 1.0, "UDP", 13)])
+    report = Report(settings, repeater=True, pvs=[pv])
+    pv.connect_ms = pv.read_ms = 1.0
+    pv.value, pv.record_type = "\x1b[31mred\r\n\x9b1m", "a\x07i"
+    pv.severity = "NO_ALARM"
+    pv.info = SimpleNamespace(  # type: ignore[assignment]
+        ok=True, host="\x1b]0;title\x07", state=2, state_strings=CAInfo.state_strings, count=1,
+        datatype=0, datatype_strings=CAInfo.datatype_strings, read=True, write=False,
+    )  # fmt: skip
+    report.findings = diagnose(report)
+    shown = io.StringIO()
+    console = Console(file=shown, force_terminal=terminal, color_system=None, width=100)
+    print_report(report, console)
+    text = shown.getvalue()
+    # What is left without color is bold and dim, by rich.
+    text = re.sub("\x1b\\[[0-9;]*m", "", text) if terminal else text
+    assert {c for c in text if not c.isprintable()} == {"\n"}
+    assert "[bold]X[/bold]\n" in text
+    assert re.search(r"value  +\\x1b\[31mred(\\r)?\\n\\x9b1m, read in", text)
 
 
 def test_a_pv_on_two_addresses_of_one_port_may_be_one_server() -> None:

@@ -19,6 +19,14 @@ _GOOD, _BAD, _DIM = "green", "red", "dim"
 _Row = tuple[str, str | Text, str]  # what, its value, from where
 
 
+class ReportConsole(Console):
+    """Where it is printed to."""
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to `main` that nobody reads on."""
+        raise BrokenPipeError
+
+
 def print_report(report: Report, console: Console) -> None:
     """Show all of it; the suggestion comes last, where the eye is then."""
     _print_rows(
@@ -39,14 +47,22 @@ def print_report(report: Report, console: Console) -> None:
     well = all_is_well(report.findings)
     if console.is_terminal:
         style = _GOOD if well else "yellow"
-        console.print(Panel(suggestion(report), title="What to do", border_style=style))
+        advice = Text(_printable(suggestion(report)))
+        console.print(Panel(advice, title="What to do", border_style=style))
     else:
         _print(console, Text(f"What to do: {suggestion(report)}"))
 
 
 def _print(console: Console, line: Text) -> None:
+    if not line.plain.isprintable():
+        line = Text(_printable(line.plain))
     # Not wrapped: a terminal does that, and who cuts lines apart does not want it.
     console.print(line, soft_wrap=True, highlight=False)
+
+
+def _printable(text: str) -> str:
+    """Without what a terminal obeys: strings of servers and of the environment may be anything."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _head(console: Console, title: str) -> None:
@@ -64,7 +80,8 @@ def _print_rows(console: Console, title: str, rows: list[_Row]) -> None:
         shown_value = value if isinstance(value, Text) else Text(value)
         line = Text(f"  {what:{first}}  ").append_text(shown_value)
         if source:
-            line.append(" " * (min(second, 40) - len(shown_value)) + f"  {source}", _DIM)
+            space = " " * (min(second, 40) - len(shown_value))
+            line.append(f"{space}  {source}", _DIM)
         _print(console, line)
 
 

@@ -56,10 +56,8 @@ def command(
         if not 0 < len(pv.encode()) <= LONGEST_NAME:
             raise Failure(f"the name of a PV has 1 to {LONGEST_NAME} bytes: {pv[:20] or repr(pv)}")
     # Late, as others do not need it: rich, and the client
-    from rich.console import Console
-
     from ._diagnosis import diagnose
-    from ._doctor_report import as_json, print_report
+    from ._doctor_report import ReportConsole, as_json, print_report
     from ._examination import examine
     from ._findings import all_is_well
     from ._interfaces import broadcasts
@@ -72,7 +70,7 @@ def command(
     if as_object:
         print(json.dumps(as_json(report)))
     else:
-        print_report(report, Console())
+        print_report(report, ReportConsole())
     return 0 if all_is_well(report.findings) else 1
 
 

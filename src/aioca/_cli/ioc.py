@@ -188,7 +188,7 @@ def _shell(ioc: SoftIoc, names: list[str]) -> None:
             return
         if line.split()[:1] == ["exit"]:
             return
-        if output := ioc.command(line) if line else "":
+        if output := _said(ioc, line) if line else "":
             print(output)
 
 
@@ -216,5 +216,15 @@ def _wait(ioc: SoftIoc) -> None:
             ioc.process.wait(_LOOK)
         except subprocess.TimeoutExpired:
             pass
-        if output := ioc.command(""):
+        if output := _said(ioc, ""):
             print(output, flush=True)
+
+
+def _said(ioc: SoftIoc, line: str) -> str:
+    """What a command prints; that it does not end in time is no reason to end the IOC."""
+    try:
+        return ioc.command(line)
+    except SoftIocError as error:
+        if ioc.process is None or ioc.process.poll() is not None:
+            raise
+        return str(error).partition("\n")[0] if line else ""
