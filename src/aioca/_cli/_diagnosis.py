@@ -75,7 +75,7 @@ def describe(place: PlaceReport) -> str:
 
 
 def _of_place(place: PlaceReport, severity: str) -> list[Finding]:
-    target, origin = shown(place.place.target.address), place.place.origin
+    target = shown(place.place.target.address)
     tcp = place.tcp or Conversation()
     if place.udp in ("answered", "not asked") or place.place.target.broadcast:
         if place.udp in ("answered", "not asked", "silent"):
@@ -91,14 +91,18 @@ def _of_place(place: PlaceReport, severity: str) -> list[Finding]:
                 )
             ]  # fmt: skip
         return []
+    return [_of_silence(place, target, tcp, severity)]
+
+
+def _of_silence(place: PlaceReport, target: str, tcp: Conversation, severity: str) -> Finding:
+    """No server speaks there."""
+    origin = place.place.origin
     if place.udp == "silent" and tcp.state == "refused":
-        return [
-            Finding(
-                severity, target, f"{target} answers no search and takes no connections",
-                "see whether that is a server (`ss -ulpn` on its host), and whether a firewall"
-                " drops its answers", SERVER,
-            )
-        ]  # fmt: skip
+        return Finding(
+            severity, target, f"{target} answers no search and takes no connections",
+            "see whether that is a server (`ss -ulpn` on its host), and whether a firewall"
+            " drops its answers", SERVER,
+        )  # fmt: skip
     if place.udp == "refused":
         if place.on_default_port:
             advice = f"search on the usual port: {origin} without `:{place.place.target.port}`"
@@ -109,25 +113,21 @@ def _of_place(place: PlaceReport, severity: str) -> list[Finding]:
                 f"start the server, or find out its port (`casr` in its shell) and put it into"
                 f" {origin}"
             )
-        return [Finding(severity, target, what, advice, SERVER)]
+        return Finding(severity, target, what, advice, SERVER)
     if tcp.state == "silent":
-        return [
-            Finding(
-                severity, target,
-                f"{target} takes connections, but answers nothing: the server is frozen",
-                "see whether its process is stopped (state T in `ps`), swapped out or in a"
-                " debugger; continue or restart it", SERVER,
-            )
-        ]  # fmt: skip
+        return Finding(
+            severity, target,
+            f"{target} takes connections, but answers nothing: the server is frozen",
+            "see whether its process is stopped (state T in `ps`), swapped out or in a"
+            " debugger; continue or restart it", SERVER,
+        )  # fmt: skip
     if tcp.state == "unanswered":
-        return [
-            Finding(
-                severity, target, f"{target} does not answer at all",
-                "see whether the host is up, and whether a firewall drops UDP and TCP at this port",
-                SERVER,
-            )
-        ]  # fmt: skip
-    return [_unreachable(target, tcp.state, severity)]
+        return Finding(
+            severity, target, f"{target} does not answer at all",
+            "see whether the host is up, and whether a firewall drops UDP and TCP at this port",
+            SERVER,
+        )  # fmt: skip
+    return _unreachable(target, tcp.state, severity)
 
 
 def _unreachable(target: str, why: str, severity: str) -> Finding:
