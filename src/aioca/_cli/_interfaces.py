@@ -1,0 +1,66 @@
+"""Where a client that searches all local networks sends to: the addresses of the interfaces."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from dataclasses import dataclass
+
+_GET_LIST, _GET_FLAGS, _GET_PEER, _GET_BROADCAST = 0x8912, 0x8913, 0x8917, 0x8919
+_UP, _BROADCAST, _LOOPBACK, _POINT_TO_POINT = 1, 2, 8, 16
+_ENTRY = 40  # bytes of a `struct ifreq` where pointers have 8
+_ADDRESS = slice(20, 24)  # in it, behind the name (16), the family (2) and a port (2)
+
+
+@dataclass(frozen=True)
+class Broadcast:
+    """One address that all hosts of a local network listen to."""
+
+    interface: str
+    address: str
+
+
+def broadcasts() -> list[Broadcast] | None:
+    """Those to which libca searches by itself: broadcast addresses, and the other ends of links.
+
+    Returns:
+        list[Broadcast] | None: of the interfaces that are up, loopback left out as libca does;
+            None where there is no way to know (systems other than Linux with 64 bits).
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    found: list[Broadcast] = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            for entry in _entries(sock, fcntl):
+                flags = struct.unpack_from("H", fcntl.ioctl(sock, _GET_FLAGS, entry), 16)[0]
+                if not flags & _UP or flags & _LOOPBACK:
+                    continue
+                if flags & _BROADCAST:
+                    answer = fcntl.ioctl(sock, _GET_BROADCAST, entry)
+                elif flags & _POINT_TO_POINT:
+                    answer = fcntl.ioctl(sock, _GET_PEER, entry)
+                else:
+                    continue
+                name = entry[:16].partition(b"\0")[0].decode(errors="replace")
+                found.append(Broadcast(name, socket.inet_ntoa(answer[_ADDRESS])))
+        except OSError:
+            return None
+    return found
+
+
+def _entries(sock: socket.socket, fcntl: object) -> list[bytes]:
+    """The `struct ifreq` of each IPv4 address of this host."""
+    import array
+    import sys
+
+    if sys.platform != "linux" or struct.calcsize("P") != 8:
+        raise OSError("not known here")
+    room = array.array("B", bytes(_ENTRY * 256))
+    address, size = room.buffer_info()
+    asked = struct.pack("iP", size, address)
+    answer = fcntl.ioctl(sock, _GET_LIST, asked)  # type: ignore[attr-defined]
+    filled = struct.unpack("iP", answer)[0]
+    return [room[at : at + _ENTRY].tobytes() for at in range(0, filled, _ENTRY)]

@@ -1,0 +1,38 @@
+"""Numbers in the environment, as libca reads them: with the rules of C."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from ._protocol import DEFAULT_REPEATER_PORT, DEFAULT_SERVER_PORT
+
+
+def c_integer(text: str) -> int | None:
+    """As scanf("%ld") reads it: as far as it is a number."""
+    found = re.match(r"\s*([+-]?[0-9]+)", text)
+    return int(found[1]) if found else None
+
+
+def c_real(text: str) -> float | None:
+    """As strtod reads it, with nothing behind it."""
+    try:
+        return float(text.replace("_", "?"))  # which is a digit's neighbour in Python only
+    except ValueError:
+        return None
+
+
+def usable_port(text: str | None) -> int | None:
+    """The port in a setting, if libca takes it."""
+    number = c_integer(text) if text else None
+    return number if number is not None and 5000 < number < 65536 else None
+
+
+def repeater_port() -> int:
+    """The port of the CA repeater."""
+    return usable_port(os.environ.get("EPICS_CA_REPEATER_PORT")) or DEFAULT_REPEATER_PORT
+
+
+def server_port() -> int:
+    """The usual port of servers."""
+    return usable_port(os.environ.get("EPICS_CA_SERVER_PORT")) or DEFAULT_SERVER_PORT
