@@ -55,7 +55,7 @@ class ClientContext:
         """Create a channel; returns the ECA status and the chid."""
         previous = self._enter()  # not `attached`, which takes longer than the call itself
         try:
-            return _libca.create_channel(name, token)
+            return _libca.create_channel(name, token, _priority)
         finally:
             self._leave(previous)
 
@@ -93,12 +93,19 @@ class ClientContext:
 
 _shared: ClientContext | None = None
 _used = False
+_priority = 0  # of the channels that are created from now on
 _lock = threading.Lock()
 
 
 def context_exists() -> bool:
     """Whether libca has read its environment on our behalf."""
     return _used
+
+
+def set_priority(priority: int) -> None:
+    """Create channels with this CA priority from now on."""
+    global _priority
+    _priority = priority
 
 
 def client_context() -> ClientContext:

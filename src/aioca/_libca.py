@@ -555,10 +555,10 @@ Data = bytes | _Array
 # -- Contexts: what works on the calling thread's own only (see `_client`) -------------------------
 
 
-def create_channel(name: bytes, token: int) -> tuple[int, c_size_t]:
+def create_channel(name: bytes, token: int, priority: int = 0) -> tuple[int, c_size_t]:
     """Create a channel in the thread's context; returns the ECA status and the chid."""
     chid = c_size_t()
-    status = _create_channel(name, _connection_trampoline, token, 0, ctypes.byref(chid))
+    status = _create_channel(name, _connection_trampoline, token, priority, ctypes.byref(chid))
     return status, chid
 
 

@@ -13,7 +13,13 @@ from click.shell_completion import shell_complete
 from .. import __version__
 
 # In the order in which `aioca --help` shows them; each is `command` in the module of its name.
-COMMANDS = ("demo",)
+COMMANDS = (
+    "caget",
+    "caput",
+    "camonitor",
+    "cainfo",
+    "demo",
+)
 
 # By which a shell asks for completions; what is to be done is its value.
 COMPLETE = "_AIOCA_COMPLETE"
