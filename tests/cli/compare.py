@@ -26,7 +26,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import base_cases
 from commands import Output
@@ -178,15 +177,15 @@ class Ours:
         """Run a command there, or in a child of it, which can be stopped."""
         (out, out_of_it), (err, err_of_it) = os.pipe(), os.pipe()
         request = {"words": [words[0], "--backend", backend, *words[1:]], "fork": fork}
-        socket.send_fds(
-            self._socket, [json.dumps(request).encode()], [out_of_it, err_of_it]
-        )
+        socket.send_fds(self._socket, [json.dumps(request).encode()], [out_of_it, err_of_it])
         for fd in (out_of_it, err_of_it):
             os.close(fd)
         if not fork:
             return Running(words, out, err, lambda number: None, self._answer)
         pid = self._answer()
-        return Running(words, out, err, lambda number: os.kill(pid, number), lambda: self._end_of(pid))
+        return Running(
+            words, out, err, lambda number: os.kill(pid, number), lambda: self._end_of(pid)
+        )
 
     def _answer(self) -> int:
         return int(self._socket.recv(64))
@@ -205,8 +204,7 @@ def serve(fd: int) -> None:
     import anyio._backends._asyncio
     import anyio._backends._trio  # noqa: F401
 
-    import aioca._cli._app
-    from aioca._cli import caget, cainfo, camonitor, caput  # noqa: F401
+    from aioca._cli import _app, caget, cainfo, camonitor, caput  # noqa: F401
 
     connection = socket.socket(fileno=fd)
     while True:

@@ -62,4 +62,6 @@ class _Clock:
 
 
 def _seconds(nanoseconds: int) -> str:
-    return f"{nanoseconds / 1e9:+12.6f}"
+    # In two parts: those since 1990, of what has never been processed, are too many for a float
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    return f"{seconds + rest * 1e-9:+12.6f}"

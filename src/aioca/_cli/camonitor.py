@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import anyio
@@ -24,7 +26,6 @@ from .. import (
     connect,
     run,
 )
-from ..types import Datatype
 from ._json import json_line, json_reply
 from ._progress import connect_all
 from ._reading import ECA_DISCONN, request_count, usual_datatype
@@ -33,7 +34,8 @@ from ._syntax import Common, complain, format_options, given, see_help, tool, va
 from ._text import coloured, name_text, put_line, stamp_text, status_text, wide_line
 
 _EVENTS = {"v": DBE_VALUE, "a": DBE_ALARM, "l": DBE_LOG, "p": DBE_PROPERTY}
-_AT_ONCE = 0.1  # seconds within which most PVs connect that there are
+_AT_ONCE = 0.1  # seconds in which no further PV connects: those that there are have done so
+_TOGETHER = 0.01  # seconds
 _MANY = 1000  # PVs of which nobody reads the first lines: they wait for all, with a progress bar
 _MOST_PENDING = 100_000  # updates of a PV that wait for a slow reader of our output
 
@@ -107,65 +109,71 @@ class _Monitors:
         self._stamps = Stamps(choices.stamps)
         self._colour = coloured()
         self._pending = set(range(len(pvs)))
-        self._reader_gone = False
+        self._late: set[int] = set()  # connected, not monitored yet
+        self._failure: Exception | None = None
 
     async def run(self) -> None:
         """Until it is cancelled; BrokenPipeError if nobody reads our output any more."""
         timeout = self._choices.timeout
-        start = anyio.current_time()
-        patience = self._patience()
+        give_up = math.inf if timeout is None else anyio.current_time() + timeout
         async with anyio.create_task_group() as group:
             self._group = group
-            results = await connect_all(self._pvs, patience)
-            await self._start([index for index, result in enumerate(results) if result.ok])
+            self._more = anyio.Event()
+            await self._start(await self._connected(give_up))
             for index in sorted(self._pending):
                 group.start_soon(self._wait_for, index)
-            if timeout is not None and self._pending:
-                await anyio.sleep(max(0.0, start + timeout - anyio.current_time()))
+            group.start_soon(self._start_late)
+            if self._pending:
+                await anyio.sleep(max(0.0, give_up - anyio.current_time()))
                 for index in sorted(self._pending):
                     self._print(self._not_found_text, index, None)
             await anyio.sleep_forever()
-        if self._reader_gone:
-            raise BrokenPipeError
+        if self._failure is not None:
+            raise self._failure
 
-    def _patience(self) -> float | None:
-        """How long to wait for all before the first are monitored, in the order they were given."""
-        timeout = self._choices.timeout
-        if len(self._pvs) > _MANY:
-            return timeout
-        return _AT_ONCE if timeout is None else min(timeout, _AT_ONCE)
+    async def _connected(self, give_up: float) -> list[int]:
+        """Wait for those that connect at once, so that they come in the order they were given."""
+        before = 0
+        while True:
+            patience = min(_AT_ONCE, give_up - anyio.current_time())
+            if len(self._pvs) > _MANY and math.isfinite(give_up):
+                patience = give_up - anyio.current_time()
+            results = await connect_all(self._pvs, max(0.0, patience))
+            found = [index for index, result in enumerate(results) if result.ok]
+            if before == len(found) > 0 or anyio.current_time() >= give_up:
+                return found
+            if len(found) == len(results):
+                return found
+            before = len(found)
 
     async def _wait_for(self, index: int) -> None:
         if await connect(self._pvs[index], timeout=None, throw=False):
-            await self._start([index])
+            self._late.add(index)
+            self._more.set()
+
+    async def _start_late(self) -> None:
+        """Start what connects later; what does so at about the same time in the order given."""
+        while True:
+            await self._more.wait()
+            await anyio.sleep(_TOGETHER)
+            self._more = anyio.Event()
+            late, self._late = self._late, set()
+            await self._start(sorted(late))
 
     async def _start(self, indices: list[int]) -> None:
         """Monitor PVs that are connected: the type depends on what they are."""
         self._pending.difference_update(indices)
-        infos = await cainfo([self._pvs[index] for index in indices], wait=False)
-        style = self._choices.style
-        alike: list[int] = []
-        datatype: Datatype = None
-        for index, info in zip(indices, infos, strict=True):
-            wanted = usual_datatype(info.datatype, style)
-            if wanted != datatype and alike:
-                self._monitor(alike, datatype)
-                alike = []
-            datatype = wanted
-            alike.append(index)
-        if alike:
-            self._monitor(alike, datatype)
-
-    def _monitor(self, indices: list[int], datatype: Datatype) -> None:
         if not self._choices.events:
             return  # as base: without any event there is nothing to hear of
-        camonitor(
-            [self._pvs[index] for index in indices],
-            lambda reply, position: self._print(self._text, indices[position], reply),
-            self._choices.events, datatype, FORMAT_TIME,
-            request_count(self._choices.style, False),
-            notify_disconnect=True, task_group=self._group, max_pending=_MOST_PENDING,
-        )  # fmt: skip
+        style = self._choices.style
+        infos = await cainfo([self._pvs[index] for index in indices], wait=False)
+        for index, info in zip(indices, infos, strict=True):
+            # One by one: those of one call need not start before those of the next
+            camonitor(
+                info.name, partial(self._print, self._text, index), self._choices.events,
+                usual_datatype(info.datatype, style), FORMAT_TIME, request_count(style, False),
+                notify_disconnect=True, max_pending=_MOST_PENDING,
+            )  # fmt: skip
 
     # -- Lines -------------------------------------------------------------------------------------
 
@@ -175,8 +183,8 @@ class _Monitors:
             if line:
                 put_line(line)
                 sys.stdout.buffer.flush()
-        except BrokenPipeError:
-            self._reader_gone = True
+        except Exception as error:
+            self._failure = error
             self._group.cancel_scope.cancel()
 
     def _text(self, index: int, reply: Any) -> str:
