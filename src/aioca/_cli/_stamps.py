@@ -7,6 +7,7 @@ from typing import Any
 
 from ._text import server_stamp, stamp_text
 
+_SECOND = 1_000_000_000  # in nanoseconds
 _INDENT = " " * 14  # so that a relative time ends where an absolute one does
 
 
@@ -43,7 +44,7 @@ class Stamps:
 
 
 class _Clock:
-    """The time that has passed, in nanoseconds."""
+    """The time that has passed, in seconds; `now` in nanoseconds."""
 
     def __init__(self, relative: str, first: int | None = None) -> None:
         self._relative = relative
@@ -51,17 +52,23 @@ class _Clock:
         self._last: int | None = None
         self._last_of: dict[int, int] = {}
 
-    def passed(self, index: int, now: int) -> int:
+    def passed(self, index: int, now: int) -> float:
         if self._first is None:
             self._first = now
         since = {"r": self._first, "i": self._last, "I": self._last_of.get(index)}.get(
             self._relative
         )
         self._last = self._last_of[index] = now
-        return 0 if since is None else now - since
+        return 0.0 if since is None else _difference(now, since)
 
 
-def _seconds(nanoseconds: int) -> str:
-    # In two parts: those since 1990, of what has never been processed, are too many for a float
-    seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    return f"{seconds + rest * 1e-9:+12.6f}"
+def _difference(now: int, since: int) -> float:
+    # As base does it: where one of them is that of what was never processed, the difference has
+    # more digits than a float, and the last that is shown depends on how it is made.
+    seconds, nanoseconds = divmod(now, _SECOND)
+    since_seconds, since_nanoseconds = divmod(since, _SECOND)
+    return (seconds - since_seconds) + (nanoseconds - since_nanoseconds) * 1e-9
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:+12.6f}"
