@@ -306,18 +306,20 @@ class Comparison:
         with SoftIoc(database, port=port, access_security=HERE / "base.acf") as ioc:
             self._port = port
             self._base = Base(port)
-            self._ours = [Ours(port) for _ in range(WORKERS + 1)]
+            self._ours = [Ours(port) for _ in range(WORKERS)]
+            self._writer, self._forker = Ours(port), Ours(port)
             try:
                 yield ioc
             finally:
-                for ours in self._ours:
+                for ours in (*self._ours, self._writer, self._forker):
                     ours.close()
 
     def run(self) -> list[Result]:
         """All cases of all tools."""
-        with self._set_up() as ioc, ThreadPoolExecutor(WORKERS + 1) as pool:
+        with self._set_up() as ioc, ThreadPoolExecutor(WORKERS + 2) as pool:
             cases = base_cases.cases()
-            monitoring = pool.submit(self._monitored, ioc, self._ours[WORKERS])
+            monitoring = pool.submit(self._monitored, ioc, self._forker)
+            writing = pool.submit(self._written, cases["caput"], self._writer)
             results = []
             for tool in ("caget", "cainfo"):
                 # Each has every so-manieth of those that only read
@@ -325,7 +327,7 @@ class Comparison:
                     pool.submit(self._read, cases[tool][i::WORKERS], i) for i in range(WORKERS)
                 ]
                 results.append(Result(tool, [one for part in parts for one in part.result()]))
-            results.append(Result("caput", self._written(cases["caput"], self._ours[0])))
+            results.append(Result("caput", writing.result()))
             results.append(Result("camonitor", monitoring.result()))
             return results
 
@@ -344,7 +346,7 @@ class Comparison:
                 self._ours[worker] = Ours(self._port)
             if one is None or one.differences():
                 # What counts is a process of its own; a server has had its circuit all the time.
-                here = self._ours[WORKERS].start(words, backend, fork=True)
+                here = self._forker.start(words, backend, fork=True)
                 one = self._both(case, self._base.start(words), here)
             compared.append(one)
         return compared

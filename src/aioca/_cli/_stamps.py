@@ -7,7 +7,6 @@ from typing import Any
 
 from ._text import server_stamp, stamp_text
 
-_SECOND = 1_000_000_000  # in nanoseconds
 _INDENT = " " * 14  # so that a relative time ends where an absolute one does
 
 
@@ -63,11 +62,9 @@ class _Clock:
 
 
 def _difference(now: int, since: int) -> float:
-    # As base does it: where one of them is that of what was never processed, the difference has
-    # more digits than a float, and the last that is shown depends on how it is made.
-    seconds, nanoseconds = divmod(now, _SECOND)
-    since_seconds, since_nanoseconds = divmod(since, _SECOND)
-    return (seconds - since_seconds) + (nanoseconds - since_nanoseconds) * 1e-9
+    # This product and nothing else: where one of them is that of what was never processed, the
+    # difference has more digits than a float, and the last that is shown depends on how it is made.
+    return float(now - since) * 1e-9
 
 
 def _seconds(seconds: float) -> str:
