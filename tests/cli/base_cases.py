@@ -210,7 +210,7 @@ MONITORS = [
     ),
     Monitor(f"camonitor -F, -t sr {_SOME}", 3, 7),
     Monitor(f"camonitor -F, -t c {_SOME}", 3, 7, own_times=True),
-    Monitor("camonitor -w 2 @m:long @none", 2, 3),
+    Monitor("camonitor -w 4 @m:long @none", 2, 3),
     Monitor("camonitor -F, -w .5 @none @nothing", 2, 2),
     Monitor("camonitor @m:long @m:long", 2, 4),
     Monitor("camonitor @wf:CHAR @wf:STRING @wf:empty @string:escapes @mbbi:far", 5, 5),

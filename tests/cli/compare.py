@@ -36,7 +36,7 @@ from aioca.testing import SoftIoc, free_port, loopback_environment
 HERE = Path(__file__).parent
 WORKERS = 2
 BACKENDS = ("asyncio", "trio")  # in turn
-SEARCHED = 20.0  # seconds for a command
+PATIENCE = 60.0  # seconds for a command
 # What libCom says in a child of a process that has loaded it: a matter of this program's, not ours
 _FORKED = re.compile(rb"Warning: Undefined Behavior!\n.*after fork\(\)\n")
 
@@ -119,9 +119,9 @@ class Running:
     def done(self) -> Done:
         """Wait until it has ended."""
         with ThreadPoolExecutor(1) as pool:
-            errors = pool.submit(self.err.to_the_end, SEARCHED)
+            errors = pool.submit(self.err.to_the_end, PATIENCE)
             try:
-                self.out.to_the_end(SEARCHED)
+                self.out.to_the_end(PATIENCE)
                 errors.result()
             except AssertionError as error:
                 raise AssertionError(f"{self.words}: {error}") from None
@@ -203,7 +203,7 @@ class Ours:
     def close(self) -> None:
         self._socket.close()  # which is how it knows
         try:
-            self._server.wait(SEARCHED)
+            self._server.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self._server.kill()
             self._server.wait()
@@ -287,6 +287,18 @@ def _same_words(done: Done, prefix: bytes, *, stamps: bool = True, seconds: bool
     return Done(done.status, out, err)
 
 
+def _words(case: str, prefix: str, *, patient: bool = False) -> list[str]:
+    """The words of a command, with the PVs of a prefix.
+
+    What cannot simply be run once more waits longer for its connection than by default, or a
+    machine that is busy would make a difference.
+    """
+    words = base_cases.arguments(case.replace("@", prefix))
+    if patient and not any(word.startswith("-w") for word in words):
+        words[1:1] = ["-w", "4"]
+    return words
+
+
 class Comparison:
     """An IOC, both sets of tools, and all the cases."""
 
@@ -334,7 +346,7 @@ class Comparison:
     def _read(self, cases: list[str], worker: int) -> list[Compared]:
         compared = []
         for index, case in enumerate(cases):
-            words = base_cases.arguments(case.replace("@", self._shared))
+            words = _words(case, self._shared)
             backend = BACKENDS[index % 2]
             one = None
             try:
@@ -359,8 +371,7 @@ class Comparison:
         compared = []
         for index, case in enumerate(cases):
             theirs, mine = (
-                base_cases.arguments(case.replace("@", prefix))
-                for prefix in (self._for_base, self._for_ours)
+                _words(case, prefix, patient=True) for prefix in (self._for_base, self._for_ours)
             )
             there, here = self._base.start(theirs), ours.start(mine, BACKENDS[index % 2])
             compared.append(
@@ -376,18 +387,18 @@ class Comparison:
         """All monitors at once, of the same records, which then change step by step."""
         running = []
         for index, monitor in enumerate(base_cases.MONITORS):
-            words = base_cases.arguments(monitor.command.replace("@", self._shared))
+            words = _words(monitor.command, self._shared, patient=True)
             here = ours.start(words, BACKENDS[index % 2], fork=True)
             running.append((monitor, self._base.start(words), here))
         try:
             for monitor, there, here in running:
                 for one in (there, here):
-                    one.out.until(lambda text, n=monitor.first: text.count("\n") >= n, SEARCHED)
+                    one.out.until(lambda text, n=monitor.first: text.count("\n") >= n, PATIENCE)
             for step in base_cases.STEPS:
                 ioc.command(step.replace("@", self._shared))
             for monitor, there, here in running:
                 for one in (there, here):
-                    one.out.until(lambda text, n=monitor.lines: text.count("\n") >= n, SEARCHED)
+                    one.out.until(lambda text, n=monitor.lines: text.count("\n") >= n, PATIENCE)
         finally:
             for _, there, here in running:
                 for one in (there, here):

@@ -17,9 +17,18 @@ import pytest
 from commands import Output, in_terminal, run_cli, started
 
 from aioca._cli import main
+from aioca._cli._details import dbr_code
+from aioca._cli._syntax import Style
+from aioca._cli._text import float_text
+from aioca._cli.caput import unescaped
 from aioca.testing import SoftIoc
 
 NONE = "NO:SUCH:PV"
+
+
+def run_tool(tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Patiently, as the machine may be busy; a ``-w`` in the arguments overrules that."""
+    return run_cli(tool, "-w", "15", *arguments)
 
 
 def lines_of(done: subprocess.CompletedProcess[str]) -> list[dict[str, object]]:
@@ -31,7 +40,7 @@ def lines_of(done: subprocess.CompletedProcess[str]) -> list[dict[str, object]]:
 
 def test_caget(p: str, backend: str) -> None:
     pvs = [p + name for name in ("ai", "mbbi", "stringin", "wf:SHORT")]
-    done = run_cli("caget", "--backend", backend, "-c", *pvs)
+    done = run_tool("caget", "--backend", backend, "-c", *pvs)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
         f"{pvs[0]:30} 1.5\n{pvs[1]:30} zwei \\xc2\\xb5\n{pvs[2]:30} hello\n{pvs[3]} 3 1 -2 3\n"
@@ -40,7 +49,7 @@ def test_caget(p: str, backend: str) -> None:
 
 def test_caget_as_json(p: str, backend: str) -> None:
     names = ("ai", "mbbi", "stringin", "wf:SHORT", "wf:STRING", "wf:empty", "ai:never")
-    done = run_cli("caget", "--backend", backend, "--json", "-c", *(p + name for name in names))
+    done = run_tool("caget", "--backend", backend, "--json", "-c", *(p + name for name in names))
     assert (done.returncode, done.stderr) == (0, "")
     rows = lines_of(done)
     assert [row["name"] for row in rows] == [p + name for name in names]
@@ -54,15 +63,15 @@ def test_caget_as_json(p: str, backend: str) -> None:
 
 
 def test_json_has_what_was_asked_for(p: str) -> None:
-    done = run_cli("caget", "--json", "-d", "CTRL_DOUBLE", p + "ai")
+    done = run_tool("caget", "--json", "-d", "CTRL_DOUBLE", p + "ai")
     (row,) = lines_of(done)
     assert (row["value"], row["units"], row["precision"]) == (1.5, "mm", 3)
     assert (row["lower_alarm_limit"], row["upper_ctrl_limit"]) == (-90.0, 100.0)
-    (row,) = lines_of(run_cli("caget", "--json", "-d", "CTRL_ENUM", p + "mbbi"))
+    (row,) = lines_of(run_tool("caget", "--json", "-d", "CTRL_ENUM", p + "mbbi"))
     assert (row["value"], row["enums"]) == (2, ["zero", "one", "zwei µ"])
-    (row,) = lines_of(run_cli("caget", "--json", "-n", p + "mbbi"))
+    (row,) = lines_of(run_tool("caget", "--json", "-n", p + "mbbi"))
     assert row["value"] == 2
-    (row,) = lines_of(run_cli("caget", "--json", "-d", "STSACK_STRING", p + "ackn"))
+    (row,) = lines_of(run_tool("caget", "--json", "-d", "STSACK_STRING", p + "ackn"))
     assert (row["value"], row["ackt"], row["acks"]) == ("0", True, 0)
 
 
@@ -72,13 +81,13 @@ def test_json_of_what_is_no_number(own_ioc: Callable[..., SoftIoc], unique: str)
         for i, text in enumerate(["nan", "inf", "-inf"])
     )
     with own_ioc(database):
-        done = run_cli("caget", "--json", *(f"{unique}{i}" for i in range(3)))
+        done = run_tool("caget", "--json", *(f"{unique}{i}" for i in range(3)))
     assert [row["value"] for row in lines_of(done)] == ["NaN", "Infinity", "-Infinity"]
 
 
 def test_json_of_what_is_not_there(p: str, backend: str) -> None:
     """One that is missing does not keep the others from being shown."""
-    done = run_cli("caget", "--json", "--backend", backend, NONE, p + "ai")
+    done = run_tool("caget", "-w", "2", "--json", "--backend", backend, NONE, p + "ai")
     assert done.returncode == 1
     missing, found = lines_of(done)
     assert missing == {"name": NONE, "error": "not connected"}
@@ -88,20 +97,20 @@ def test_json_of_what_is_not_there(p: str, backend: str) -> None:
 
 def test_a_value_that_cannot_be_read_is_not_made_up(p: str) -> None:
     """Base prints a zero, after the timeout."""
-    done = run_cli("caget", "-d", "DOUBLE", p + "stringin")
+    done = run_tool("caget", "-d", "DOUBLE", p + "stringin")
     assert done.returncode == 0
     assert done.stdout == f"{p}stringin\n    *** CA error Channel read request failed\n"
     assert done.stderr == "Read operation timed out: some PV data was not read.\n"
-    (row,) = lines_of(run_cli("caget", "--json", "-d", "DOUBLE", p + "stringin"))
+    (row,) = lines_of(run_tool("caget", "--json", "-d", "DOUBLE", p + "stringin"))
     assert row == {"name": p + "stringin", "error": "CA error Channel read request failed"}
 
 
 def test_not_utf8(own_ioc: Callable[..., SoftIoc], unique: str) -> None:
     """The bytes of a string are shown as they are; JSON has none of such, and has U+FFFD."""
     with own_ioc(f'record(waveform, "{unique}c") {{ field(FTVL, "CHAR") field(NELM, "9") }}'):
-        done = run_cli("caput", "-t", "-S", unique + "c", r"a\xb5b")
+        done = run_tool("caput", "-t", "-S", unique + "c", r"a\xb5b")
         assert (done.returncode, done.stdout) == (0, "a\\xb5b\n")
-        (row,) = lines_of(run_cli("caget", "--json", "-S", unique + "c"))
+        (row,) = lines_of(run_tool("caget", "--json", "-S", unique + "c"))
         assert row["value"] == "a�b"
 
 
@@ -110,16 +119,16 @@ def test_not_utf8(own_ioc: Callable[..., SoftIoc], unique: str) -> None:
 
 def test_caput(p: str, backend: str) -> None:
     pv = p + "put:ao"
-    run_cli("caput", pv, "1")
-    done = run_cli("caput", "--backend", backend, "-c", pv, "-2.5")
+    run_tool("caput", pv, "1")
+    done = run_tool("caput", "--backend", backend, "-c", pv, "-2.5")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"Old : {pv:30} 1\nNew : {pv:30} -2.5\n"
 
 
 def test_caput_as_json(p: str, backend: str) -> None:
     pv = p + "put:mbbo"
-    run_cli("caput", pv, "0")
-    done = run_cli("caput", "--backend", backend, "--json", pv, "Manual")
+    run_tool("caput", pv, "0")
+    done = run_tool("caput", "--backend", backend, "--json", pv, "Manual")
     assert (done.returncode, done.stderr) == (0, "")
     (row,) = lines_of(done)
     assert (row["name"], row["old"], row["value"]) == (pv, "Off", "Manual")
@@ -129,8 +138,8 @@ def test_caput_as_json(p: str, backend: str) -> None:
 def test_a_write_without_wait_that_is_refused_is_told(p: str, backend: str) -> None:
     """As with base, the exit status does not know of it."""
     pv = p + "put:ao"
-    run_cli("caput", pv, "1")
-    done = run_cli("caput", "--backend", backend, pv, "nonsense")
+    run_tool("caput", pv, "1")
+    done = run_tool("caput", "--backend", backend, pv, "nonsense")
     assert done.returncode == 0
     assert done.stdout.splitlines()[1] == f"New : {pv:30} 1"
     assert done.stderr.startswith(f"{pv}: Channel write request failed (writing without wait")
@@ -138,10 +147,10 @@ def test_a_write_without_wait_that_is_refused_is_told(p: str, backend: str) -> N
 
 
 def test_a_write_that_is_refused(p: str, backend: str) -> None:
-    done = run_cli("caput", "--backend", backend, "-c", p + "put:ao", "nonsense")
+    done = run_tool("caput", "--backend", backend, "-c", p + "put:ao", "nonsense")
     assert done.returncode == 1
     assert done.stderr == "ERROR occured writing data: Channel write request failed\n"
-    done = run_cli("caput", "--backend", backend, p + "ao:readonly", "1")
+    done = run_tool("caput", "--backend", backend, p + "ao:readonly", "1")
     assert done.returncode == 1
     assert done.stderr == "ERROR from put operation: Write access denied\n"
 
@@ -150,7 +159,7 @@ def test_a_write_that_is_refused(p: str, backend: str) -> None:
 
 
 def test_cainfo_as_json(p: str, ioc: SoftIoc, backend: str) -> None:
-    done = run_cli("cainfo", "--backend", backend, "--json", p + "ao:readonly", NONE)
+    done = run_tool("cainfo", "-w", "2", "--backend", backend, "--json", p + "ao:readonly", NONE)
     assert done.returncode == 1
     found, missing = lines_of(done)
     assert found["host"] == f"localhost:{ioc.port}"
@@ -160,7 +169,7 @@ def test_cainfo_as_json(p: str, ioc: SoftIoc, backend: str) -> None:
 
 
 def test_cainfo_of_the_client(p: str, ioc: SoftIoc) -> None:
-    done = run_cli("cainfo", "-s", "2", p + "ai", p + "longin")
+    done = run_tool("cainfo", "-s", "2", p + "ai", p + "longin")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("Channel Access client: aioca ")
     assert f"    EPICS_CA_ADDR_LIST={os.environ['EPICS_CA_ADDR_LIST']}\n" in done.stdout
@@ -168,7 +177,7 @@ def test_cainfo_of_the_client(p: str, ioc: SoftIoc) -> None:
     assert (
         f'    Channel "{p}longin": connected, DBF_LONG, 1 element(s), read access, write access\n'
     ) in done.stdout
-    assert run_cli("cainfo", "-s", "1").stdout.endswith("0 virtual circuit(s), 0 channel(s)\n")
+    assert run_tool("cainfo", "-s", "1").stdout.endswith("0 virtual circuit(s), 0 channel(s)\n")
 
 
 # -- Priority --------------------------------------------------------------------------------------
@@ -216,7 +225,7 @@ def test_camonitor_as_json(own_ioc: Callable[..., SoftIoc], unique: str, backend
     with (
         own_ioc(f'record(ao, "{unique}a") {{ field(VAL, "1") field(PINI, "YES") }}') as own,
         started(
-            "camonitor", "--backend", backend, "--json", "-w", "2", unique + "a", unique + "no",
+            "camonitor", "--backend", backend, "--json", "-w", "5", unique + "a", unique + "no",
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         ) as process,
     ):  # fmt: skip
@@ -313,9 +322,57 @@ def test_progress_in_a_terminal(backend: str) -> None:
 
 
 def test_no_progress_in_a_pipe() -> None:
-    done = run_cli("caget", "-w", "1.5", NONE)
+    done = run_tool("caget", "-w", "1.5", NONE)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"Channel connect timed out: '{NONE}' not found.\n"
+
+
+# -- Values without a server -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("plain µ", "plain µ".encode()),
+        (r"a\tb\n", b"a\tb\n"),
+        (r"\x41\x4\x412", b"A\x04A2"),
+        (r"\0\\\q", b"\0\\q"),
+        ("ends\\", b"ends"),
+        (r"\xzz", b"zz"),
+    ],
+    ids=ascii,
+)
+def test_escapes_of_the_command_line(text: str, meant: bytes) -> None:
+    assert unescaped(text) == meant
+
+
+@pytest.mark.parametrize(
+    ("number", "style", "text"),
+    [
+        (1.5, Style(), "1.5"),
+        (1e300, Style(float_spec="%.2e"), "1.00e+300"),
+        (float("nan"), Style(), "nan"),
+        (-float("nan"), Style(float_spec="%.3f"), "-nan"),
+        (-2.5, Style(float_base="x"), "0xFFFFFFFD"),
+        (2.5, Style(float_base="b"), "11"),
+        (1e10, Style(float_base="o"), "0o20000000000"),
+        (float("inf"), Style(float_base="x"), "0x80000000"),
+        (-0.49, Style(float_base="x"), "0x0"),
+    ],
+)
+def test_floats(number: float, style: Style, text: str) -> None:
+    assert float_text(number, style) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("0", 0), ("34", 34), ("38", 38), ("35", None), ("39", None), ("-1", None), ("6x", 6),
+        ("DOUBLE", 6), ("DBR_CTRL_ENUM", 31), ("STSACK_STRING", 37), ("double", None), ("", None),
+    ],
+)  # fmt: skip
+def test_dbr_types(text: str, code: int | None) -> None:
+    assert dbr_code(text) == code
 
 
 # -- The command line ------------------------------------------------------------------------------

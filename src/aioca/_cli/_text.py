@@ -31,6 +31,8 @@ _COLOURS = {1: "33", 2: "31", 3: "35"}
 def put_line(text: str) -> None:
     """A line on stdout, in UTF-8 whatever the locale: what servers send is passed on as it is."""
     sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape") + b"\n")
+    if sys.stdout.line_buffering:  # somebody is looking
+        sys.stdout.buffer.flush()
 
 
 def coloured() -> bool:
