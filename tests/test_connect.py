@@ -386,6 +386,28 @@ async def test_configure_too_late(p: str) -> None:
     assert dict(os.environ) == before
 
 
+async def test_the_priority_may_be_configured_at_any_time(
+    own_ioc: Callable[..., SoftIoc], unique: str
+) -> None:
+    """It is that of channels created from then on: each has its circuit, as the server knows."""
+    before = dict(os.environ)
+    with own_ioc('record(ao, "$(P)a") {} record(ao, "$(P)b") {}', {"P": unique}) as ioc:
+        await connect(unique + "a")
+        configure(priority=57)
+        try:
+            await connect(unique + "b")
+        finally:
+            configure(priority=0)
+        circuits = ioc.command("casr 1")
+        assert "Priority = 0, 1 Channel" in circuits
+        assert "Priority = 57, 1 Channel" in circuits
+        with pytest.raises(RuntimeError, match="before the first use"):
+            configure(priority=57, conn_tmo=5)  # none of it
+        await connect(unique + "b.DESC")
+        assert "Priority = 0, 2 Channels" in ioc.command("casr 1")
+    assert dict(os.environ) == before
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -408,6 +430,10 @@ async def test_configure_too_late(p: str) -> None:
         {"conn_tmo": float("inf")},
         {"max_array_bytes": 0},
         {"max_array_bytes": 100000.5},
+        {"priority": -1},
+        {"priority": 100},
+        {"priority": 1.5},
+        {"priority": True},
     ],
     ids=str,
 )

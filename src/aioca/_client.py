@@ -60,7 +60,7 @@ class ClientContext:
         previous = self._enter()  # not `attached`, which takes longer than the call itself
         try:
             return _libca.create_channel(
-                name, _trampolines.connection_trampoline, token, int(aside)
+                name, _trampolines.connection_trampoline, token, _priority ^ aside
             )
         finally:
             self._leave(previous)
@@ -101,12 +101,19 @@ class ClientContext:
 before_first_use: list[Callable[[], None]] = []
 _shared: ClientContext | None = None
 _used = False
+_priority = 0  # of the channels that are created from now on
 _lock = threading.Lock()
 
 
 def context_exists() -> bool:
     """Whether libca has read its environment on our behalf."""
     return _used
+
+
+def set_priority(priority: int) -> None:
+    """Create channels with this CA priority from now on."""
+    global _priority
+    _priority = priority
 
 
 def client_context() -> ClientContext:

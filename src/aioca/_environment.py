@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from ._client import context_exists
+from ._client import context_exists, set_priority
 
 
 def configure(
@@ -22,11 +22,13 @@ def configure(
     conn_tmo: float | None = None,
     max_array_bytes: int | None = None,
     auto_array_bytes: bool | None = None,
+    priority: int | None = None,
 ) -> None:
     """Set where and how Channel Access searches, in place of the ``EPICS_CA_*`` variables.
 
-    What is not given stays as the environment has it. To be called before anything else of this
-    package; the settings are put into ``os.environ``, so that child processes have them too.
+    What is not given stays as it is. To be called before anything else of this package, except
+    that `priority` alone may be set at any time. The settings other than that are put into
+    ``os.environ``, so that child processes have them too.
 
     Args:
         addr_list: hosts (``host`` or ``host:port``) to search: a list, or one string with spaces.
@@ -37,6 +39,8 @@ def configure(
         conn_tmo: seconds of silence after which a server is asked whether it is there.
         max_array_bytes: the most that an array may have, where `auto_array_bytes` is false.
         auto_array_bytes: whether arrays may be of any size.
+        priority: CA priority, 0 (the default) to 99, of the channels that are created from now on.
+            Each priority has circuits of its own; a server serves those with a higher one first.
 
     Raises:
         RuntimeError: if Channel Access has been used already: it does not look again.
@@ -54,12 +58,16 @@ def configure(
         ),
         "EPICS_CA_AUTO_ARRAY_BYTES": _yes_no("auto_array_bytes", auto_array_bytes),
     }
-    if context_exists():
+    given = {name: text for name, text in settings.items() if text is not None}
+    priority_text = _number("priority", priority, int, 0, 99)
+    if context_exists() and (given or priority is None):
         raise RuntimeError(
             "configure() has to come before the first use of Channel Access in the process:"
             " libca has read its environment and will not look again"
         )
-    os.environ.update({name: text for name, text in settings.items() if text is not None})
+    os.environ.update(given)
+    if priority_text is not None:
+        set_priority(int(priority_text))
 
 
 def _hosts(name: str, value: str | Iterable[str] | None) -> str | None:

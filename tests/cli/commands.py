@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 import pty
 import select
@@ -71,9 +70,11 @@ class Output:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self.text = ""
-        # What is read at once may end within a character
-        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self.data = b""
+
+    @property
+    def text(self) -> str:
+        return self.data.decode("utf-8", "replace")
 
     def _more(self, deadline: float) -> bool:
         """Read what is there, or comes by the deadline; False at the end of it."""
@@ -83,7 +84,7 @@ class Output:
             data = os.read(self._fd, 65536)
         except OSError:  # EIO: the other end of a pseudoterminal is closed
             data = b""
-        self.text += self._decoder.decode(data)
+        self.data += data
         return bool(data)
 
     def until(self, condition: Callable[[str], object], seconds: float = 30.0) -> None:

@@ -4,6 +4,9 @@ Each subcommand has a module of its own here, of the same name, and uses the pub
 
     `_app`       the group of them: found by name, imported when asked for; completion
     `_common`    what they share: options, errors, the run
+    `caget` `caput` `camonitor` `cainfo`, after the tools of EPICS base:
+        `_syntax` their options, `_reading` how they connect and read, `_text` and `_stamps` what
+        they print, `_details` for ``caget -d``, `_json`; `_progress` while they connect
     `demo`       `_tour`: what it does, which needs nothing but aioca itself
     `watch`      `_watch_view`: its table; `_history`: rates and sparklines; `_screen` and `_keys`:
                  the terminal

@@ -14,6 +14,10 @@ from .. import __version__
 
 # In the order in which `aioca --help` shows them; each is `command` in the module of its name.
 COMMANDS = (
+    "caget",
+    "caput",
+    "camonitor",
+    "cainfo",
     "watch",
     "plot",
     "doctor",

@@ -62,7 +62,7 @@ def command(pvs: tuple[str, ...], seconds: float | None, output: Path | None, ba
     \b
     Examples: aioca plot TEMPERATURE SPECTRUM
               aioca plot TEMPERATURE --seconds 30 -o temperature.png
-    """  # noqa: D301  # click is to see the backspace
+    """  # click is to see the backspace
     if importlib.util.find_spec("matplotlib") is None:
         raise Failure("matplotlib is not installed; pip install 'aioca[plot]'")
     recordings = [Recording(name) for name in dict.fromkeys(pvs)]

@@ -50,7 +50,7 @@ def command(
     \b
     Examples: aioca watch TEMPERATURE SETPOINT
               aioca watch --sort alarm $(cat pvs.txt)
-    """  # noqa: D301  # click is to see the backspace
+    """  # click is to see the backspace
     console = Console()
     if not console.is_terminal or console.is_dumb_terminal:
         raise Failure("standard output is no terminal; `aioca camonitor` prints line by line")
