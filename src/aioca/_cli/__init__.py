@@ -12,6 +12,11 @@ Each subcommand has a module of its own here, of the same name, and uses the pub
                  the terminal
     `plot`       `_recording`: what it keeps; `_figure`: what it draws, the only matplotlib
                  Both: `_pv_state`: what is known of a PV, and as text; `_signals`: Ctrl-C
+    `doctor`     `_examination`: what it looks at; `_diagnosis`, `_findings`: what that means;
+                 `_doctor_report`; `_settings` `_numbers` `_places` `_interfaces`: where libca looks
+    `casw`       `_beacons`: which of them are anomalies; `repeater`: `_repeater`
+    `ioc`        a soft IOC at the prompt; `completion`: for the shells
+    `_protocol`  messages of Channel Access that need no channel; `_search`: who answers
 
 All else needs the extra ``cli`` (click and rich).
 """

@@ -33,7 +33,7 @@ _PATIENCE, _PATIENCE_WITH_A_NEW_ONE = 2.0, 20.0
 )
 @click.option("--json", "as_objects", is_flag=True, help="Print each as a JSON object.")
 def command(interest: int, as_objects: bool) -> int:
-    """Show anomalies in the beacons of servers: who has started, or has been away.
+    """Show beacons: servers that start, or come back.
 
     Beacons come through the CA repeater of this host, at EPICS_CA_REPEATER_PORT. If none runs, one
     is started, which stays when this ends, since other programs may count on it by then.

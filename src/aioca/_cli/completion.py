@@ -34,7 +34,9 @@ _INSTALL = {
 @click.command()
 @click.argument("shell", type=click.Choice(sorted(_INSTALL)))
 def command(shell: str) -> int:
-    """Print a script that makes a shell complete commands, options and files.
+    """Print a completion script for a shell.
+
+    It completes commands, options and files.
 
     \b
     Examples:

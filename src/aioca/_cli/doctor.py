@@ -36,7 +36,7 @@ from ._protocol import LONGEST_NAME
 def command(
     pvs: tuple[str, ...], timeout: float, window: float, as_object: bool, backend: str
 ) -> int:
-    """Find out why PVs do not connect, or are not what they should be.
+    """Find out why PVs do not connect.
 
     Shows where libca looks (the EPICS_CA_* settings as it reads them, with the mistakes in them),
     who is there, who answers a search for each PV and how fast, what the channel is, and the one

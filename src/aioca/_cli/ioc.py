@@ -56,7 +56,9 @@ def command(
     public: bool,
     access_security: Path | None,
 ) -> int:
-    """Run a soft IOC with databases, on this machine only unless told otherwise.
+    """Run a soft IOC with your databases.
+
+    It is on this machine only, unless told otherwise.
 
     Says which EPICS_CA_* settings reach it. In a terminal it takes commands of the IOC shell (dbl,
     dbpf, dbgf, help...), until `exit`, Ctrl-D or Ctrl-C; elsewhere it runs until it is ended. It
