@@ -80,7 +80,7 @@ from aioca import (
     FORMAT_CTRL,
     FORMAT_RAW,
     FORMAT_TIME,
-    _dbr,
+    _decode,
 )
 from doc_pages import PAGES, ROOT, Block, PageError, matches, parse, read
 
@@ -212,7 +212,7 @@ def test_the_table_of_attributes_is_true() -> None:
     shown["STRING", FORMAT_CTRL] = shown["STRING", FORMAT_TIME]  # as the text says
     for kind, code in TYPES.items():
         for format in (FORMAT_RAW, FORMAT_TIME, FORMAT_CTRL):
-            reader = _dbr.make_reader("X", code, 1, None, format)
+            reader = _decode.make_reader("X", code, 1, None, format)
             assert shown[kind, format] == {*reader.constants(), *reader.shape.fields}, (
                 kind,
                 format,
