@@ -181,6 +181,10 @@ def sessions(makers: tuple[Maker, ...], *options: str) -> list[tuple[Setup, str,
         return list(threads.map(session, makers))
 
 
+# For the tests of the documentation
+_NOT_RUN = "<!-- not run: tests/cli/test_doctor.py runs each of these and compares the advice -->"
+
+
 def shown_sessions() -> str:
     """For the docs: of the settings only those that are in the environment."""
     parts = ["## Sessions\n\nA soft IOC on 127.0.0.1 has `PUMP:CURRENT` and `PUMP:SETPOINT`."]
@@ -196,7 +200,8 @@ def shown_sessions() -> str:
         shown = shown.replace(f"{_user()}@{socket.gethostname()}", "operator@console")
         command = " ".join(["aioca doctor", *setup.arguments])
         parts.append(
-            f"### {setup.title}\n\n```console\n$ export {given}\n$ {command}\n\n{shown}\n"
+            f"### {setup.title}\n\n{_NOT_RUN}\n```console\n$ export {given}\n"
+            f"$ {command}\n\n{shown}\n"
             f"$ echo $?\n{status}\n```"
         )
     return "\n\n".join(parts) + "\n"
