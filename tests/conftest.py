@@ -14,6 +14,7 @@ import random
 import re
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -43,6 +44,21 @@ def _ports(count: int) -> list[int]:
             ports.append(port)
     return ports
 
+
+def _hold(port: int) -> socket.socket | None:
+    """Have a UDP port of loopback, unless somebody has it."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        sock.bind(("127.0.0.1", port))
+    except OSError:
+        sock.close()
+        return None
+    return sock
+
+
+# Where nobody has the repeater's port, libca starts the program caRepeater, if there is one. It
+# would outlive the tests, and may keep their pipes open.
+_REPEATER = _hold(5065)
 
 PORTS = _ports(6)
 for _name in [name for name in os.environ if name.startswith("EPICS_CA")]:

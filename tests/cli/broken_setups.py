@@ -160,9 +160,11 @@ def answering_but_mute() -> Iterator[int]:
 def doctor(setup: Setup, *options: str) -> subprocess.CompletedProcess[str]:
     """What the doctor says."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("EPICS_CA")}
+    # A repeater of its own, which is not to be a program that stays
+    environment |= {"EPICS_CA_REPEATER_PORT": str(free_port()), "PATH": "/none"}
     return subprocess.run(
         [sys.executable, "-m", "aioca", "doctor", *options, *setup.arguments],
-        env={**environment, "EPICS_CA_REPEATER_PORT": str(free_port()), **setup.environment},
+        env=environment | setup.environment,
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 

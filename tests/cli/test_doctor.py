@@ -463,6 +463,7 @@ def test_json_through_a_name_server(ioc: SoftIoc, p: str, backend: str) -> None:
         "EPICS_CA_ADDR_LIST": "", "EPICS_CA_AUTO_ADDR_LIST": "NO",
         "EPICS_CA_NAME_SERVERS": f"127.0.0.1:{ioc.port}",
         "EPICS_CA_REPEATER_PORT": str(free_port()),
+        "PATH": "/none",  # where no caRepeater is found
     }  # fmt: skip
     done = run_cli(
         "doctor", "--json", "--backend", backend, "--window", "0.3", f"{p}wf:LONG", f"{p}ai",
