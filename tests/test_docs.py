@@ -219,13 +219,37 @@ def test_the_table_of_attributes_is_true() -> None:
             )
 
 
-def test_the_table_of_the_environment_is_complete() -> None:
+# Each parameter of `configure` by itself, and the variables that it sets
+WHAT_CONFIGURE_SETS = """
+import json, os
+from aioca import configure
+
+found = {}
+for name, value in json.loads(os.environ["VALUES"]).items():
+    before = dict(os.environ)
+    configure(**{name: value})
+    found[name] = sorted(key for key in os.environ if os.environ[key] != before.get(key))
+print(json.dumps(found))
+"""
+VALUES = {
+    "addr_list": "127.0.0.1", "auto_addr_list": False, "name_servers": "127.0.0.1",
+    "server_port": 6064, "repeater_port": 6065, "conn_tmo": 7, "max_array_bytes": 20000,
+    "auto_array_bytes": False, "priority": 5,
+}  # fmt: skip
+
+
+def test_the_table_of_the_environment_is_true() -> None:
+    """It has each parameter, with the variable that it sets, or none where it sets none."""
     text = (ROOT / "docs" / "reference" / "environment.md").read_text("utf-8")
-    shown = re.findall(r"^\| `(EPICS_CA_\w+)` \| `(\w+)` \|", text, re.MULTILINE)
-    without_variable = set(re.findall(r"`configure\((\w+)=\.\.\.\)` has no variable", text))
-    names = {name for _, name in shown} | without_variable
-    assert names == {*inspect.signature(aioca.configure).parameters}
-    assert all(variable == f"EPICS_CA_{name.upper()}" for variable, name in shown)
+    rows = re.findall(r"^\| (?:`(EPICS_CA_\w+)`|none) \| `(\w+)` \|", text, re.MULTILINE)
+    shown = {name: [variable] if variable else [] for variable, name in rows}
+    assert shown.keys() == {*inspect.signature(aioca.configure).parameters}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("EPICS_CA")}
+    done = subprocess.run(
+        [sys.executable, "-c", WHAT_CONFIGURE_SETS], capture_output=True, text=True, timeout=60,
+        env={**environment, "VALUES": json.dumps(VALUES)}, check=True,
+    )  # fmt: skip
+    assert json.loads(done.stdout) == shown
 
 
 # -- The mechanism itself --------------------------------------------------------------------------
