@@ -123,11 +123,7 @@ def parse(text: str, path: Path, given: dict[int, list[str]] | None = None) -> P
             if kind == "comment":
                 _take_mark(page, pending, content, line)
                 continue
-            if kind == "text":
-                if pending:
-                    raise PageError(f"marks {sorted(pending)} that are followed by no snippet")
-                continue
-            language = _language(kind, info, content, path)
+            language = "" if kind == "text" else _language(kind, info, content, path)
             if language in RUN:
                 for mark in (given or {}).get(shown, []):
                     _take_mark(page, pending, mark, line)
@@ -137,6 +133,8 @@ def parse(text: str, path: Path, given: dict[int, list[str]] | None = None) -> P
             elif language == "output":
                 _take_output(page, content, pending)
                 pending = {}
+            elif pending:
+                raise PageError(f"marks {sorted(pending)} that are followed by no snippet")
         except PageError as error:
             raise PageError(f"{path}:{line}: {error}") from None
     return page

@@ -357,6 +357,7 @@ def test_pages_that_are_right_and_wrong(tmp_path: Path) -> None:
         ("text\n\n    ls\n", "an indented block"),
         ("<!-- not run -->\n```python\n1\n```\n", "a comment that means nothing"),
         ("<!-- forms -->\ntext\n\n```python\n1\n```\n", "followed by no snippet"),
+        ("<!-- file: a.db -->\n```text\n1\n```\n\n```python\n1\n```\n", "followed by no snippet"),
         ("```output\n1\n```\n", "output of no snippet"),
     ],
 )
