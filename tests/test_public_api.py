@@ -179,7 +179,7 @@ SIGNATURES: dict[Any, list[tuple[str, Any, Any]]] = {
         (name, KEYWORD, None)
         for name in (
             "addr_list", "auto_addr_list", "name_servers", "server_port", "repeater_port",
-            "conn_tmo", "max_array_bytes", "auto_array_bytes",
+            "conn_tmo", "max_array_bytes", "auto_array_bytes", "priority",
         )
     ],
     run: [*both(coro=REQUIRED, forever=False), ("backend", KEYWORD, "asyncio")],

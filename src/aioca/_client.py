@@ -137,6 +137,7 @@ def client_context() -> ClientContext:
         if _shared is None:
             if not _libca.in_main_interpreter():
                 raise RuntimeError("aioca cannot be used in a subinterpreter")
+            _messages.route_error_log()
             status = _libca.context_create(1)
             if status != _libca.ECA_NORMAL:
                 raise RuntimeError(f"no Channel Access context: {_libca.message(status)}")

@@ -28,10 +28,16 @@ class Listener(Protocol):
 
 # Who hears of what belongs to no channel.
 _listeners: dict[int, Listener] = {}
+# What libca has said before there was the first: it begins when its context is made. None later.
+_early: list[str] | None = []
 
 
 def add_listener(token: int, listener: Listener) -> None:
+    global _early
     _listeners[token] = listener
+    early, _early = _early, None
+    for text in early or ():
+        listener.printed(text)
 
 
 def remove_listener(token: int) -> None:
@@ -102,8 +108,11 @@ _LIBCA_SAYS = re.compile(rb"\s*(Unexpected problem with CA circuit|CAC?\b|cac\b|
 def _on_errlog(_private: int, message: bytes) -> None:
     """Runs on libCom's thread for the error log: a message to it."""
     if _LIBCA_SAYS.match(message):
+        text = message.decode("utf-8", "replace").strip()
         for listener in list(_listeners.copy().values())[:1]:
-            listener.printed(message.decode("utf-8", "replace").strip())
+            listener.printed(text)
+        if _early is not None:
+            _early.append(text)
     else:
         try:
             os.write(2, message)  # where the error log would have written it
@@ -123,14 +132,14 @@ def route_messages() -> None:
     """Have the thread's context tell our listeners what it would print."""
     _add_exception_event(_exception_trampoline, 0)
     _replace_printf_handler(ctypes.cast(_printf_trampoline, c_void_p))
-    _route_error_log()
 
 
 _error_log_is_ours = False
 _forked = False
 
 
-def _route_error_log() -> None:
+def route_error_log() -> None:
+    """Have libCom tell them what libca writes into the error log. Before there is a context."""
     global _error_log_is_ours
     # An IOC in this process has the error log for its own, and its shell can switch it off. In a
     # forked child its thread is not there, and each call would wait for it.

@@ -185,10 +185,6 @@ def sessions(makers: tuple[Maker, ...], *options: str) -> list[tuple[Setup, str,
         return list(threads.map(session, makers))
 
 
-# For the tests of the documentation
-_NOT_RUN = "<!-- not run: tests/cli/test_doctor.py runs each of these and compares the advice -->"
-
-
 def shown_sessions() -> str:
     """For the docs: of the settings only those that are in the environment."""
     parts = ["## Sessions\n\nA soft IOC on 127.0.0.1 has `PUMP:CURRENT` and `PUMP:SETPOINT`."]

@@ -19,7 +19,7 @@ import anyio
 import pytest
 
 from aioca import caget, camonitor, caput, connect, get_channel_infos
-from aioca.testing import SoftIoc
+from aioca.testing import SoftIoc, free_port
 from conftest import environment_for
 
 pytestmark = pytest.mark.anyio
@@ -380,6 +380,42 @@ def test_nothing_of_libca_is_on_stderr(
             assert (out, err, client.returncode) == ("", "somebody else\n", 0)
             heard.update(line.split(":", 2)[2] for line in log.read_text().splitlines())
     assert any("Channel Access" in line for line in heard), heard
+
+
+NO_NAME_SERVER = """
+    import logging, sys
+    import anyio, aioca
+    heard = []
+    class Heard(logging.Handler):
+        def emit(self, record):
+            heard.append(record.getMessage())
+            if "refused" in heard[-1]:
+                over.set()
+    logger = logging.getLogger("aioca")
+    logger.addHandler(Heard())
+    logger.setLevel(logging.INFO)
+
+    async def main():
+        global over
+        over = anyio.Event()
+        async with aioca.camonitor("NOBODY"):
+            with anyio.fail_after(10):
+                await over.wait()
+
+    aioca.run(main(), backend=sys.argv[1])
+"""
+
+
+def test_what_libca_says_before_anybody_listens(backend: str) -> None:
+    """It connects to name servers as soon as its context is made."""
+    environment = environment_for(free_port())
+    environment["EPICS_CA_NAME_SERVERS"] = f"127.0.0.1:{free_port()}"
+    for _ in range(5):  # at each, its thread may be earlier or later
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(NO_NAME_SERVER), backend],
+            env=environment, capture_output=True, text=True, timeout=20, check=False,
+        )  # fmt: skip
+        assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
 
 
 BESIDE_AN_IOC = """
