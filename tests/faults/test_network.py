@@ -248,7 +248,8 @@ def clients(host: Host | None, environment: dict[str, str], pv: str = PV) -> Ite
             program.tell("end")
         for program in programs:
             program.finish()
-        assert time.monotonic() - told < 2
+        # In 2 s at the most, as it is promised; and a busy machine starts and ends two processes
+        assert time.monotonic() - told < 2 + 3
 
 
 def ask(program: Program, command: str) -> Any:
