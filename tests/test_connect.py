@@ -33,6 +33,7 @@ from aioca import (
     run,
 )
 from aioca._context import current
+from aioca._environment import searched
 from aioca.testing import SoftIoc
 
 pytestmark = pytest.mark.anyio
@@ -352,6 +353,25 @@ def test_configure_leaves_what_is_not_given() -> None:
         "EPICS_CA_ADDR_LIST": "x",
         "EPICS_CA_CONN_TMO": "7",
     }
+
+
+@pytest.mark.parametrize(
+    ("auto_addr_list", "local_networks"),
+    [
+        (None, True), ("", True), ("YES", True), ("No", True), ("nO", True),
+        ("x" * 30 + "NO", True),
+        ("NO", False), ("no", False), (" NO", False), ("know", False), ("x" * 29 + "NO", False),
+    ],
+)  # fmt: skip
+def test_an_error_names_the_local_networks_where_libca_searches_them(
+    auto_addr_list: str | None, local_networks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As libca reads it, which `aioca doctor` relies on too: its tests compare it with libca."""
+    if auto_addr_list is None:
+        monkeypatch.delenv("EPICS_CA_AUTO_ADDR_LIST", raising=False)
+    else:
+        monkeypatch.setenv("EPICS_CA_AUTO_ADDR_LIST", auto_addr_list)
+    assert ("local networks" in searched()) == local_networks
 
 
 CONFIGURE_AND_GET = """

@@ -7,9 +7,12 @@ channel is. So they are set in `os.environ`, for this process and its children, 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 
 from ._client import context_exists, set_priority
+
+_CHARACTERS_READ = 31  # of a yes or no
 
 
 def configure(
@@ -104,11 +107,19 @@ def _number(
     return f"{value}"
 
 
+def local_networks_searched(auto_addr_list: str | None) -> bool:
+    """Whether libca searches the local networks, from ``EPICS_CA_AUTO_ADDR_LIST`` as it reads it.
+
+    It looks for ``no`` or ``NO`` anywhere in what it reads: ``know`` turns it off, ``No`` does not.
+    """
+    return re.search("no|NO", (auto_addr_list or "")[:_CHARACTERS_READ]) is None
+
+
 def searched() -> str:
     """Where libca looks for servers, for people who wonder why a PV is not found."""
     environment = os.environ
     parts = [f"EPICS_CA_ADDR_LIST={environment.get('EPICS_CA_ADDR_LIST', '')!r}"]
-    if environment.get("EPICS_CA_AUTO_ADDR_LIST", "YES") not in ("NO", "no"):
+    if local_networks_searched(environment.get("EPICS_CA_AUTO_ADDR_LIST")):
         parts.append("and the local networks")
     servers = environment.get("EPICS_CA_NAME_SERVERS")
     if servers:

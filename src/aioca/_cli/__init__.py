@@ -1,6 +1,7 @@
 """The ``aioca`` command.
 
-Each subcommand has a module of its own here, of the same name, and uses the public API only.
+Each subcommand has a module of its own here, of the same name, and uses the public API only (the
+doctor also what `_environment` knows of libca).
 
     `_app`       the group of them: found by name, imported when asked for; completion
     `_common`    what they share: options, errors, the run

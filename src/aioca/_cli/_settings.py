@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import difflib
 import math
-import re
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from .._environment import local_networks_searched
 from ._findings import CAUSE, HABIT, REMARK, Finding
 from ._interfaces import Broadcast
 from ._numbers import c_integer, c_real, usable_port
@@ -35,7 +35,6 @@ _DEFAULTS = {
 _OF_SERVERS = {"EPICS_CA_BEACON_PERIOD"}  # which old servers read
 _SHORTEST_ARRAY = 16384
 _AUTO = "EPICS_CA_AUTO_ADDR_LIST"
-_CHARACTERS_READ = 31  # of a yes or no
 
 
 @dataclass(frozen=True)
@@ -64,12 +63,12 @@ class Setting:
 class Settings:
     """All of them, and what follows from them."""
 
-    rows: list[Setting] = field(default_factory=list)
-    places: list[Place] = field(default_factory=list)
-    name_servers: list[Place] = field(default_factory=list)
+    rows: list[Setting] = field(default_factory=list[Setting])
+    places: list[Place] = field(default_factory=list[Place])
+    name_servers: list[Place] = field(default_factory=list[Place])
     server_port: int = DEFAULT_SERVER_PORT
     repeater_port: int = DEFAULT_REPEATER_PORT
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list[Finding])
 
 
 def read_settings(
@@ -149,7 +148,7 @@ class _Reader:
 
     def _auto(self) -> bool:
         text = self._text(_AUTO)
-        auto = not (text and re.search("no|NO", text[:_CHARACTERS_READ]))
+        auto = local_networks_searched(text)
         self._row(_AUTO, "YES" if auto else "NO")
         if text and auto and text.strip().lower() != "yes":
             self._find(
