@@ -24,6 +24,32 @@ def run_cli(
     )  # fmt: skip
 
 
+# A finder that does not find some modules, as where they are not installed
+WITHOUT = """
+import sys
+
+class Without:
+    def __init__(self, finder):
+        self.finder = finder
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in sys.argv[1].split(","):
+            return None
+        return self.finder.find_spec(name, path, target)
+
+sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
+from aioca._cli import main
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def run_without(modules: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command where some modules, separated by commas, are not installed."""
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT, modules, *arguments],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
 def children_of(pid: int) -> set[int]:
     """The living processes that a process has started."""
     found = set()

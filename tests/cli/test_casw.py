@@ -256,7 +256,7 @@ def test_without_a_repeater_it_says_what_to_do(
         monkeypatch.setenv("EPICS_CA_REPEATER_PORT", str(port))
         assert main(["casw"]) == 1
     assert capsys.readouterr().err == (
-        f"aioca: no CA repeater answers at UDP port {port}; aioca doctor says who has it\n"
+        f"aioca casw: no CA repeater answers at UDP port {port}; aioca doctor says who has it\n"
     )
 
 

@@ -7,12 +7,11 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 from importlib.metadata import entry_points, version
 
 import pytest
-from commands import Output, children_of, gone, in_terminal, run_cli, started
+from commands import Output, children_of, gone, in_terminal, run_cli, run_without, started
 
 MONITORING = "async with camonitor("
 
@@ -270,36 +269,11 @@ def test_the_command_is_installed() -> None:
     assert callable(command.load())
 
 
-# A finder that does not find some modules, as where they are not installed
-WITHOUT = """
-import sys
-
-class Without:
-    def __init__(self, finder):
-        self.finder = finder
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in sys.argv[1].split(","):
-            return None
-        return self.finder.find_spec(name, path, target)
-
-sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
-from aioca._cli import main
-sys.exit(main(sys.argv[2:]))
-"""
-
-
-def run_without(modules: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", WITHOUT, modules, *arguments],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-
-
 def test_trio_is_missing() -> None:
     done = run_without("trio", "demo", "--backend", "trio")
     assert done.returncode == 1
     assert done.stdout == ""
-    assert "trio is not installed" in done.stderr
+    assert done.stderr.startswith("aioca demo: trio is not installed")
     assert "pip install 'aioca[trio]'" in done.stderr
     assert "Traceback" not in done.stderr
 

@@ -529,7 +529,7 @@ def test_bad_names_are_refused(name: str, capsys: pytest.CaptureFixture[str]) ->
     assert main(["doctor", name]) == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("aioca: the name of a PV has 1 to 991 bytes")
+    assert err.startswith("aioca doctor: the name of a PV has 1 to 991 bytes")
 
 
 # -- What cannot be set up so quickly --------------------------------------------------------------

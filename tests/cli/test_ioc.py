@@ -98,7 +98,7 @@ def test_an_error_in_a_file_is_one_line(
     assert main(["ioc", str(file)]) == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("aioca: ")
+    assert err.startswith("aioca ioc: ")
     assert err.count("\n") == 1
     assert all(word in err for word in words), err
 
@@ -118,7 +118,7 @@ def test_a_port_that_is_taken(database: Path, capsys: pytest.CaptureFixture[str]
         assert main(["ioc", str(database), "-m", "P=X:", "--port", str(port)]) == 1
     errors = capsys.readouterr().err
     assert re.fullmatch(
-        rf"aioca: port {port} cannot be had \(.*\); choose another by --port\n", errors
+        rf"aioca ioc: port {port} cannot be had \(.*\); choose another by --port\n", errors
     )
 
 
@@ -178,7 +178,7 @@ def test_nothing_is_left_of_it_however_it_ends(database: Path) -> None:
         os.kill(ioc, signal.SIGKILL)  # the IOC itself dies
         errors = bereft.communicate(timeout=10)[1].decode()
         assert (asked.wait(10), bereft.returncode) == (-signal.SIGTERM, 1)
-    assert errors.startswith("aioca: the IOC has ended")
+    assert errors.startswith("aioca ioc: the IOC has ended")
     assert "Traceback" not in errors
     assert gone(children)
 
@@ -263,4 +263,4 @@ def test_the_prompt_tells_of_the_death_of_the_ioc(database: Path) -> None:
         assert gone({ioc})
         _typed(keyboard, "dbl\n")
         assert process.wait(10) == 1
-        assert "aioca: the IOC has ended" in output.to_the_end()
+        assert "aioca ioc: the IOC has ended" in output.to_the_end()

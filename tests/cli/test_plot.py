@@ -18,10 +18,9 @@ from typing import Any
 import anyio
 import numpy as np
 import pytest
-from commands import Output, in_terminal, run_cli
+from commands import Output, in_terminal, run_cli, run_without
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from test_demo import run_without
 
 from aioca import (
     DBE_PROPERTY,
@@ -461,6 +460,7 @@ def test_files_that_cannot_be(output: str, said: str, tmp_path: Path) -> None:
     done = run_cli("plot", "X", "--seconds", "600", "-o", str(tmp_path / output))
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("aioca plot: ")
     assert said in done.stderr
 
 

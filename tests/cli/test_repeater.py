@@ -291,7 +291,7 @@ def test_a_port_that_something_else_has(capsys: pytest.CaptureFixture[str]) -> N
         assert main(["repeater", "--port", str(port)]) == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith(f"aioca: something that is no CA repeater has UDP port {port};")
+    assert err.startswith(f"aioca repeater: something that is no CA repeater has UDP port {port};")
     assert err.count("\n") == 1
 
 

@@ -13,15 +13,20 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+import anyio
 import pytest
 from commands import Output, in_terminal, run_cli, started
 
 from aioca._cli import main
+from aioca._cli._common import run_command
 from aioca._cli._details import dbr_code
 from aioca._cli._syntax import Style
 from aioca._cli._text import float_text
 from aioca._cli.caput import unescaped
 from aioca.testing import SoftIoc
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
 
 NONE = "NO:SUCH:PV"
 
@@ -309,6 +314,36 @@ def test_ctrl_c_in_a_terminal(p: str, backend: str) -> None:
         text = output.to_the_end(10)
         assert process.wait(10) == 130
     assert "Traceback" not in text
+
+
+def test_ctrl_c_while_connecting_in_a_terminal(backend: str) -> None:
+    """The progress bar is in a task group, out of which trio raises a group."""
+    with in_terminal("caget", "--backend", backend, "-w", "60", NONE) as (process, output, keys):
+        output.until(lambda text: "connecting" in text)
+        os.write(keys, b"\x03")
+        text = output.to_the_end(10)
+        assert process.wait(10) == 130
+    assert "Traceback" not in text
+
+
+def test_ctrl_c_comes_alone_out_of_task_groups(backend: str) -> None:
+    async def main() -> None:
+        async with anyio.create_task_group(), anyio.create_task_group() as tasks:
+            tasks.start_soon(anyio.sleep_forever)
+            signal.raise_signal(signal.SIGINT)
+            await anyio.sleep_forever()
+
+    with pytest.raises(KeyboardInterrupt):
+        run_command(main(), backend)
+
+
+def test_an_error_beside_ctrl_c_is_not_lost(backend: str) -> None:
+    async def main() -> None:
+        raise BaseExceptionGroup("both", [KeyboardInterrupt(), ValueError("the other")])
+
+    with pytest.raises(BaseExceptionGroup) as raised:
+        run_command(main(), backend)
+    assert raised.value.subgroup(ValueError) is not None
 
 
 def test_progress_in_a_terminal(backend: str) -> None:

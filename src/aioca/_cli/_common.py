@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -14,7 +14,15 @@ T = TypeVar("T")
 
 
 class Failure(click.ClickException):
-    """What a command cannot do, in one line that says what to do about it."""
+    """What a command cannot do, in one line that says what to do about it.
+
+    Attributes:
+        ctx (click.Context | None): of the command, which is gone where this is printed.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.ctx = click.get_current_context(silent=True)
 
 
 def _installed(_context: click.Context, _option: click.Parameter, backend: str) -> str:
@@ -33,8 +41,26 @@ backend_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.optio
 
 
 def run_command(main: Coroutine[Any, Any, T], backend: str) -> T:
-    """Run the coroutine of a command to its end, and return what it returns."""
-    return run(main, backend=backend)  # type: ignore[return-value]  # None only of `forever`
+    """Run the coroutine of a command to its end, and return what it returns.
+
+    Raises:
+        KeyboardInterrupt: on Ctrl-C, wherever that was: a task group raises it in a group.
+        Whatever else the coroutine raised.
+    """
+    try:
+        return run(main, backend=backend)  # type: ignore[return-value]  # None only of `forever`
+    except BaseException as error:
+        if _only_interrupted(error):
+            raise KeyboardInterrupt from None
+        raise
+
+
+def _only_interrupted(error: BaseException) -> bool:
+    """Whether nothing but Ctrl-C is in it."""
+    within: Sequence[BaseException] = getattr(error, "exceptions", ())
+    if within:
+        return all(map(_only_interrupted, within))
+    return isinstance(error, KeyboardInterrupt)
 
 
 class Seconds(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4 only

@@ -65,7 +65,7 @@ class PvReport:
     """
 
     name: str
-    found: list[Found] = field(default_factory=list)
+    found: list[Found] = field(default_factory=list[Found])
     info: CAInfo | None = None
     connect_ms: float | None = None
     read_ms: float | None = None
@@ -73,8 +73,10 @@ class PvReport:
     severity: str = ""
     problem: str = ""
     record_type: str = ""
-    circuits: dict[tuple[str, int], Conversation] = field(default_factory=dict)
-    variants: list[str] = field(default_factory=list)
+    circuits: dict[tuple[str, int], Conversation] = field(
+        default_factory=dict[tuple[str, int], Conversation]
+    )
+    variants: list[str] = field(default_factory=list[str])
 
 
 @dataclass
@@ -83,11 +85,11 @@ class Report:
 
     settings: Settings
     repeater: bool | None = None
-    places: list[PlaceReport] = field(default_factory=list)
-    name_servers: list[PlaceReport] = field(default_factory=list)
-    pvs: list[PvReport] = field(default_factory=list)
+    places: list[PlaceReport] = field(default_factory=list[PlaceReport])
+    name_servers: list[PlaceReport] = field(default_factory=list[PlaceReport])
+    pvs: list[PvReport] = field(default_factory=list[PvReport])
     strange: int = 0
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list[Finding])
 
 
 def examine(
@@ -223,20 +225,9 @@ def spellings(pv: str) -> list[str]:
 
 
 async def _connect(pvs: list[PvReport], timeout: float) -> None:
-    try:
-        async with anyio.create_task_group() as tasks:
-            for pv in pvs:
-                tasks.start_soon(_through_libca, pv, timeout)
-    except BaseException as error:
-        if _interrupted(error):
-            raise KeyboardInterrupt from None
-        raise
-
-
-def _interrupted(error: BaseException) -> bool:
-    """Whether Ctrl-C is in it: the tasks of trio raise it in a group."""
-    within: Sequence[BaseException] = getattr(error, "exceptions", ())
-    return isinstance(error, KeyboardInterrupt) or any(map(_interrupted, within))
+    async with anyio.create_task_group() as tasks:
+        for pv in pvs:
+            tasks.start_soon(_through_libca, pv, timeout)
 
 
 async def _through_libca(pv: PvReport, timeout: float) -> None:
