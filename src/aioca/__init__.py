@@ -24,7 +24,7 @@ How a value travels, and where that is written:
 `_catools` has what programs for aioca 2.x look for there.
 """
 
-from . import _catools  # noqa: F401  # programs find it as an attribute, not having imported it
+from . import _catools as _catools  # programs find it as an attribute, not having imported it
 from ._camonitor import camonitor, wait_for_value
 from ._context import ChannelInfo, get_channel_infos, purge_channel_caches
 from ._dbr import (

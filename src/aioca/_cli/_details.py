@@ -91,16 +91,15 @@ def details_text(info: CAInfo, dbr: int, reply: Any, extra: Any, style: Style) -
 
 def _form_rows(reply: Any, dbr: int, extra: Any) -> list[tuple[str, str]]:
     base, form = (DBR_STRING, _STS) if dbr == DBR_STSACK_STRING else (dbr % 7, dbr // 7)
-    rows = []
+    rows: list[tuple[str, str]] = []
     if form == _TIME:
         rows.append(("Timestamp", server_stamp(reply)))
     if form != _PLAIN:
         rows += [("Status", reply.alarm.status), ("Severity", reply.alarm.severity)]
     if dbr == DBR_STSACK_STRING:
         rows.append(("Ack transient?", "YES" if extra.ackt else "NO"))
-        rows.append(
-            ("Ack severity", _SEVERITIES[extra.acks] if extra.acks < 4 else str(extra.acks))
-        )
+        severity = int(extra.acks)
+        rows.append(("Ack severity", _SEVERITIES[severity] if severity < 4 else str(severity)))
     elif form in (_GR, _CTRL) and base == DBR_ENUM:
         rows.append(("Enums", _states(reply.enums)))
     elif form in (_GR, _CTRL) and base != DBR_STRING:

@@ -71,7 +71,7 @@ class Chart:
         ordered = sorted(self._recordings, key=lambda recording: order.index(recording.kind))
         shares = [_SHARES[recording.kind] for recording in ordered]
         inches = WIDTH, height([recording.kind for recording in ordered])
-        grid = self._figure.add_gridspec(
+        grid = self._figure.add_gridspec(  # pyright: ignore[reportUnknownMemberType]
             len(ordered), 1, left=_LEFT / inches[0], right=1 - _RIGHT / inches[0],
             top=1 - _ABOVE / inches[1], bottom=_BELOW / inches[1],
             height_ratios=shares, hspace=_BETWEEN * len(shares) / (_PANEL * sum(shares)),
@@ -202,7 +202,7 @@ class _Trace(_Panel):
     def update(self, since: float, now: float) -> None:
         super().update(since, now)
         value = self.recording.value
-        if not isinstance(value, np.ndarray) or value.dtype.kind not in "iuf":
+        if not self.recording.is_array or value.dtype.kind not in "iuf":
             return
         values = np.asarray(+value, float)
         self._line.set_data(np.arange(len(values)), values)

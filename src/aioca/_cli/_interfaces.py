@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from dataclasses import dataclass
+from typing import Any
 
 _GET_LIST, _GET_FLAGS, _GET_PEER, _GET_BROADCAST = 0x8912, 0x8913, 0x8917, 0x8919
 _UP, _BROADCAST, _LOOPBACK, _POINT_TO_POINT = 1, 2, 8, 16
@@ -51,7 +52,7 @@ def broadcasts() -> list[Broadcast] | None:
     return found
 
 
-def _entries(sock: socket.socket, fcntl: object) -> list[bytes]:
+def _entries(sock: socket.socket, fcntl: Any) -> list[bytes]:
     """The `struct ifreq` of each IPv4 address of this host."""
     import array
     import sys
@@ -61,6 +62,6 @@ def _entries(sock: socket.socket, fcntl: object) -> list[bytes]:
     room = array.array("B", bytes(_ENTRY * 256))
     address, size = room.buffer_info()
     asked = struct.pack("iP", size, address)
-    answer = fcntl.ioctl(sock, _GET_LIST, asked)  # type: ignore[attr-defined]
+    answer: bytes = fcntl.ioctl(sock, _GET_LIST, asked)
     filled = struct.unpack("iP", answer)[0]
     return [room[at : at + _ENTRY].tobytes() for at in range(0, filled, _ENTRY)]

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import termios
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -77,4 +78,6 @@ class Keyboard:
 
 
 # The name that anyio 4.7 gave it; the older one takes file descriptors too.
-_readable: Any = getattr(anyio, "wait_readable", None) or anyio.wait_socket_readable
+_readable: Callable[[int], Awaitable[None]] = getattr(
+    anyio, "wait_readable" if hasattr(anyio, "wait_readable") else "wait_socket_readable"
+)

@@ -132,7 +132,7 @@ class SearchAnswer:
 
 def search_answers(messages: list[Message], source: str) -> list[SearchAnswer]:
     """The answers in what came from an address (a dotted quad)."""
-    answers = []
+    answers: list[SearchAnswer] = []
     minor = 0
     for message in messages:
         if message.command == VERSION:

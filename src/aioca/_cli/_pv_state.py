@@ -70,6 +70,11 @@ class PVState:
         return self.value is not None and self.failure is None
 
     @property
+    def is_array(self) -> bool:
+        """Whether the value is one of an array, of however many elements."""
+        return isinstance(self.value, np.ndarray)
+
+    @property
     def severity(self) -> int:
         """0 to 3; -1 where nobody can know, because the PV is not connected."""
         return int(self.value.severity) if self.connected else -1
@@ -90,7 +95,7 @@ class PVState:
         value = self.value
         if value is None:
             return ""
-        if isinstance(value, np.ndarray):
+        if self.is_array:
             if self.strings and value.dtype == np.uint8:
                 return self._scalar_text(value.tobytes().partition(b"\0")[0])
             return self._array_text(value)
@@ -104,7 +109,7 @@ class PVState:
         if isinstance(value, str):
             return printable(value)
         labels = self.labels
-        return labels[value] if 0 <= value < len(labels) else str(value)
+        return labels[int(value)] if 0 <= value < len(labels) else str(value)
 
     def _array_text(self, array: Any) -> str:
         few = [self._scalar_text(element) for element in array[:3].tolist()]

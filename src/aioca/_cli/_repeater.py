@@ -44,7 +44,7 @@ class Repeater:
     """
 
     def __init__(self, port: int, log: Callable[[str], None] | None = None) -> None:
-        self._log = log or (lambda _line: None)
+        self._log: Callable[[str], None] = log or _ignore
         self._clients: dict[Host, socket.socket] = {}
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
@@ -119,6 +119,10 @@ class Repeater:
             return
         self._clients.pop(client).close()
         self._log(f"{client[0]}:{client[1]} has gone")
+
+
+def _ignore(_line: str) -> None:
+    """For those who want no log."""
 
 
 def _is_of_this_host(address: str) -> bool:

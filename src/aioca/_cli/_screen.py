@@ -44,7 +44,7 @@ class Screen:
 
     def show(self, size: tuple[int, int], lines: Sequence[str]) -> None:
         """Lines made for that size, shorter than it is wide."""
-        parts = []
+        parts: list[str] = []
         if self._shown is None or size != self._size:
             parts.append("\x1b[2J")
             self._shown, self._size = [""] * size[1], size

@@ -75,8 +75,8 @@ class Heard:
         strange (int): datagrams that were no Channel Access.
     """
 
-    found: list[Found] = field(default_factory=list)
-    states: dict[Target, str] = field(default_factory=dict)
+    found: list[Found] = field(default_factory=list[Found])
+    states: dict[Target, str] = field(default_factory=dict[Target, str])
     strange: int = 0
 
 
@@ -154,7 +154,8 @@ class _UdpSearch:
             messages, rest = [], data
         self.heard.strange += bool(rest)
         for answer in search_answers(messages, source[0]):
-            turn, which = divmod((answer.number - self._first_number) % 2**32, len(self.pvs) or 1)
+            sent: int = (answer.number - self._first_number) % 2**32
+            turn, which = divmod(sent, len(self.pvs) or 1)
             if answer.server is None or turn >= len(self._sent_at) or not self.pvs:
                 continue
             pv = self.pvs[which]
@@ -207,8 +208,8 @@ class Conversation:
     state: str = "silent"
     milliseconds: float = 0.0
     minor: int = 0
-    found: list[Found] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
+    found: list[Found] = field(default_factory=list[Found])
+    missing: list[str] = field(default_factory=list[str])
 
 
 def converse(server: Host, pvs: Sequence[str], timeout: float) -> Conversation:

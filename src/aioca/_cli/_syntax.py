@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -56,13 +56,15 @@ class Tool(click.Command):
         raise click.exceptions.Exit(1)
 
 
-def _sequence(values: dict[str, Any], order: Sequence[click.Parameter]) -> list[tuple[str, str]]:
+def _sequence(
+    values: Mapping[str, list[str] | str | bool | None], order: Sequence[click.Parameter]
+) -> list[tuple[str, str]]:
     """Each option as often as it was given, in that order, by the name of its parameter."""
     arguments = {name: iter(found) for name, found in values.items() if isinstance(found, list)}
     return [
-        (str(option.name), next(arguments[option.name], "") if option.name in arguments else "")
+        (option.name, next(arguments[option.name], "") if option.name in arguments else "")
         for option in order
-        if option.name is not None and isinstance(option, click.Option)
+        if isinstance(option, click.Option) and option.name
     ]
 
 

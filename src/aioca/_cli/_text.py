@@ -57,7 +57,7 @@ def elements(reply: Any) -> list[Any]:
     """What a value consists of: int, float, bytes or str; CHAR as it is signed in C."""
     of_chars = reply.datatype == DBR_CHAR
     if is_array(reply):
-        array = np.asarray(reply)
+        array: Any = reply.view(np.ndarray)
         found: list[Any] = (array.view(np.int8) if of_chars else array).tolist()
         return found
     plain = +reply

@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 from rich.cells import cell_len, set_cell_size
 from rich.color import ColorSystem
 from rich.console import Console
@@ -63,7 +62,7 @@ class Row(PVState):
     def spark(self, width: int) -> str:
         """Of a number the last minute, or as much of it as fits; of an array its shape now."""
         value = self.value
-        if not isinstance(value, np.ndarray):
+        if not self.is_array:
             return self._spark.text(width)
         return shape(value, width) if self.connected and value.dtype.kind in "iuf" else ""
 
@@ -212,7 +211,7 @@ class View:
         return self._join(columns, cells)
 
     def _join(self, columns: Widths, cells: dict[str, tuple[str, str, bool]]) -> str:
-        parts = []
+        parts: list[str] = []
         for column, width in zip(columns._fields, columns, strict=True):
             if width:
                 text, style, right = cells[column]
@@ -242,7 +241,8 @@ class View:
     def _spread(self, width: int, texts: list[tuple[str, str]], right: str, style: str) -> str:
         """Texts from the left as far as they fit, and one at the right."""
         right = fit(right, min(cell_len(right), width // 2))
-        left, room = [], width - cell_len(right)
+        left: list[str] = []
+        room = width - cell_len(right)
         for text, its_style in texts:
             if cell_len(text) > room:
                 break

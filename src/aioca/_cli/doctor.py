@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import click
@@ -75,7 +75,7 @@ def command(
 
 
 @contextmanager
-def _libca_silenced() -> Iterator[None]:
+def _libca_silenced() -> Generator[None, None, None]:
     """What libca itself writes to standard error is among the findings, in other words."""
     sys.stderr.flush()
     kept = os.dup(2)

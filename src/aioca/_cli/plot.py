@@ -90,7 +90,7 @@ class Recorder:
 
     async def record(self, properties: Updates, tasks: anyio.abc.TaskGroup) -> None:
         """Learn of each PV what it is, and monitor it accordingly: of arrays the last one only."""
-        monitored = set()
+        monitored: set[str] = set()
         async for update in properties:
             recording = self._recordings[update.name]
             recording.learn(update)
@@ -179,7 +179,9 @@ def _window(panels: int) -> Any:
     from ._figure import WIDTH, height
 
     try:
-        figure = pyplot.figure("aioca plot", figsize=(WIDTH, min(9.0, height(["strip"] * panels))))
+        figure = pyplot.figure(  # pyright: ignore[reportUnknownMemberType]
+            "aioca plot", figsize=(WIDTH, min(9.0, height(["strip"] * panels)))
+        )
     except Exception as error:  # each GUI has its own
         raise Failure(f"no window can be opened ({error}); -o FILE.png writes a picture") from None
     if figure.canvas.required_interactive_framework is None:
@@ -210,7 +212,7 @@ def _write(recordings: Sequence[Recording], seconds: float, output: Path, backen
     figure.set_size_inches(WIDTH, height([recording.kind for recording in recordings]))
     Chart(figure, recordings, max(now - begin, 1.0)).update(now)
     try:
-        figure.savefig(output)
+        figure.savefig(output)  # pyright: ignore[reportUnknownMemberType]
     except OSError as error:
         raise Failure(f"{output}: {error.strerror}") from None
     if run.recorder.dropped:
