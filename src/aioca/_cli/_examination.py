@@ -111,7 +111,7 @@ def examine(
     _search(report, window)
     # Then libca, whose threads would hold up what is being timed.
     unanswered = [pv for pv in report.pvs if not pv.found]
-    others = _Call(_other_spellings, unanswered, report, window / 2)
+    others = _Call(_other_spellings, unanswered, report, window)
     if report.pvs:
         run_command(_connect(report.pvs, timeout), backend)
     others.finish()
