@@ -24,6 +24,7 @@ All else needs the extra ``cli`` (click and rich).
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import sys
@@ -32,11 +33,13 @@ from collections.abc import Sequence
 from .. import __version__
 
 _EXTRA = ("click", "rich")
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # a disk is full, or broken
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    _open_what_is_closed()
     try:
         if all(importlib.util.find_spec(name) for name in _EXTRA):
             from ._app import run_app
@@ -48,10 +51,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130  # what a shell reports for a program that Ctrl-C has ended
     except BrokenPipeError:
-        # Whoever read our output has seen enough; Python is not to complain of it at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # whoever read it has seen enough
         return 0
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        _drop_output()
+        print(f"aioca: standard output cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
     return status
+
+
+def _open_what_is_closed() -> None:
+    """Standard streams that a shell has closed (``>&-``): or libca's sockets get their numbers."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  # as long as we run
+
+
+def _drop_output() -> None:
+    """What is left of it goes nowhere, so that Python does not complain at exit either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _bare(arguments: Sequence[str]) -> int:

@@ -15,8 +15,9 @@ from .. import (
     CAInfo,
     CANothing,
 )
+from ._numbers import c_integer
 from ._reading import Ask, is_char_array, request_count, why_not
-from ._syntax import Style, scan_int
+from ._syntax import Style
 from ._text import elements, server_stamp, value_text
 
 _BASES = ("STRING", "SHORT", "FLOAT", "ENUM", "CHAR", "LONG", "DOUBLE")
@@ -46,7 +47,7 @@ _CTRL_LIMITS = (("Lo ctrl limit", "lower_ctrl_limit"), ("Hi ctrl limit", "upper_
 
 def dbr_code(text: str) -> int | None:
     """The DBR type of a number or name, whose DBR_ may be left out; None if there is none."""
-    code = scan_int(text)
+    code = c_integer(text)
     if code is not None:
         return code if code in DBR_NAMES else None
     names = {name: code for code, name in DBR_NAMES.items()}

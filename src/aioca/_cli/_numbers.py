@@ -1,4 +1,4 @@
-"""Numbers in the environment, as libca reads them: with the rules of C."""
+"""Numbers in the environment and on the command line, read with the rules of C."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What caget and caput have in common: connecting, and reading in the way of the tools of base."""
+"""What the tools of base have in common: how they connect and read, and what they say if not."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from ._syntax import Style, complain
 from ._text import name_text, stamp_text, status_text
 
 ECA_TIMEOUT = 80
+ECA_PUTFAIL = 160
 ECA_BADSTR = 186
 ECA_DISCONN = 192
 ECA_NORDACCESS = 368
@@ -48,7 +49,7 @@ async def connect_or_complain(pvs: Sequence[str], timeout: float | None) -> list
                 f"CA error {status_text(result)} occurred while trying to create channel"
                 f" '{result.name}'."
             )
-            return [False] * len(results)
+            return [result.ok for result in results]
     if failed:
         which = f"'{failed[0].name}'" if len(pvs) == 1 else "some PV(s)"
         complain(f"Channel connect timed out: {which} not found.")

@@ -7,7 +7,6 @@ a PV is needed, ends the command. Exit statuses are theirs too: 1 for these.
 from __future__ import annotations
 
 import math
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from ._common import backend_option
+from ._numbers import c_integer, c_real
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -201,25 +201,16 @@ def format_options(function: F) -> F:
     return function
 
 
-def scan_int(text: str) -> int | None:
-    """The integer at the beginning, as C's scanf finds it."""
-    found = re.match(r"\s*([+-]?[0-9]+)", text)
-    return int(found[1]) if found else None
-
-
 def _timeout(text: str) -> float | None:
-    try:
-        seconds = float(text if "_" not in text else "")
-    except ValueError:
-        seconds = float("nan")
-    if math.isnan(seconds):
+    seconds = c_real(text)
+    if seconds is None or math.isnan(seconds):
         complain(f"'{text}' is not a valid timeout value - ignored, using '1.0'. {see_help()}")
         return DEFAULT_TIMEOUT
     return None if seconds in (0.0, float("inf")) else max(seconds, 0.0)
 
 
 def _priority(text: str) -> int:
-    priority = scan_int(text)
+    priority = c_integer(text)
     if priority is None:
         complain(f"'{text}' is not a valid CA priority - ignored. {see_help()}")
         return 0
@@ -227,7 +218,7 @@ def _priority(text: str) -> int:
 
 
 def _count(text: str) -> int:
-    count = scan_int(text)
+    count = c_integer(text)
     if count is None:
         complain(f"'{text}' is not a valid array element count - ignored. {see_help()}")
         return 0
@@ -235,7 +226,7 @@ def _count(text: str) -> int:
 
 
 def _spec(letter: str, text: str) -> str | None:
-    digits = scan_int(text)
+    digits = c_integer(text)
     if digits is None:
         complain(f"Invalid precision argument '{text}' for option '-{letter}' - ignored.")
     elif not 0 <= digits <= _MOST_DIGITS:

@@ -36,8 +36,9 @@ def put_line(text: str) -> None:
 
 
 def coloured() -> bool:
-    """Whether stdout is for people."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    """Whether stdout is for people, on a terminal that has colours."""
+    dumb = os.environ.get("TERM", "dumb") in ("dumb", "unknown")
+    return sys.stdout.isatty() and not dumb and not os.environ.get("NO_COLOR")
 
 
 def escaped(data: bytes) -> str:

@@ -10,8 +10,9 @@ import click
 from .. import CAInfo, __version__, configure
 from ._common import run_command
 from ._json import json_info, put_json
+from ._numbers import c_integer
 from ._reading import connect_or_complain, infos_of
-from ._syntax import Common, complain, given, scan_int, see_help, tool, value
+from ._syntax import Common, complain, given, see_help, tool, value
 from ._text import put_line
 
 
@@ -29,7 +30,7 @@ class Choices(Common):
     def take(self, option: str, argument: str) -> bool:
         if option != "level":
             return super().take(option, argument)
-        level = scan_int(argument)
+        level = c_integer(argument)
         if level is None:
             complain(f"'{argument}' is not a valid interest level - ignored. {see_help()}")
         self.level = level or 0

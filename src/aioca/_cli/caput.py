@@ -25,7 +25,15 @@ from .. import (
 from ..types import Datatype
 from ._common import run_command
 from ._json import json_reply, put_json
-from ._reading import connect_or_complain, plain_failure, read, usual_ask, why_not
+from ._reading import (
+    ECA_DISCONN,
+    ECA_PUTFAIL,
+    connect_or_complain,
+    plain_failure,
+    read,
+    usual_ask,
+    why_not,
+)
 from ._syntax import Common, complain, flag, given, see_help, tool, value
 from ._text import coloured, plain_line, put_line, status_text, value_text, wide_line
 
@@ -165,7 +173,7 @@ async def _write(pv: str, data: Any, datatype: Datatype, choices: Choices) -> bo
 
 
 # What a put-callback ends with, rather than its request
-_FROM_SERVER = (160, 192)  # ECA_PUTFAIL, ECA_DISCONN
+_FROM_SERVER = (ECA_PUTFAIL, ECA_DISCONN)
 
 
 # -- Values ----------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-import sys
+from functools import partial
 
 import click
 
@@ -35,7 +35,7 @@ def command(port: int | None, verbose: bool) -> int:
     """
     chosen = repeater_port() if port is None else port
     try:
-        repeater = Repeater(chosen, print_line if verbose else None)
+        repeater = Repeater(chosen, partial(print, flush=True) if verbose else None)
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise Failure(f"cannot have UDP port {chosen}: {error.strerror}") from None
@@ -46,15 +46,9 @@ def command(port: int | None, verbose: bool) -> int:
             f"something that is no CA repeater has UDP port {chosen};"
             f" find it with: ss -ulpn sport = :{chosen}"
         ) from None
-    print_line(f"CA repeater at UDP port {chosen}. Ctrl-C ends it.")
+    print(f"CA repeater at UDP port {chosen}. Ctrl-C ends it.", flush=True)
     try:
         repeater.serve()
     finally:
         repeater.close()
     return 0
-
-
-def print_line(line: str) -> None:
-    """Print it so that it is seen at once, by programs too."""
-    print(line)
-    sys.stdout.flush()
