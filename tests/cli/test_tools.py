@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from collections.abc import Callable
 
 import anyio
 import pytest
-from commands import Output, in_terminal, run_cli, started
+from commands import AIOCA, Output, in_terminal, run_cli, started
 
 from aioca._cli import main
 from aioca._cli._common import run_command
@@ -98,6 +99,14 @@ def test_json_of_what_is_not_there(p: str, backend: str) -> None:
     assert missing == {"name": NONE, "error": "not connected"}
     assert found["value"] == 1.5
     assert done.stderr == "Channel connect timed out: some PV(s) not found.\n"
+
+
+def test_json_beside_a_name_that_is_none(p: str, backend: str) -> None:
+    """An empty variable of a shell: the other PV is read all the same."""
+    done = run_tool("caget", "--backend", backend, "--json", p + "ai", "")
+    good, bad = lines_of(done)
+    assert (good["value"], bad["error"]) == (1.5, "not connected")
+    assert done.returncode == 1 and "Invalid string" in done.stderr
 
 
 def test_a_value_that_cannot_be_read_is_not_made_up(p: str) -> None:
@@ -360,6 +369,40 @@ def test_no_progress_in_a_pipe() -> None:
     done = run_tool("caget", "-w", "1.5", NONE)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"Channel connect timed out: '{NONE}' not found.\n"
+
+
+# -- Standard streams ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments", [["caget"], ["caget", "--json"], ["camonitor"], ["cainfo"], ["doctor"]]
+)
+def test_a_full_disk_is_one_line(p: str, arguments: list[str], backend: str) -> None:
+    command = [*AIOCA, *arguments, "--backend", backend, "-w", "15", p + "ai"]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+    said = "aioca: standard output cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, said)
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", ">&- 2>&-"])
+def test_a_closed_stream_is_no_failure(p: str, closed: str) -> None:
+    """Nor do libca's sockets get its number: what is printed would go to a server."""
+    command = f"exec {shlex.join([*AIOCA, 'caget', '-w', '15', p + 'ai'])} {closed}"
+    done = subprocess.run(
+        command, shell=True, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == ("" if ">&-" in closed else f"{p + 'ai':30} 1.5\n")
+
+
+def test_a_dumb_terminal_gets_no_colours(p: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    with in_terminal("caget", "-w", "15", "-a", p + "ai:never") as (_, screen, _):
+        text = screen.to_the_end()
+    assert "INVALID" in text and "\x1b" not in text
 
 
 # -- Values without a server -----------------------------------------------------------------------

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import errno
 import importlib.util
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -39,7 +40,7 @@ _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # a disk is 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    _open_what_is_closed()
+    _ready_streams()
     try:
         if all(importlib.util.find_spec(name) for name in _EXTRA):
             from ._app import run_app
@@ -62,11 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _open_what_is_closed() -> None:
-    """Standard streams that a shell has closed (``>&-``): or libca's sockets get their numbers."""
+def _ready_streams() -> None:
+    """Whatever a shell has made of the standard streams, they can be used."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
+        if getattr(sys, name) is None:  # closed (``>&-``): or libca's sockets get their numbers
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  # as long as we run
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names and units have what its locale has not
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _drop_output() -> None:

@@ -53,6 +53,8 @@ def command(
       aioca doctor --json A | jq .findings  for a program
     """
     for pv in pvs:
+        if not pv.isprintable():
+            raise Failure(f"the name of a PV is text that can be printed, not {pv[:20]!r}")
         if not 0 < len(pv.encode()) <= LONGEST_NAME:
             raise Failure(f"the name of a PV has 1 to {LONGEST_NAME} bytes: {pv[:20] or repr(pv)}")
     # Late, as others do not need it: rich, and the client
