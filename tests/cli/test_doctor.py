@@ -532,6 +532,26 @@ def test_bad_names_are_refused(name: str, capsys: pytest.CaptureFixture[str]) ->
     assert err.startswith("aioca doctor: the name of a PV has 1 to 991 bytes")
 
 
+@pytest.mark.parametrize("name", ["\udcff", "A\n", "\x1b[2J"])
+def test_names_that_cannot_be_printed_are_refused(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first is what a byte that is no UTF-8 becomes on the command line."""
+    assert main(["doctor", name]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1 and f"not {name!r}" in err
+
+
+def test_what_the_locale_does_not_have(ioc: SoftIoc) -> None:
+    done = run_cli(
+        "doctor", "--window", "0.1", "--timeout", "0.1", "µ:€",
+        environment={**environment_for(ioc.port), "PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "\n\\xb5:\\u20ac\n" in done.stdout
+
+
 # -- What cannot be set up so quickly --------------------------------------------------------------
 
 
