@@ -291,6 +291,12 @@ def test_camonitor_of_what_comes_later(
         assert output.text.splitlines()[1] == f"{unique + 'a':30} <undefined> 0 UDF INVALID"
 
 
+def test_camonitor_of_a_name_that_is_none(p: str, backend: str) -> None:
+    done = run_tool("camonitor", "--backend", backend, p + "ai", "")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == ("CA error Invalid string occurred while trying to create channel ''.\n")
+
+
 def test_camonitor_into_a_pipe_that_is_closed(p: str, backend: str) -> None:
     """``aioca camonitor X | head -1``: it ends, without a word."""
     with started(

@@ -43,17 +43,22 @@ async def connect_or_complain(pvs: Sequence[str], timeout: float | None) -> list
     """Connect; tells for each PV whether it is, and says what is not."""
     results = await connect_all(list(pvs), timeout)
     failed = [result for result in results if not result.ok]
-    for result in failed:
+    if failed and not complain_of_names(failed):
+        which = f"'{failed[0].name}'" if len(pvs) == 1 else "some PV(s)"
+        complain(f"Channel connect timed out: {which} not found.")
+    return [result.ok for result in results]
+
+
+def complain_of_names(results: Sequence[CANothing]) -> bool:
+    """Say which is the first name that no PV can have, if there is one."""
+    for result in results:
         if result.errorcode == ECA_BADSTR:
             complain(
                 f"CA error {status_text(result)} occurred while trying to create channel"
                 f" '{result.name}'."
             )
-            return [result.ok for result in results]
-    if failed:
-        which = f"'{failed[0].name}'" if len(pvs) == 1 else "some PV(s)"
-        complain(f"Channel connect timed out: {which} not found.")
-    return [result.ok for result in results]
+            return True
+    return False
 
 
 async def infos_of(pvs: Sequence[str]) -> list[CAInfo]:

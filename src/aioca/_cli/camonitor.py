@@ -28,7 +28,7 @@ from .. import (
 )
 from ._json import json_line, json_reply
 from ._progress import connect_all
-from ._reading import ECA_DISCONN, request_count, usual_datatype
+from ._reading import ECA_DISCONN, complain_of_names, request_count, usual_datatype
 from ._stamps import Stamps
 from ._syntax import Common, complain, format_options, given, see_help, tool, value
 from ._text import coloured, name_text, put_line, stamp_text, status_text, wide_line
@@ -139,6 +139,9 @@ class _Monitors:
             if len(self._pvs) > _MANY and math.isfinite(give_up):
                 patience = give_up - anyio.current_time()
             results = await connect_all(self._pvs, max(0.0, patience))
+            if complain_of_names(results):
+                self._end(click.exceptions.Exit(1))
+                return []
             found = [index for index, result in enumerate(results) if result.ok]
             if before == len(found) > 0 or anyio.current_time() >= give_up:
                 return found
@@ -184,8 +187,11 @@ class _Monitors:
                 put_line(line)
                 sys.stdout.buffer.flush()
         except Exception as error:
-            self._failure = error
-            self._group.cancel_scope.cancel()
+            self._end(error)
+
+    def _end(self, why: Exception) -> None:
+        self._failure = why
+        self._group.cancel_scope.cancel()
 
     def _text(self, index: int, reply: Any) -> str:
         pv, style = self._pvs[index], self._choices.style
