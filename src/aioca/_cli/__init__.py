@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import errno
 import importlib.util
-import io
 import os
 import sys
 from collections.abc import Sequence
@@ -68,8 +67,9 @@ def _ready_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # closed (``>&-``): or libca's sockets get their numbers
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  # as long as we run
-    if isinstance(sys.stdout, io.TextIOWrapper):  # names and units have what its locale has not
-        sys.stdout.reconfigure(errors="backslashreplace")
+    reconfigure = getattr(sys.stdout, "reconfigure", None)  # not of what a test has put there
+    if reconfigure is not None:  # names and units have what its locale has not
+        reconfigure(errors="backslashreplace")
 
 
 def _drop_output() -> None:
