@@ -182,12 +182,13 @@ class Ours:
         """Run a command there, or in a child of it, which can be stopped."""
         (out, out_of_it), (err, err_of_it) = os.pipe(), os.pipe()
         request = {"words": [words[0], "--backend", backend, *words[1:]], "fork": fork}
-        socket.send_fds(self._socket, [json.dumps(request).encode()], [out_of_it, err_of_it])
+        with self._lock:  # threads share the server that forks: its answers must not cross
+            socket.send_fds(self._socket, [json.dumps(request).encode()], [out_of_it, err_of_it])
+            pid = self._answer() if fork else 0
         for fd in (out_of_it, err_of_it):
             os.close(fd)
         if not fork:
             return Running(words, out, err, lambda number: None, self._answer)
-        pid = self._answer()
         return Running(
             words, out, err, lambda number: os.kill(pid, number), lambda: self._end_of(pid)
         )
