@@ -45,7 +45,7 @@ class Setup:
 Maker = Callable[[ExitStack, SoftIoc], Setup]
 
 
-def _pump(stack: ExitStack) -> SoftIoc:
+def pump(stack: ExitStack) -> SoftIoc:
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aioca-setup-")))
     rules = folder / "rules.acf"
     rules.write_text(RULES)
@@ -88,12 +88,12 @@ def wrong_field(stack: ExitStack, ioc: SoftIoc) -> Setup:
 
 
 def two_servers(stack: ExitStack, ioc: SoftIoc) -> Setup:
-    ports = [ioc.port, _pump(stack).port]
+    ports = [ioc.port, pump(stack).port]
     return Setup("Two IOCs with the same PV", ("PUMP:CURRENT",), loopback_environment(ports))
 
 
 def frozen(stack: ExitStack, ioc: SoftIoc) -> Setup:
-    other = _pump(stack)
+    other = pump(stack)
     other.pause()
     return Setup("A server that is frozen", ("PUMP:CURRENT",), loopback_environment(other.port))
 
@@ -181,7 +181,7 @@ def sessions(makers: tuple[Maker, ...], *options: str) -> list[tuple[Setup, str,
             return setup, said.stdout, said.stderr, said.returncode
 
     with ExitStack() as stack, ThreadPoolExecutor(6) as threads:
-        ioc = _pump(stack)
+        ioc = pump(stack)
         return list(threads.map(session, makers))
 
 

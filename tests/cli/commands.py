@@ -8,7 +8,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -134,13 +134,15 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 
 @contextmanager
-def in_terminal(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], Output, int]]:
+def in_terminal(
+    *arguments: str, program: Sequence[str] = AIOCA, **options: object
+) -> Iterator[tuple[subprocess.Popen[bytes], Output, int]]:
     """The command in a pseudoterminal; its output, and what is to be typed to."""
     ours, theirs = pty.openpty()
     try:
-        with subprocess.Popen(
-            [sys.executable, "-c", IN_TERMINAL, *AIOCA, *arguments],
-            stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        with subprocess.Popen(  # type: ignore[call-overload]
+            [sys.executable, "-c", IN_TERMINAL, *program, *arguments],
+            stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, **options,
         ) as process:  # fmt: skip
             os.close(theirs)
             try:

@@ -1,6 +1,7 @@
-"""Make the pictures of the examples: python docs/pictures/make.py, with the extra `examples`.
+"""Make the pictures of the examples: ``python docs/pictures/make_examples.py``.
 
-It needs chromium and its driver (Debian: chromium, chromium-driver), and a minute.
+It needs the extra ``examples``, chromium and its driver (Debian: chromium, chromium-driver), and a
+minute.
 """
 
 from __future__ import annotations

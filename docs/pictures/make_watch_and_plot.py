@@ -1,7 +1,7 @@
-"""Make the pictures of the documentation: ``python docs/make_pictures.py``.
+"""Make the pictures of watch and plot: ``python docs/pictures/make_watch_and_plot.py``.
 
 Two soft IOCs play a small beamline for a minute, the commands are run on it in a terminal, and
-what they show then is written into docs/pictures. Needs the extra ``test``.
+what they show then is written beside this file. Needs the extra ``test``.
 """
 
 from __future__ import annotations
@@ -9,28 +9,14 @@ from __future__ import annotations
 import math
 import os
 import re
-import sys
 import time
-from itertools import groupby
 from pathlib import Path
-from typing import Any
 
-from rich import _export_format
-from rich.color import Color
-from rich.console import Console
-from rich.style import Style
-from rich.terminal_theme import TerminalTheme
-from rich.text import Text
+from terminal import Shown, between_frames, confine, photograph, shown, started
 
 from aioca.testing import SoftIoc, free_port, loopback_environment
 
 HERE = Path(__file__).parent
-PICTURES = HERE / "pictures"
-sys.path.insert(0, str(HERE.parent / "tests" / "cli"))
-
-from commands import started  # noqa: E402
-from screen import TERM, Shown, shown  # noqa: E402
-
 COLUMNS, LINES = 128, 25
 SECONDS = 60
 
@@ -112,66 +98,20 @@ NAMES = [
 ]
 PLOTTED = ["MONO:CRYSTAL:TEMP", "LASER:POWER", "SHUTTER", "DETECTOR:SPECTRUM"]
 
-# -- A screen as a picture -------------------------------------------------------------------------
-
-THEME = TerminalTheme(
-    (24, 27, 34), (214, 219, 229),
-    [(24, 27, 34), (244, 92, 98), (118, 199, 120), (236, 190, 92),
-     (97, 160, 239), (226, 112, 214), (92, 188, 214), (214, 219, 229)],
-)  # fmt: skip
-
-
-def line_of(screen: Any, number: int) -> Text:
-    """A line with its colours."""
-    line = Text(no_wrap=True, overflow="crop")
-    cells = [screen.buffer[number][column] for column in range(screen.columns)]
-    for style, run in groupby(cells, key=style_of):
-        line.append("".join(cell.data for cell in run), style)
-    return line
-
-
-def style_of(cell: Any) -> Style:
-    if cell.data == " " and not cell.reverse:
-        return Style(color="blue")  # that what is between two texts is a text of its own
-    colour = {"default": None, "brown": "yellow"}.get(cell.fg, cell.fg)
-    return Style(
-        color=Color.parse(colour) if colour else None, bold=cell.bold, reverse=cell.reverse,
-        underline=cell.underscore,
-    )  # fmt: skip
-
-
-def photograph(screen: Shown, title: str, file: Path) -> None:
-    """The screen as it is, as SVG."""
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:
-        console = Console(record=True, width=COLUMNS, file=nowhere, force_terminal=True)
-        for number in range(LINES):
-            console.print(line_of(screen.picture, number))
-        # Without the fonts that would be fetched from elsewhere
-        layout = re.sub(
-            r"@font-face \{\{.*?\}\}\n", "", _export_format.CONSOLE_SVG_FORMAT, flags=re.S
-        )
-        layout = layout.replace("Fira Code", "DejaVu Sans Mono, Menlo, Consolas")
-        svg = console.export_svg(title=title, theme=THEME, code_format=layout, unique_id="watch")
-    file.write_text(svg, encoding="utf-8")
-
-
 # -- The minute ------------------------------------------------------------------------------------
 
 
 def main() -> None:
     """Play it, and take the pictures."""
     ports = [free_port(), free_port()]
-    for name in [name for name in os.environ if name.startswith("EPICS_CA")]:
-        del os.environ[name]
-    os.environ.update(loopback_environment(ports), TERM=TERM)
-    os.environ.pop("NO_COLOR", None)
-    PICTURES.mkdir(exist_ok=True)
+    confine()
+    os.environ.update(loopback_environment(ports))
     plot = ["plot", *(f"BL01:{name}" for name in PLOTTED), "--seconds", str(SECONDS)]
     with (
         SoftIoc(BEAMLINE, port=ports[0]) as beamline,
         SoftIoc(LASER, port=ports[1]) as laser,
         shown("watch", *NAMES, columns=COLUMNS, lines=LINES) as screen,
-        started(*plot, "-o", str(PICTURES / "plot.png")) as plotting,
+        started(*plot, "-o", str(HERE / "plot.png")) as plotting,
     ):
         begin = time.monotonic()
         for at, what in [
@@ -193,7 +133,7 @@ def main() -> None:
         screen.until_row("BL01:LASER:POWER", "disconnected")
         screen_for(screen, 2.0)
         screen.until(lambda: between_frames(screen))
-        photograph(screen, "aioca watch", PICTURES / "watch.svg")
+        photograph(screen, "aioca watch", HERE / "watch.svg")
         screen.type("q")
         if screen.ended():
             raise SystemExit("aioca watch has failed")
@@ -203,15 +143,6 @@ def screen_for(screen: Shown, seconds: float) -> None:
     """Go on to read what the command shows."""
     end = time.monotonic() + seconds
     screen.until(lambda: time.monotonic() >= end, seconds + 30)
-
-
-def between_frames(screen: Shown) -> bool:
-    """Whether what has been read is the whole of a screen."""
-    for _ in range(3):
-        if screen.unread():
-            return False
-        time.sleep(0.01)
-    return True
 
 
 if __name__ == "__main__":
