@@ -149,6 +149,18 @@ class Shell:
             )
         )
 
+    def interrupt(self) -> None:
+        """Type Ctrl-C, and wait for a prompt, which may come in the same line."""
+        before = len(self.screen.output.text)
+        self.screen.type(CTRL_C)
+        cursor = self.screen.picture.cursor
+        self.until(
+            lambda: (
+                "^C" in self.screen.output.text[before:]
+                and self.screen.lines[cursor.y].rstrip().endswith("$")
+            )
+        )
+
     def until_line(self, number: int) -> None:
         """Wait until the cursor is in a line."""
         self.until(lambda: self.screen.picture.cursor.y == number)
@@ -193,7 +205,6 @@ def shell(folder: Path, columns: int, lines: int, environment: dict[str, str]) -
         made = Shell(screen, folder)
         made.until_prompt()
         yield made
-        screen.type(CTRL_C)  # what still runs, or was typed, is done with
-        made.until(lambda: screen.lines[screen.picture.cursor.y].rstrip().endswith("$"))
+        made.interrupt()  # what still runs, or was typed, is done with
         screen.type("exit\n")
         screen.ended()
