@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
@@ -34,9 +35,11 @@ HERE = Path(__file__).parent
 
 
 def _ports(count: int) -> list[int]:
-    """Ports that nobody uses or takes for a connection; others for each process of tests."""
+    """Ports that nobody uses, gets from `free_port` or takes for a connection; others for each
+    process of tests."""
     worker = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "gw0")))
-    some = range(10_000 + 2_000 * worker % 20_000, 12_000 + 2_000 * worker % 20_000)
+    first = 10_000 + 1_000 * worker % 10_000
+    some = range(first, first + 1_000)
     ports: list[int] = []
     while len(ports) < count:
         port = random.choice(some)
@@ -90,6 +93,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if getattr(metafunc.module, "WITH_UVLOOP", False) and sys.platform != "win32":
             backends.insert(1, UVLOOP)
         metafunc.parametrize("anyio_backend", backends, indirect=True)
+
+
+@pytest.hookimpl(tryfirst=True)  # before they are selected by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test of the command line runs with one backend, which its name chooses; with the other it
+    is a soak test. Each is a process, or several, that take half a second to start; what the
+    backends differ in is tested without them."""
+    for item in items:
+        if isinstance(item, pytest.Function) and HERE / "cli" in item.path.parents:
+            other = ["asyncio", "trio"][crc32(item.originalname.encode()) % 2]
+            if hasattr(item, "callspec") and item.callspec.params.get("backend") == other:
+                item.add_marker(pytest.mark.soak)
 
 
 @pytest.fixture

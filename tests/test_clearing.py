@@ -51,6 +51,27 @@ class FakeLibca:
                 del self.subscriptions[evid]
 
 
+class FakeChannel:
+    connected = True
+    aside = False
+
+    def __init__(self, chid: int) -> None:
+        self.chid = _libca.Chid(chid)
+
+    def confirm(self) -> None:
+        pass
+
+
+class FakePrompting:
+    """Notes where something was cancelled."""
+
+    def __init__(self) -> None:
+        self.chids: list[int] = []
+
+    def cancelled(self, channel: FakeChannel) -> None:
+        self.chids.append(channel.chid.value)
+
+
 @pytest.fixture
 def libca(monkeypatch: pytest.MonkeyPatch) -> FakeLibca:
     fake = FakeLibca()
@@ -71,7 +92,13 @@ def many_switches() -> Iterator[None]:
 def make() -> tuple[Clearing, FakeIntake, deque[Callable[[], object]]]:
     intake = FakeIntake()
     jobs: deque[Callable[[], object]] = deque()
-    return Clearing(intake, jobs.append, lambda: None), intake, jobs  # type: ignore[arg-type]
+    clearing = Clearing(intake, jobs.append, lambda: None, FakePrompting())  # type: ignore[arg-type]
+    return clearing, intake, jobs
+
+
+def prompted(clearing: Clearing) -> list[int]:
+    """Where it says that something was cancelled."""
+    return clearing._prompting.chids  # type: ignore[attr-defined, no-any-return]
 
 
 def test_by_the_loop_alone(libca: FakeLibca, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,8 +107,8 @@ def test_by_the_loop_alone(libca: FakeLibca, monkeypatch: pytest.MonkeyPatch) ->
     libca.subscriptions = {1: 10, 2: 10, 3: 20}
     libca.channels = {10, 20}
     afters: list[str] = []
-    clearing.subscription(1, _libca.Chid(10), lambda: afters.append("1"))
-    clearing.subscription(2, _libca.Chid(10))
+    clearing.subscription(1, FakeChannel(10), lambda: afters.append("1"))
+    clearing.subscription(2, FakeChannel(10))
     assert ATTENTION in intake.cut
     assert len(jobs) == 1
     clearing.channel(_libca.Chid(10), lambda: afters.append("10"))
@@ -91,6 +118,7 @@ def test_by_the_loop_alone(libca: FakeLibca, monkeypatch: pytest.MonkeyPatch) ->
     assert libca.subscriptions == {3: 20}
     assert libca.channels == {20}
     assert afters == ["1", "10"]
+    assert prompted(clearing) == [10, 10]
     assert ATTENTION not in intake.cut
     assert not jobs
 
@@ -101,7 +129,7 @@ def test_in_turns(libca: FakeLibca, monkeypatch: pytest.MonkeyPatch) -> None:
     clearing, _, jobs = make()
     libca.subscriptions = dict.fromkeys(range(3), 10)
     for evid in range(3):
-        clearing.subscription(evid, _libca.Chid(10))
+        clearing.subscription(evid, FakeChannel(10))
     turns = 0
     while jobs:
         jobs.popleft()()
@@ -116,14 +144,17 @@ def test_help_from_a_callback(libca: FakeLibca) -> None:
     libca.channels = {10}
     afters: list[int] = []
     for evid in range(5):
-        clearing.subscription(evid, _libca.Chid(10), lambda evid=evid: afters.append(evid))
+        clearing.subscription(evid, FakeChannel(10), lambda evid=evid: afters.append(evid))
     clearing.channel(_libca.Chid(10), lambda: afters.append(10))
+    jobs.popleft()  # the loop's turn, that comes while libca's thread is at the last of them
     intake.help()
     assert libca.subscriptions == {}
     assert libca.channels == set()
     assert afters == []  # those are the loop's
+    assert prompted(clearing) == []
     jobs.popleft()()
     assert afters == [0, 1, 2, 3, 4, 10]
+    assert prompted(clearing) == [10] * 5
     assert libca.errors == []
 
 
@@ -133,7 +164,7 @@ def test_all_of_it_at_the_end(libca: FakeLibca) -> None:
     libca.channels = {10}
     afters: list[int] = []
     for evid in range(2000):
-        clearing.subscription(evid, _libca.Chid(10), lambda evid=evid: afters.append(evid))
+        clearing.subscription(evid, FakeChannel(10), lambda evid=evid: afters.append(evid))
     clearing.channel(_libca.Chid(10))
     clearing.finish()
     assert libca.channels == set()
@@ -170,7 +201,7 @@ def test_both_at_once(libca: FakeLibca, many_switches: None, seed: int) -> None:
             evid = evids.stop
             libca.subscriptions.update(dict.fromkeys(evids, chid))
             for each in evids:
-                clearing.subscription(each, _libca.Chid(chid), after)
+                clearing.subscription(each, FakeChannel(chid), after)
             clearing.channel(_libca.Chid(chid), after)
             expected += len(evids) + 1
             if source.random() < 0.3 and jobs:

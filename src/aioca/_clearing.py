@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 from . import _libca
 from ._intake import ATTENTION, Intake
+from ._prompting import OnCircuit, Prompting
 
 _TURN = 0.005  # seconds for which the loop is kept at a time
 _HELP = 500  # that libca's thread clears in one callback: a millisecond or two
@@ -45,10 +46,12 @@ class Clearing:
         intake: Intake,
         post: Callable[[Callable[[], object]], None],
         flush: Callable[[], None],
+        prompting: Prompting,
     ) -> None:
         self._intake = intake
         self._post = post
         self._flush = flush
+        self._prompting = prompting
         self._due: deque[_Due] = deque()
         self._afters: deque[Callable[[], object]] = deque()
         self._at: int | None = None  # the chid of what the loop has taken out
@@ -58,10 +61,17 @@ class Clearing:
     # -- On the loop -------------------------------------------------------------------------------
 
     def subscription(
-        self, evid: int, chid: _libca.Chid, after: Callable[[], object] | None = None
+        self, evid: int, channel: OnCircuit, after: Callable[[], object] | None = None
     ) -> None:
         """Clear a subscription. The caller sees to it that nothing of it is delivered."""
-        self._add(_Due(partial(_libca.clear_subscription, evid), chid.value, False, after))
+
+        def cleared() -> None:
+            if after is not None:
+                after()
+            self._prompting.cancelled(channel)
+
+        clear = partial(_libca.clear_subscription, evid)
+        self._add(_Due(clear, channel.chid.value, False, cleared))
 
     def channel(self, chid: _libca.Chid, after: Callable[[], object] | None = None) -> None:
         """Clear a channel."""
@@ -119,10 +129,12 @@ class Clearing:
             try:
                 due = self._due.popleft()
             except IndexError:
-                return
+                break
             if due.whole and self._at in (_ANY, due.chid):
                 self._due.appendleft(due)
-                return
+                break
             due.clear()
             if due.after is not None:
                 self._afters.append(due.after)
+        if self._afters:  # the loop may have found nothing more to do
+            self._post(self._call_afters)

@@ -25,6 +25,7 @@ from ._intake import Intake
 from ._loops import portal_for, running_loop
 from ._names import valid_name
 from ._portal import Portal
+from ._prompting import Prompting
 from ._voice import Voice
 from ._watch import Watch
 
@@ -59,7 +60,7 @@ class Context:
         client: the libca context.
         portal: the way from libca's threads into the loop; post: its own.
         intake: the way of updates into the portal.
-        clearing: what is to be cleared.
+        clearing: what is to be cleared; prompting: what servers may then hold back.
         watch: sees to channels whose server does not answer, or was lost.
         voice: what libca says beside its callbacks.
         completions: how many put-callbacks are under way.
@@ -74,7 +75,10 @@ class Context:
         self._thread = threading.get_ident()
         self._channels: dict[str, Channel] = {}
         self.intake: Intake = Intake(self.portal)
-        self.clearing: Clearing = Clearing(self.intake, self.post, self.client.flush)
+        self.prompting: Prompting = Prompting(self.portal.after, self.client.flush)
+        self.clearing: Clearing = Clearing(
+            self.intake, self.post, self.client.flush, self.prompting
+        )
         self.completions: Completions = Completions()
         self.voice: Voice = Voice(self.portal)
         self.watch: Watch = Watch(self, self._channels)
@@ -153,6 +157,12 @@ class Context:
             except Exception:  # the others are to be closed all the same
                 logger.exception("closing a channel of aioca failed; please report this")
 
+    def prompt(self) -> None:
+        """Another loop has cancelled its subscriptions; it may have been on the same circuits."""
+        for channel in self._channels.values():
+            if channel.monitors:
+                self.prompting.cancelled(channel)
+
     def forget(self) -> None:
         """In a forked child: let go of everything without a call to libca."""
         self.portal.disown()
@@ -176,8 +186,11 @@ class Context:
         # A thread of libca that has found the loop closed would wait for itself.
         if threading.get_ident() == self._thread:
             wait_until_received(self._channels.values(), self.post, self.flush)
+        self.prompting.end()
         self.close_all()
         self.clearing.finish()
+        for other in all_contexts():
+            other.post(other.prompt)
         self.voice.end()
         self.operations.clear()
         self.intake.close()

@@ -128,7 +128,7 @@ class Feed(ABC):
         if evid and channel is not None:
             self._intake.cut.add(self._key)
             if channel.chid:  # else the subscription goes with the channel
-                self.context.clearing.subscription(evid, channel.chid, self.gone)
+                self.context.clearing.subscription(evid, channel, self.gone)
         else:
             self.gone()
         self.ended()
@@ -247,7 +247,7 @@ class Feed(ABC):
             self._subscribe()
         elif not self._same(channel.reader(self._reader_key())):
             evid = self._evid
-            self.context.clearing.subscription(evid, channel.chid, self._leave_subscription())
+            self.context.clearing.subscription(evid, channel, self._leave_subscription())
             self._subscribe()
 
     def channel_replaced(self) -> Callable[[], object] | None:

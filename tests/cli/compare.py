@@ -248,6 +248,8 @@ def _run_with(words: list[str], fds: list[int]) -> int:
     kept = [os.dup(number) for number in (1, 2)]
     for number, target in zip(fds, (1, 2), strict=True):
         os.dup2(number, target)
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115  # as Python does when it starts
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     try:
         return run(words)
     except BaseException:

@@ -603,6 +603,34 @@ async def test_monitors_go_on(
     assert all(pv in text or "were left out" in text for text in warnings)
 
 
+@pytest.mark.parametrize("by", ["this loop", "another loop"])
+async def test_updates_that_the_server_holds_back(
+    server: HostileServer, unique: str, by: str
+) -> None:
+    """As an IOC does with what it is about to send when another subscription is cancelled: it waits
+    for anything that it has to answer. (Of a soft IOC, one time in a hundred.)"""
+    pv = server.add(unique + "X", DBR_DOUBLE, 1, 1.5)
+    other = server.add(unique + "Y", DBR_DOUBLE, 1, 1.5)
+
+    def answer(request: Request) -> None:
+        server.update(pv, 2.5)
+        return NORMAL  # type: ignore[no-any-return]
+
+    async def monitor_other() -> None:
+        async with camonitor(other) as updates:
+            await anext(updates)
+
+    async with camonitor(pv) as updates:
+        assert await anext(updates) == 1.5
+        if by == "this loop":
+            await monitor_other()
+        else:
+            await anyio.to_thread.run_sync(lambda: run(monitor_other()))
+        server.on[READ_NOTIFY] = answer
+        with anyio.fail_after(5):
+            assert await anext(updates) == 2.5
+
+
 async def test_late_replies(server: HostileServer, unique: str) -> None:
     """Replies to what has been given up, and updates of what has been closed, go nowhere; also
     those of a channel that has been cleared, while the circuit stays."""

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import os
+import random
 import socket
 import sys
 from collections.abc import Iterable
 
+# Below what the kernels of Linux (32768), macOS and Windows give to clients: a socket that some
+# client opens would take the port between here and the start of the IOC. Processes that run at
+# the same time, such as those of pytest-xdist, take theirs from different parts.
+_FIRST, _PART, _PARTS = 20000, 512, 24
+_turn = itertools.count(random.SystemRandom().randrange(_PART))
+
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody uses now, for TCP and for UDP."""
-    for _ in range(100):
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp:
-            tcp.bind(("127.0.0.1", 0))
-            port: int = tcp.getsockname()[1]
-        if port > 5000 and is_free(port):  # libca ignores lower ones
+    """A port of 127.0.0.1 that nobody uses now, for TCP and for UDP; each call gives another."""
+    first = _FIRST + os.getpid() % _PARTS * _PART
+    for _ in range(_PART):
+        port = first + next(_turn) % _PART
+        if is_free(port):
             return port
-    raise OSError("no port is free for both TCP and UDP")
+    raise OSError(f"no port from {first} to {first + _PART - 1} is free for both TCP and UDP")
 
 
 def is_free(port: int) -> bool:

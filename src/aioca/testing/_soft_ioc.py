@@ -126,8 +126,7 @@ class SoftIoc:
                 target=_read, args=(self.process, self._output), name="SoftIoc output", daemon=True
             ).start()
             try:
-                if _PORT_TAKEN in self._until_mark():
-                    raise SoftIocError(f"port {self.port} is used by another program")
+                self._until_mark()
             except BaseException:
                 self.kill()
                 raise
@@ -245,6 +244,8 @@ class SoftIoc:
                 lines.clear()
                 continue
             line = _COLOUR.sub("", line)
+            if line.startswith(_PORT_TAKEN):
+                raise SoftIocError(f"port {self.port} is used by another program")
             lines.append(line)
             self._last = [*self._last[-19:], line]
 
@@ -257,8 +258,8 @@ class SoftIoc:
 _PROGRAM = str(Path(__file__).with_name("_ioc_program.py"))
 _RUN = "import runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
 
-# It then takes another one, where nobody looks for it.
-_PORT_TAKEN = "Configured TCP port was unavailable"
+# Of TCP: it then takes another one, where nobody looks for it. Of UDP: it hangs.
+_PORT_TAKEN = ("cas WARNING: Configured TCP port was unavailable", "CAS: No TCP server started")
 
 # What the IOC writes its error messages in, for a terminal
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
