@@ -185,6 +185,8 @@ def test_a_port_that_is_taken(own_ioc: MakeIoc, unique: str, kind: int) -> None:
     """It is not offered; an IOC that is to have it says so at once."""
     ioc = own_ioc(ONE, {"P": unique})
     with socket.socket(socket.AF_INET, kind) as other:
+        if kind == socket.SOCK_STREAM:  # connections of other tests may not be over for TCP
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", ioc.port))
         if kind == socket.SOCK_STREAM:
             other.listen()
