@@ -46,7 +46,7 @@ class CANothing(Exception):  # noqa: N818
         self._detail = detail
 
     def __str__(self) -> str:
-        text = f"{self.name or repr(self.name)}: {_libca.message(self.errorcode)}"
+        text = f"{self.name}: {_libca.message(self.errorcode)}"
         return f"{text} ({self._detail})" if self._detail else text
 
     def __repr__(self) -> str:
