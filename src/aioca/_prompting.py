@@ -55,7 +55,7 @@ class Prompting:
     def _look(self) -> None:
         due, self._older, self._recent = self._older, self._recent, {}
         self._cancel_timer = self._after(_WAIT, self._look) if self._older else None
-        asked = set()
+        asked: set[tuple[str, bool]] = set()
         for channel in due:
             if channel.connected:
                 circuit = _libca.host_name(channel.chid), channel.aside
