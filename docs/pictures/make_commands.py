@@ -7,8 +7,8 @@ their own.
 
 from __future__ import annotations
 
+import argparse
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -226,11 +226,16 @@ PICTURES: dict[str, Callable[[Path], None]] = {
 }
 
 
-def main(names: list[str]) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(PICTURES))
+    names = parser.parse_args().names
+    if unknown := sorted(set(names) - set(PICTURES)):
+        parser.error(f"no picture is called {' or '.join(unknown)}")
     confine()
     for name in names or PICTURES:
         PICTURES[name](HERE / f"{name}.svg")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

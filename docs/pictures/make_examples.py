@@ -6,6 +6,7 @@ minute.
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 import time
@@ -50,4 +51,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     main()

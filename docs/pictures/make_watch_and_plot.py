@@ -6,6 +6,7 @@ what they show then is written beside this file. Needs the extra ``test``.
 
 from __future__ import annotations
 
+import argparse
 import math
 import os
 import re
@@ -146,4 +147,5 @@ def screen_for(screen: Shown, seconds: float) -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     main()

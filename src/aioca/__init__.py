@@ -13,8 +13,9 @@ How a value travels, and where that is written:
                      `_prompting`: what servers hold back; `_barrier`: what has arrived;
                      `_completions`: puts under way; `_voice`: the log
     `_intake`        updates on libca's threads; `_loops`: which event loop runs here
-    `_portal`        from libca's threads into the loop; `_asyncio_portal` and `_trio_portal` are
-                     the only asyncio and trio; `_doorbell`: how they are woken
+    `_portal`        from libca's threads into the loop; `_asyncio_portal` (with
+                     `_asyncio_waiter`) and `_trio_portal` are the only asyncio and trio;
+                     `_doorbell`: how they are woken
     `_decode`        bytes to augmented values, which are in `_values`; `_encode`: back
     `_dbr`           the types that they have on their way
     `_client`        which libca context a thread uses

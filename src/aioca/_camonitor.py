@@ -147,7 +147,7 @@ def camonitor(
 
     Raises:
         CAValueError: the name of a PV cannot be searched for.
-        TypeError, ValueError: an argument is none that could be used.
+        TypeError, ValueError: an argument that cannot be used.
         RuntimeError: no event loop is running in this thread.
     """
     check_format(format)
@@ -233,7 +233,7 @@ async def wait_for_value(
     Raises:
         CATimeout: none did by the deadline; the message has the last value.
         CADisconnected: the subscription was closed by this program meanwhile.
-        TypeError, ValueError: an argument is none that could be used.
+        TypeError, ValueError: an argument that cannot be used.
     """
     if not isinstance(pv, str):
         raise TypeError(f"wait_for_value takes one PV, a str, not {pv!r}")

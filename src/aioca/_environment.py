@@ -47,7 +47,7 @@ def configure(
 
     Raises:
         RuntimeError: if Channel Access has been used already: it does not look again.
-        ValueError: if a value is none that libca would take.
+        ValueError: a value that libca would not take.
     """
     settings = {
         "EPICS_CA_ADDR_LIST": _hosts("addr_list", addr_list),

@@ -69,7 +69,7 @@ async def caget(
         CAAccessDenied: the server does not let this client read the PV.
         CARequestError: any other ECA status. For a list: the class for the first that failed,
             naming all that did.
-        TypeError, ValueError: an argument is none that could be used; nothing was sent.
+        TypeError, ValueError: an argument that cannot be used; nothing was sent.
     """
     code = datatype_code(datatype)
     check_format(format)
@@ -139,7 +139,7 @@ async def caput(  # noqa: D417
         CAValueError: the value cannot be sent; nothing was.
         CARequestError: any other ECA status, such as ECA_PUTFAIL for a value that the server
             refuses. For a list: the class for the first that failed, naming all that did.
-        TypeError, ValueError: an argument is none that could be used; nothing was sent.
+        TypeError, ValueError: an argument that cannot be used; nothing was sent.
     """
     first = args[0] if args else kwargs.get("pv", kwargs.get("pvs"))
     if isinstance(first, str):
@@ -242,7 +242,7 @@ async def connect(
     Raises:
         CATimeout: not connected by the deadline.
         CADisconnected: closed by this program meanwhile.
-        TypeError, ValueError: an argument is none that could be used.
+        TypeError, ValueError: an argument that cannot be used.
     """
     names, refused, request = await _connect(pv, wait, timeout, throw)
     return _outcome(pv, names, refused, await request.values(), throw)  # type: ignore[no-any-return]
@@ -273,7 +273,7 @@ async def cainfo(
     Raises:
         CATimeout: not connected by the deadline.
         CADisconnected: closed by this program meanwhile.
-        TypeError, ValueError: an argument is none that could be used.
+        TypeError, ValueError: an argument that cannot be used.
     """
     names, refused, request = await _connect(pv, wait, timeout, throw)
     infos = [

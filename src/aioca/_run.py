@@ -31,7 +31,7 @@ def run(
         What the coroutine returned; None if it ran for ever.
 
     Raises:
-        TypeError: it is none, but the function, say.
+        TypeError: it is no coroutine (but the function itself, say).
         Whatever the coroutine raised. KeyboardInterrupt on Ctrl-C unless ``forever``.
     """
     if not isinstance(coro, Coroutine):

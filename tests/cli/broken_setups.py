@@ -6,6 +6,7 @@ page of the docs, which has the command. All of it is on 127.0.0.1.
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import socket
@@ -207,8 +208,10 @@ def shown_sessions() -> str:
 
 
 if __name__ == "__main__":
-    file = Path(sys.argv[1])
-    mark = f"% Below this line: python tests/cli/broken_setups.py {sys.argv[1]}\n"
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("file", type=Path, help="the page whose sessions are to be written anew")
+    file = parser.parse_args().file
+    mark = f"% Below this line: python tests/cli/broken_setups.py {file}\n"
     before, found, _ = file.read_text().partition(mark)
     assert found, f"{file} has no line that says {mark}"
     file.write_text(f"{before}{mark}\n{shown_sessions()}")

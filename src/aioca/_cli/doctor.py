@@ -43,7 +43,7 @@ def command(
     step that would help most. Without PVs it looks at the settings and the servers they name; then
     nothing is sent to a broadcast address. It only reads.
 
-    The exit status is 0 if all is well, 1 otherwise.
+    The exit status is 0 if nothing worse than a note was found, 1 otherwise.
 
     \b
     Examples:

@@ -3,8 +3,10 @@
 It needs nothing but this package: the IOC is the one in the ``epicscorelibs`` wheel, in a
 process of its own, and it talks to 127.0.0.1 only::
 
-    from aioca.testing import SoftIoc, loopback_environment
+    import os
+    from aioca.testing import SoftIoc, free_port, loopback_environment
 
+    port = free_port()
     os.environ.update(loopback_environment(port))     # before Channel Access is first used
     with SoftIoc('record(ai, "$(P)X") { field(VAL, "1") }', macros={"P": "TEST:"}, port=port):
         ...
