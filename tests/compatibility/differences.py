@@ -129,7 +129,7 @@ def _(case: str, old: Facts, new: Facts) -> bool:
     )
 
 
-@reason("A value is written as it is, or not at all")
+@reason("A value that does not fit is not written")
 def _(case: str, old: Facts, new: Facts) -> bool:
     """None was NaN or "None", 1e300 infinity, -1 of an enum 65535."""
     return (
