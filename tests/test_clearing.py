@@ -15,6 +15,7 @@ import pytest
 from aioca import _clearing, _libca
 from aioca._clearing import Clearing
 from aioca._intake import ATTENTION
+from aioca._prompting import Prompting
 
 
 class FakeIntake:
@@ -170,6 +171,32 @@ def test_all_of_it_at_the_end(libca: FakeLibca) -> None:
     assert libca.channels == set()
     assert afters == list(range(2000))
     assert ATTENTION not in intake.cut
+
+
+def test_one_channel_of_a_circuit_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first that can be read."""
+    monkeypatch.setattr(_libca, "host_name", lambda chid: "here")
+    timers: list[Callable[[], object]] = []
+    flushed: list[None] = []
+
+    def after(seconds: float, job: Callable[[], object]) -> Callable[[], None]:
+        timers.append(job)
+        return timers.clear
+
+    asked: list[int] = []
+
+    class Asked(FakeChannel):
+        def confirm(self) -> object:
+            asked.append(self.chid.value)
+            return None if self.chid.value == 1 else self
+
+    prompting = Prompting(after, lambda: flushed.append(None))
+    for chid in (1, 2, 3):
+        prompting.cancelled(Asked(chid))
+    while timers:
+        timers.pop()()
+    assert asked == [1, 2]
+    assert len(flushed) == 1
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -19,6 +19,7 @@ from aioca import (
     CAInfo,
     CANothing,
     CATimeout,
+    Subscription,
     _channel,
     _libca,
     _watch,
@@ -237,6 +238,21 @@ async def test_purge_while_something_connects(p: str, function: Any) -> None:
             purge_channel_caches()
     assert (errors[0].name, errors[0].errorcode) == (p + "absent", ECA_DISCONN)
     assert get_channel_infos() == []
+
+
+async def test_purge_while_monitors_are_being_started(own_ioc: Callable[..., SoftIoc]) -> None:
+    """Those whose turn has not come are closed as well."""
+    count = 3000
+    ioc = own_ioc("".join(f'record(ao, "M{i}") {{}}\n' for i in range(count)))
+    ioc.start()
+    called: list[int] = []
+    subscriptions = camonitor([f"M{i}" for i in range(count)], lambda v, i: called.append(i))
+    assert current().operations  # some are still to be started
+    purge_channel_caches()
+    assert {subscription.state for subscription in subscriptions} == {Subscription.CLOSED}
+    assert get_channel_infos() == []
+    assert await caget("M7") == 0
+    assert called == []
 
 
 async def test_purge_while_something_is_under_way(p: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import struct
 from collections import deque
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import pytest
 import aioca
 from aioca import FORMAT_TIME, _intake, _libca, _trampolines, camonitor
 from aioca._errors import CANothing
-from aioca._intake import Intake, new_key
+from aioca._intake import ATTENTION, Intake, new_key
 from aioca.testing import SoftIoc
 
 Send = Callable[..., None]
@@ -176,11 +177,26 @@ def test_what_is_cut_off_brings_nothing_more(intake: Intake, line: FakeLine) -> 
     for limit in (0, 1):
         key = new_key(aioca.DBR_DOUBLE)
         send = sender(intake, limit)
+        line.receivers[key] = object()
         send(key, 1)
         intake.cut.add(key)
         send(key, 2)
         assert len(line.taken()) == 1
         assert intake.take_latest(key) == (double(1) if limit else None)
+
+
+def test_what_is_cleared_by_its_own_update_brings_nothing_more(
+    intake: Intake, line: FakeLine
+) -> None:
+    """libca's thread clears it before it looks, and the loop forgets it at once."""
+    for limit in (0, 1):
+        key = new_key(aioca.DBR_DOUBLE)
+        intake.cut |= {key, ATTENTION}
+        intake.help = functools.partial(intake.forget, key)  # type: ignore[assignment]
+        sender(intake, limit)(key, 1)
+        assert not line.queue
+        assert not intake.latest
+        assert not intake.tickets
 
 
 def test_trampolines_are_used_again(line: FakeLine) -> None:

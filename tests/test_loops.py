@@ -566,6 +566,51 @@ def test_exit_under_traffic(
                 assert noise not in err
 
 
+EXIT_AT_WORK = """
+    import sys, threading, time
+    import anyio, aioca
+    from aioca import caget, camonitor, caput
+
+    backend, work, delay = sys.argv[1:]
+    pvs = [f"BUSY{i}" for i in range(50)] * 6
+    begun = threading.Event()
+
+    async def main():
+        await caget(pvs)
+        while True:
+            if work == "stream":
+                async with camonitor(pvs) as updates:
+                    async for value in updates:
+                        begun.set()
+            for subscription in camonitor(pvs, lambda value, index: None):
+                subscription.close()
+            await caget(pvs)
+            begun.set()
+
+    def run():
+        try:
+            aioca.run(main(), backend=backend)
+        except (aioca.CADisconnected, RuntimeError):
+            pass  # it was closed meanwhile; there is nothing any more that it could use
+
+    threading.Thread(target=run, daemon=True).start()
+    begun.wait()
+    time.sleep(float(delay))
+"""
+
+
+@both_backends
+@pytest.mark.parametrize("work", ["stream", "calls"])
+@pytest.mark.parametrize("times", [3, pytest.param(30, marks=pytest.mark.soak)])
+def test_exit_with_a_daemon_at_work(
+    start: Callable[..., subprocess.Popen[str]], backend: str, work: str, times: int
+) -> None:
+    """Its loop goes on in the midst of what it does while its channels are being closed."""
+    for number in range(times):
+        _, err = finish(start(EXIT_AT_WORK, backend, work, 0.01 * number), 0)
+        assert err == "" or "never retrieved" in err  # the last word of a task of asyncio's
+
+
 def test_exit_in_a_callback(start: Callable[..., subprocess.Popen[str]]) -> None:
     """sys.exit() in a callback of asyncio ends the program, as in any other callback of its."""
     program = """

@@ -39,6 +39,7 @@ from aioca import (
     purge_channel_caches,
     wait_for_value,
 )
+from aioca._context import current
 from aioca.testing import SoftIoc
 from conftest import shown
 
@@ -329,6 +330,51 @@ async def test_callbacks_in_order_and_never_overlapping(a: str, kind: str, form:
                 await drive()
                 group.cancel_scope.cancel()
     assert log == [(step, value) for value in range(10) for step in ("begin", "end")]
+
+
+async def test_async_callback_does_not_begin_after_close(a: str) -> None:
+    """Not though its coroutine has been made, and its task, when another callback closes it."""
+    began: list[float] = []
+    closed: list[float] = []
+
+    async def callback(value: float) -> None:
+        began.append(value)
+
+    def close(value: float) -> None:
+        if value == 1:
+            subscription.close()
+            closed.append(value)
+
+    with anyio.fail_after(5):
+        subscription = camonitor(a, callback, all_updates=True)
+        closing = camonitor(a, close, all_updates=True)
+        while not began or closing.state != closing.OPEN:
+            await anyio.sleep(0.001)
+        await caput(a, 1)
+        give_up = time.monotonic() + 5
+        while len(current().portal.queue) < 4 and time.monotonic() < give_up:
+            time.sleep(0.001)  # both come in one pass of the loop
+        while not closed:
+            await anyio.sleep(0.001)
+        await anyio.wait_all_tasks_blocked()
+    closing.close()
+    assert began == [0]
+
+
+async def test_async_callback_may_close_its_own(a: str) -> None:
+    """What it goes on with is not what `close` prevents."""
+    went_on = anyio.Event()
+
+    def callback(value: float) -> object:
+        subscription.close()
+        return go_on()
+
+    async def go_on() -> None:
+        went_on.set()
+
+    with anyio.fail_after(5):
+        subscription = camonitor(a, callback)
+        await went_on.wait()
 
 
 async def test_queue_put_as_callback(a: str) -> None:

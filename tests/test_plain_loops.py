@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -18,6 +18,7 @@ import trio
 
 from aioca import CAValueError, Subscription, caget, camonitor, caput
 from aioca._context import current
+from aioca.testing import SoftIoc
 
 RUNNERS: dict[str, Callable[[Callable[[], Awaitable[Any]]], Any]] = {
     "asyncio": lambda main: asyncio.run(main()),  # type: ignore[arg-type]
@@ -177,20 +178,104 @@ def test_cancellation_loses_no_value(p: str) -> None:
     trio.run(main)
 
 
-def test_exit_in_a_callback(p: str, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_exit_in_a_callback(p: str, kind: str, caplog: pytest.LogCaptureFixture) -> None:
     """asyncio lets it end the program. trio has no way for that: it is logged, like any error."""
 
     def leave(value: object) -> None:
         sys.exit(3)
 
+    async def leave_later(value: object) -> None:
+        sys.exit(3)
+
     async def main() -> None:
-        subscription = camonitor(p + "ai", leave)
+        subscription = camonitor(p + "ai", leave if kind == "sync" else leave_later)
         await _until(lambda: subscription.state == Subscription.CLOSED)
 
     with pytest.raises(SystemExit):
         asyncio.run(main())
     trio.run(main)
-    assert [r.levelno for r in caplog.records if "SystemExit" in r.message] == [logging.ERROR]
+    ours = [record for record in caplog.records if record.name == "aioca"]
+    assert [r.levelno for r in ours if "SystemExit" in r.message] == [logging.ERROR]
+
+
+def test_a_callback_whose_task_never_began(p: str) -> None:
+    """Somebody cancels all tasks of asyncio just then: the monitor ends, as where a callback is
+    cancelled later. It must not stay, and be silent."""
+
+    async def main() -> None:
+        seen: list[float] = []
+        me = asyncio.current_task()
+
+        async def work(value: float) -> None:
+            seen.append(value)
+
+        def callback(value: float) -> object:
+            asyncio.get_running_loop().call_soon(cancel_all)
+            return work(value)
+
+        def cancel_all() -> None:
+            for task in asyncio.all_tasks() - {me}:
+                task.cancel()
+
+        subscription = camonitor(p + "ai", callback, all_updates=True)
+        await _until(lambda: subscription.state == Subscription.CLOSED)
+        assert seen == []
+
+    asyncio.run(main())
+
+
+def test_replies_come_while_trio_ends(own_ioc: Callable[..., SoftIoc]) -> None:
+    """The task that polls under load is cancelled with the run. Others, of which this is one, still
+    clean up, and may wait for replies."""
+    ticks = "".join(
+        f'record(calc, "T{i}") {{ field(SCAN, ".1 second") field(CALC, "VAL+1") }}'
+        for i in range(1000)
+    )
+    own_ioc(ticks).start()
+    values: list[float] = []
+
+    async def main() -> None:
+        async def callback(value: float) -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + 10):
+                    for _ in range(5):
+                        await trio.sleep(0.03)  # for as long as many updates come
+                        values.append(await caget("T7", timeout=None))
+
+        await caget("T7")
+        camonitor("T7", callback)
+        camonitor([f"T{i}" for i in range(1000)], lambda v, i: None, all_updates=True)
+        await _until(lambda: current().portal._polling)  # type: ignore[attr-defined]
+
+    trio.run(main)
+    assert len(values) == 5
+
+
+def test_a_generator_that_is_closed_when_trio_ends(p: str) -> None:
+    """What it does to clean up finds the run's own context closed, and gets another one."""
+    generators = []
+    done: list[Any] = []
+
+    async def generator() -> AsyncGenerator[float, None]:
+        try:
+            async with camonitor(p + "ticks") as updates:
+                async for value in updates:
+                    yield value
+        finally:
+            with trio.CancelScope(shield=True):
+                done.append(await caput(p + "ao", 5, wait=True, timeout=10))
+                done.append(await caget(p + "ao", timeout=10))
+
+    async def main() -> None:
+        generators.append(generator())
+        await generators[0].__anext__()
+
+    trio.run(main)
+    assert [outcome.ok for outcome in done] == [True, True]
+    assert done[1] == 5
 
 
 def test_disconnection_comes_before_what_follows_it(p: str) -> None:

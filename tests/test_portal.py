@@ -398,6 +398,21 @@ async def test_after(portal: Portal) -> None:
     assert seen == ["first"]
 
 
+async def test_after_that_raises(portal: Portal, caplog: pytest.LogCaptureFixture) -> None:
+    """It would be an internal error of trio's."""
+    done = anyio.Event()
+
+    def fail() -> None:
+        portal.after(0.0, done.set)
+        raise ZeroDivisionError
+
+    portal.after(0.0, fail)
+    with anyio.fail_after(5):
+        await done.wait()
+    assert "a job of aioca failed" in caplog.text
+    caplog.clear()
+
+
 def test_which_loop(backend: str) -> None:
     async def main() -> object:
         return running_loop()

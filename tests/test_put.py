@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import anyio
@@ -20,6 +22,7 @@ from aioca import (
     DBR_STRING,
     FORMAT_TIME,
     CAAccessDenied,
+    CADisconnected,
     CANothing,
     CARequestError,
     CAValueError,
@@ -27,6 +30,7 @@ from aioca import (
     caput,
     connect,
 )
+from aioca._context import current
 from conftest import shown
 
 pytestmark = pytest.mark.anyio
@@ -605,3 +609,67 @@ async def test_cancelled_before_it_is_sent_writes_nothing(p: str) -> None:
 
 def same_number(a: float, b: float) -> bool:
     return a == b or (math.isnan(a) and math.isnan(b))
+
+
+# -- A channel that is made anew -------------------------------------------------------------------
+
+
+async def test_a_put_before_a_return_is_applied(p: str) -> None:
+    """The server did not respond for a while, and does again: libca's thread has said so, and the
+    loop is late. What it asks now must not be lost when the channel is made anew for that."""
+    pv = p + "slow.A"
+    await connect(pv)
+    channel = current().channel(pv)
+
+    def report() -> None:
+        channel.connection_changed(False, -1, 0)
+        channel.connection_changed(True, channel.native_type, channel.native_count)
+
+    thread = threading.Thread(target=report)
+    thread.start()
+    thread.join()
+    with anyio.fail_after(5):
+        await caput(pv, 1, wait=True, timeout=None)
+    assert channel.connected
+    assert current().completions.under_way() == 0
+
+
+async def test_a_put_whose_channel_is_made_anew(p: str) -> None:
+    """Its end will not be heard of, and that is said at once."""
+    pv = p + "slower.A"
+    await connect(pv)
+    channel = current().channel(pv)
+
+    async def replace() -> None:
+        while channel.put_owner is None:
+            await anyio.sleep(0.001)
+        channel.replace()
+
+    with anyio.fail_after(2):
+        async with anyio.create_task_group() as group:
+            group.start_soon(replace)
+            with pytest.raises(CADisconnected, match="outcome is unknown"):
+                await caput(pv, 1, wait=True, timeout=None)
+    assert current().completions.under_way() == 0
+    await caget(pv)
+
+
+async def test_second_channels_go_along(p: str) -> None:
+    """Where puts overlap there is a second channel to the PV. It must not stay with a server that
+    the first has left."""
+    pv = p + "slow.A"
+    channel = current().channel(pv)
+
+    async def overlapping() -> None:
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                for value in range(2):
+                    group.start_soon(partial(caput, pv, value, wait=True))
+
+    await overlapping()
+    assert len(channel.spares) == 1
+    channel.replace(elsewhere=True)
+    assert channel.spares == ()
+    await connect(pv)
+    await overlapping()
+    assert [spare.aside for spare in channel.spares] == [channel.aside] == [True]

@@ -32,6 +32,9 @@ class AsyncioPortal(Portal):
     def is_closed(self) -> bool:
         return self._loop.is_closed()
 
+    def is_running(self) -> bool:
+        return self._loop.is_running()
+
     def _wake(self) -> None:
         bell = self._bell
         if bell is None or self._loop.is_closed() or not bell.ring():
@@ -73,6 +76,7 @@ class AsyncioPortal(Portal):
         function: Callable[..., Coroutine[Any, Any, None]],
         *args: object,
         context: contextvars.Context | None = None,
+        over: Callable[..., None] | None = None,
     ) -> bool:
         coroutine = function(*args)
         if context is None:
@@ -82,13 +86,20 @@ class AsyncioPortal(Portal):
         else:
             task = context.run(self._loop.create_task, coroutine)
         self._tasks.add(task)
-        task.add_done_callback(lambda task: self._done(task, args))
+        task.add_done_callback(lambda task: self._done(task, args, over))
         return True
 
-    def _done(self, task: asyncio.Task[None], args: tuple[object, ...]) -> None:
+    def _done(
+        self,
+        task: asyncio.Task[None],
+        args: tuple[object, ...],
+        over: Callable[..., None] | None,
+    ) -> None:
         self._tasks.discard(task)
         for argument in args:
             close_unstarted(argument)
+        if over is not None:
+            over(*args)
 
     def spawn_in(
         self,
@@ -108,7 +119,7 @@ class AsyncioPortal(Portal):
         task.add_done_callback(lambda _: done())
 
     def after(self, seconds: float, job: Callable[[], object]) -> Callable[[], None]:
-        return self._loop.call_later(seconds, job).cancel
+        return self._loop.call_later(seconds, self._do, job).cancel
 
     def _drain_after(self, seconds: float) -> None:
         if seconds:

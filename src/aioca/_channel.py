@@ -3,8 +3,9 @@
 State that users see changes only on the event loop's thread. What a thread of libca finds out
 (`connection_changed`, `exception`) is noted and posted, and applied on the loop in that order.
 
-One exception: when a channel comes up again with another native type or count, its monitors are
-cut off there and then, on libca's thread, because libca goes on with the old request: the next
+Exceptions: a channel is not asked for anything as soon as it goes down, as it may have to be made
+anew when it comes up. And when it comes up again with another native type or count, its monitors
+are cut off there and then, on libca's thread, because libca goes on with the old request: the next
 thing to come could be a value of the wrong type. The loop then subscribes anew.
 
 The same where it comes up after a spell in which its server did not respond: libca would never
@@ -91,8 +92,8 @@ class Monitor(Listener, Protocol):
 class PutOwner(Protocol):
     """Whose put-callback is under way on a channel."""
 
-    def put_abandoned(self) -> None:
-        """On the loop: the channel is cleared, so its completion will never be reported."""
+    def put_abandoned(self, channel: Channel) -> None:
+        """On the loop: the channel was cleared, so its completion will never be reported."""
 
 
 class Channel:
@@ -100,7 +101,7 @@ class Channel:
 
     Attributes:
         name: the PV.
-        connected: whether it is, as far as the loop has heard.
+        connected: whether it is, as far as the loop has heard; false as soon as it goes down.
         ever_connected: whether it ever was.
         native_type, native_count: what the server said when it last connected.
         last_key, last_reader: how it was asked last, which is how it will be asked next.
@@ -170,6 +171,9 @@ class Channel:
             for monitor in self.monitors:
                 monitor.went_down()
         self._noted += 1
+        if not up:  # from now on, even if it comes up again at once: that may replace it
+            self.connected = False
+            self.scalar_key = -1
         self._home.post(partial(self._apply_change, self._noted, up, native_type, native_count))
 
     def exception(self, status: int, op: int, context: str, from_server: bool) -> None:
@@ -189,6 +193,9 @@ class Channel:
                 self.native_type, self.native_count = native_type, native_count
                 self.last_key = self.scalar_key = -1
             self.connected = self.ever_connected = True
+            if number != self._noted:  # looked at last: libca's thread notes first
+                self.connected = False
+                return  # it has gone down since, which is to be applied yet
         else:
             self.connected = False
             self.scalar_key = -1
@@ -300,8 +307,20 @@ class Channel:
         self.aside ^= elsewhere
         chid, self.chid = self.chid, None
         _tokens.unregister(self._token)
+        if self.barrier is not None:
+            self.barrier.passed()
+        self._close_spares()  # they are where this one was
         afters = [monitor.channel_replaced() for monitor in self.monitors]
-        self._home.clearing.channel(chid, lambda: [after() for after in afters if after])
+
+        def cleared() -> None:
+            for after in afters:
+                if after is not None:
+                    after()
+            if owner is not None:
+                owner.put_abandoned(self)
+
+        owner, self.put_owner = self.put_owner, None
+        self._home.clearing.channel(chid, cleared)
         self._applied = self._noted  # what the old one may have had to say
         self._seen = None
         self.unresponsive = False
@@ -324,9 +343,15 @@ class Channel:
 
     def give_back(self, spare: Channel) -> None:
         """Keep one spare for the next time; a second is closed."""
-        if self.chid and not self.spares and spare.chid and spare.put_owner is None:
+        idle = spare.chid and spare.connected and spare.put_owner is None
+        if self.chid and not self.spares and idle and spare.aside == self.aside:
             self.spares = (spare,)
         else:
+            spare.close()
+
+    def _close_spares(self) -> None:
+        spares, self.spares = self.spares, ()
+        for spare in spares:
             spare.close()
 
     def close(self) -> None:
@@ -339,15 +364,16 @@ class Channel:
         _tokens.unregister(self._token)
         if self.barrier is not None:
             self.barrier.passed()
-        for spare in self.spares:
-            spare.close()
-        self.spares = ()
+        self._close_spares()
         monitors = self.monitors
         listeners = (*(self.listeners or ()), *monitors)
         self.listeners = None
         self.monitors = ()
         for listener in listeners:
-            listener.channel_closed(self)
+            try:
+                listener.channel_closed(self)
+            except Exception:  # the others are to hear of it, and libca is to forget it
+                logger.exception("%s: a job of aioca failed; please report this", self.name)
         if not self._home.client.forgotten:
             self._home.clearing.channel(chid, partial(self._cleared, monitors))
 
@@ -356,7 +382,7 @@ class Channel:
             monitor.gone()
         owner, self.put_owner = self.put_owner, None
         if owner is not None:
-            owner.put_abandoned()
+            owner.put_abandoned(self)
 
     def forget(self) -> None:
         """In a forked child: let go of everything without a call to libca."""

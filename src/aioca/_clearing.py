@@ -16,6 +16,7 @@ What must stay true here:
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from ._prompting import OnCircuit, Prompting
 
 _TURN = 0.005  # seconds for which the loop is kept at a time
 _HELP = 500  # that libca's thread clears in one callback: a millisecond or two
+_HELPING = 0.1  # seconds that the end of a run waits for libca's thread to have done that
 _ANY = -1
 
 
@@ -55,6 +57,7 @@ class Clearing:
         self._due: deque[_Due] = deque()
         self._afters: deque[Callable[[], object]] = deque()
         self._at: int | None = None  # the chid of what the loop has taken out
+        self._helper: int | None = None  # the thread of libca that is helping
         self._posted = False
         intake.help = self._help
 
@@ -79,8 +82,13 @@ class Clearing:
 
     def finish(self) -> None:
         """Clear all that is due, however long it takes; where the run of the loop ends."""
-        while self._one():
-            pass
+        give_up = time.monotonic() + _HELPING
+        while True:
+            while self._one():
+                pass
+            if self._helper in (None, threading.get_ident()) or time.monotonic() > give_up:
+                break
+            time.sleep(0.0002)  # libca's thread has taken something out, and may put it back
         self._call_afters()
 
     def _add(self, due: _Due) -> None:
@@ -125,6 +133,15 @@ class Clearing:
     # -- On a thread of libca, in a callback -------------------------------------------------------
 
     def _help(self) -> None:
+        self._helper = threading.get_ident()
+        try:
+            self._clear_some()
+        finally:
+            self._helper = None
+        if self._afters:  # the loop may have found nothing more to do
+            self._post(self._call_afters)
+
+    def _clear_some(self) -> None:
         for _ in range(_HELP):
             try:
                 due = self._due.popleft()
@@ -136,5 +153,3 @@ class Clearing:
             due.clear()
             if due.after is not None:
                 self._afters.append(due.after)
-        if self._afters:  # the loop may have found nothing more to do
-            self._post(self._call_afters)

@@ -13,6 +13,7 @@ ours that all threads share and that lives as long as the process: destroying a 
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import weakref
@@ -20,6 +21,8 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from . import _libca, _messages, _tokens, _trampolines
+
+logger = logging.getLogger("aioca")
 
 _NOT_PREEMPTIVE = (
     "this thread has a Channel Access context without preemptive callbacks, made by another"
@@ -150,7 +153,10 @@ def client_context() -> ClientContext:
 def silence() -> None:
     """At interpreter exit: have our context call nothing of Python any more."""
     if _shared is not None:
-        _shared.silence()
+        try:
+            _shared.silence()
+        except RuntimeError as error:  # by now this thread has another client's context
+            logger.debug("%s", error)
 
 
 def _forget_after_fork() -> None:

@@ -12,6 +12,7 @@ import atexit
 import logging
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
@@ -30,6 +31,10 @@ from ._voice import Voice
 from ._watch import Watch
 
 logger = logging.getLogger("aioca")
+
+# Seconds that the exit of the process waits for loops in other threads. To wait for what was
+# written without wait takes one of them at most.
+_AT_EXIT = 1.5
 
 
 class ChannelInfo(NamedTuple):
@@ -84,6 +89,7 @@ class Context:
         self.watch: Watch = Watch(self, self._channels)
         self.operations: dict[Operation, None] = {}
         self._flush_due = False
+        self._over = False
         _messages.add_listener(id(self), self)
         self.portal.on_end(self._ended)
 
@@ -95,11 +101,14 @@ class Context:
         Raises:
             TypeError: if the name is not a str.
             CAValueError: if it is no name that could be searched for.
+            RuntimeError: if the run of the loop is over.
         """
         # A plain str as the key: a ca_str would keep its whole DBR alive.
         channel = self._channels.get(name)
         if channel is None:
             name = valid_name(name)
+            if self._over:
+                raise RuntimeError(f"{name}: the run of the event loop is over")
             channel = Channel(self, name)
             self.watch.begin()
             self._channels[name] = channel
@@ -179,8 +188,24 @@ class Context:
         else:
             self.portal.post(self.close_all)
 
+    def end_elsewhere(self) -> threading.Event | None:
+        """At exit: have the loop, if it runs in another thread, end this; returns what says so."""
+        if self._thread == threading.get_ident() or not self.portal.is_running():
+            return None
+        ended = threading.Event()
+
+        def end() -> None:
+            try:
+                self.portal.ended()
+            finally:
+                ended.set()
+
+        self.post(end)
+        return ended
+
     def _ended(self) -> None:
         """The loop's run is over."""
+        self._over = True
         _contexts.pop(id(self._loop), None)
         _messages.remove_listener(id(self))
         # A thread of libca that has found the loop closed would wait for itself.
@@ -263,9 +288,19 @@ def purge_channel_caches() -> None:
 def _close_at_exit() -> None:
     global _exiting
     _exiting = True
-    for context in all_contexts():
-        context.portal.ended()
-    _client.silence()
+    try:
+        # A loop in a daemon thread goes on, and must not find its channels cleared under it.
+        give_up = time.monotonic() + _AT_EXIT
+        for ended in [context.end_elsewhere() for context in all_contexts()]:
+            if ended is not None:
+                ended.wait(max(0.0, give_up - time.monotonic()))
+    finally:  # also after Ctrl-C
+        for context in all_contexts():
+            try:
+                context.portal.ended()
+            except Exception:
+                logger.exception("the end of a loop's run failed; please report this")
+        _client.silence()
 
 
 def _forget_after_fork() -> None:

@@ -17,6 +17,7 @@ from ._context import Context
 from ._lifetime import Lifetime
 from ._monitor import NOTHING, Feed
 from ._options import Options
+from ._portal import close_unstarted
 
 logger = logging.getLogger("aioca")
 
@@ -42,7 +43,7 @@ class CallbackFeed(Feed):
         lifetime: who owns it.
     """
 
-    __slots__ = ("_busy", "_index", "_run", "_variables", "callback", "lifetime")
+    __slots__ = ("_busy", "_index", "_run", "_unbegun", "_variables", "callback", "lifetime")
 
     def __init__(
         self, context: Context, name: str, options: Options, callee: Callee, index: int | None
@@ -52,6 +53,7 @@ class CallbackFeed(Feed):
         self._index = index  # the second argument of the callback, if it has one
         # Nothing is to be delivered just now: what a callback has returned is being awaited
         self._busy = False
+        self._unbegun: object = None  # what is yet to begin, which `close` still prevents
 
     def ended(self) -> None:
         self.lifetime.closed()
@@ -85,8 +87,10 @@ class CallbackFeed(Feed):
         awaitable = self._call(value)
         if awaitable is not None:
             self._busy = True
+            # A callback that has closed its own monitor goes on.
+            self._unbegun = None if self.closed else awaitable
             try:
-                self.lifetime.spawn(self._pump, awaitable, self._variables)
+                self.lifetime.spawn(self._pump, awaitable, self._variables, self._over)
             except Exception as error:
                 self._busy = False
                 self._fail(error)
@@ -106,6 +110,10 @@ class CallbackFeed(Feed):
 
     async def _pump(self, awaitable: Awaitable[object]) -> None:
         """Await what a callback returned, and go on as long as they return such."""
+        unbegun, self._unbegun = self._unbegun, None
+        if unbegun is not None and self.closed:
+            close_unstarted(awaitable)
+            return
         served = 0
         try:
             while True:
@@ -120,18 +128,27 @@ class CallbackFeed(Feed):
                 if following is None:
                     break
                 awaitable = following
-        except Exception as error:
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
             self._fail(error)
         except BaseException:
-            # Cancelled: by its owner, or with everything at the end of the run, or from within. The
-            # next update must not start it again.
-            if not self.closed:
-                logger.info("%s: the callback was cancelled; its monitor is closed", self.name)
-                self.close()
+            self._cancelled()
             raise
         finally:
             if not self.closed:
                 self.context.portal.post(self._resume)
+
+    def _over(self, awaitable: object) -> None:
+        """The task of `_pump` is over; was it cancelled before its first step?"""
+        if self._unbegun is awaitable:
+            self._unbegun = None
+            self._cancelled()
+
+    def _cancelled(self) -> None:
+        # By its owner, or with everything at the end of the run, or from within. The next update
+        # must not start it again.
+        if not self.closed:
+            logger.info("%s: the callback was cancelled; its monitor is closed", self.name)
+            self.close()
 
     def _resume(self) -> None:
         """Deliver what has come meanwhile; portal job. Until then, it is all kept."""

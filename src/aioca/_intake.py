@@ -93,8 +93,9 @@ class Intake:
 
     def held_up(self, key: int) -> bool:
         """On libca's thread, while anything is in ``cut``: whether this is."""
+        held = key in self.cut  # first: helping may clear this very subscription
         self.help()
-        return key in self.cut
+        return held or key not in self.line.receivers
 
     def ticket(self, key: int) -> None:
         """Have the receiver of a key look at what is pending for it; any thread."""

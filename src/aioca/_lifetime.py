@@ -43,8 +43,14 @@ class Lifetime(ABC):
     """The owner of the callbacks of one or more subscriptions."""
 
     @abstractmethod
-    def spawn(self, pump: Pump, awaitable: object, context: Context) -> None:
-        """Run ``pump(awaitable)``, which raises only cancellation, in a copy of a context."""
+    def spawn(
+        self, pump: Pump, awaitable: object, context: Context, over: Callable[..., None]
+    ) -> None:
+        """Run ``pump(awaitable)``, which raises only cancellation, in a copy of a context.
+
+        ``over(awaitable)`` may be called in the end. It is, if the task was cancelled before its
+        first step and the owner goes on.
+        """
 
     @abstractmethod
     def failed(self, name: str, error: BaseException) -> None:
@@ -58,9 +64,12 @@ class LoopLifetime(Lifetime):
     def __init__(self, portal: Portal) -> None:
         self._portal = portal
 
-    def spawn(self, pump: Pump, awaitable: object, context: Context) -> None:
-        if not self._portal.spawn(pump, awaitable, context=context):
+    def spawn(
+        self, pump: Pump, awaitable: object, context: Context, over: Callable[..., None]
+    ) -> None:
+        if not self._portal.spawn(pump, awaitable, context=context, over=over):
             close_unstarted(awaitable)
+            over(awaitable)
 
     def failed(self, name: str, error: BaseException) -> None:
         if isinstance(error, (KeyboardInterrupt, SystemExit)) and self._portal.lets_exit_through:
@@ -87,7 +96,9 @@ class _OwnedLifetime(Lifetime):
         self._queue: deque[tuple[Pump, object]] = deque()
         self._wake: Callable[[], None] | None = None
 
-    def spawn(self, pump: Pump, awaitable: object, context: Context) -> None:
+    def spawn(
+        self, pump: Pump, awaitable: object, context: Context, over: Callable[..., None]
+    ) -> None:
         self._queue.append((pump, awaitable))
         self._look()
 

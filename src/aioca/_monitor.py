@@ -329,10 +329,30 @@ class Feed(ABC):
 
 def start_all(context: Context, feeds: Sequence[Feed]) -> None:
     """Start them; where they are many, in turns, between which the loop goes on."""
-    stop = context.portal.now() + _TURN
-    with context.client.attached():
-        for index, feed in enumerate(feeds):
-            feed.start()
-            if index % _LOOK_EVERY == 0 and context.portal.now() > stop:
-                context.post(partial(start_all, context, feeds[index + 1 :]))
-                return
+    _Start(context, feeds).turn()
+
+
+class _Start:
+    """Monitors that are being started. Those whose turn has not come are in no channel's list."""
+
+    def __init__(self, context: Context, feeds: Sequence[Feed]) -> None:
+        self._context = context
+        self._feeds = feeds
+        self._next = 0
+
+    def turn(self) -> None:
+        context, feeds = self._context, self._feeds
+        context.operations.pop(self, None)
+        stop = context.portal.now() + _TURN
+        with context.client.attached():
+            for index in range(self._next, len(feeds)):
+                feeds[index].start()
+                if index % _LOOK_EVERY == 0 and context.portal.now() > stop:
+                    self._next = index + 1
+                    context.operations[self] = None
+                    context.post(self.turn)
+                    return
+
+    def context_closed(self) -> None:
+        for feed in self._feeds[self._next :]:
+            feed.close()

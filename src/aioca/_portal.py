@@ -151,6 +151,10 @@ class Portal(ABC):
         """Whether the loop can be seen to be closed."""
 
     @abstractmethod
+    def is_running(self) -> bool:
+        """Whether what is posted will be served."""
+
+    @abstractmethod
     def _wake(self) -> None:
         """Have ``_drain`` called on the loop soon; any thread."""
 
@@ -184,11 +188,13 @@ class Portal(ABC):
         function: Callable[..., Coroutine[Any, Any, None]],
         *args: object,
         context: contextvars.Context | None = None,
+        over: Callable[..., None] | None = None,
     ) -> bool:
         """Run in the background until done or until the run ends; must not raise.
 
-        In a copy of ``context`` if one is given. Coroutines among ``args`` are closed if the
-        run ends before the first step.
+        In a copy of ``context`` if one is given. Where the backend may cancel a task before its
+        first step, ``over(*args)`` is called in the end, and coroutines among ``args`` that have
+        not begun are closed.
 
         False if the run is at its end and takes no new task; ``function`` was not called.
         """
@@ -263,10 +269,13 @@ class Portal(ABC):
             if receiver is not None:
                 receiver.receive(item)
             elif key is None:
-                try:
-                    item()
-                except Exception:
-                    logger.exception("a job of aioca failed; please report this")
+                self._do(item)
+
+    def _do(self, job: Callable[[], object]) -> None:
+        try:
+            job()
+        except Exception:
+            logger.exception("a job of aioca failed; please report this")
 
 
 async def _until_run_ends(portal: Portal) -> AsyncGenerator[None, None]:

@@ -59,9 +59,8 @@ class Prompting:
         for channel in due:
             if channel.connected:
                 circuit = _libca.host_name(channel.chid), channel.aside
-                if circuit not in asked:
+                if circuit not in asked and channel.confirm() is not None:
                     asked.add(circuit)
-                    channel.confirm()
         if asked:
             self._flush()
 

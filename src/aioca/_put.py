@@ -165,11 +165,15 @@ class Put(Request):
             # One whose put is still under way is cleared, and the server cancels the put.
             self.channels[index].give_back(spare)
 
-    def put_abandoned(self) -> None:
+    def put_abandoned(self, channel: Channel) -> None:
         self._own.begun -= 1
         self._all.begun -= 1
         if self._over:
             self._release_token()
+            return
+        for index, sent_on in enumerate(self._sent_on):
+            if sent_on is channel and self.results[index] is None:
+                self._settle(index, _libca.ECA_DISCONN)
 
     def _release_token(self) -> None:
         """Done with when no put-callback of ours can come any more; any thread."""

@@ -54,11 +54,14 @@ class TrioPortal(Portal):
         self._polling = self._poll_again = False
         self._bell: Doorbell | None = doorbell()
         super().__init__()
-        if self._bell is not None:
-            self.spawn(self._answer, self._bell)
+        if self._bell is not None and not self.spawn(self._answer, self._bell):
+            self._leave()
 
     def is_closed(self) -> bool:
         return not self._on_end  # trio always closes the sentinel
+
+    def is_running(self) -> bool:
+        return not self.is_closed()
 
     def _wake(self) -> None:
         bell = self._bell
@@ -102,14 +105,14 @@ class TrioPortal(Portal):
         function: Callable[..., Coroutine[Any, Any, None]],
         *args: object,
         context: contextvars.Context | None = None,
+        over: Callable[..., None] | None = None,  # trio gives every task its first step
     ) -> bool:
         context = contextvars.copy_context() if context is None else context.copy()
         try:
             self._trio.lowlevel.spawn_system_task(function, *args, context=context)
         except RuntimeError:
-            # Between the end of the main task and the closing of our sentinel trio takes no
+            # Between the end of the main task and the closing of the sentinels trio takes no
             # new tasks, but still runs what is posted.
-            self.ended()
             return False
         return True
 
@@ -128,7 +131,7 @@ class TrioPortal(Portal):
             with scope:
                 await self._trio.sleep_forever()
             if scope.cancelled_caught and not cancelled:
-                job()
+                self._do(job)
 
         cancelled: list[bool] = []
 
@@ -146,8 +149,8 @@ class TrioPortal(Portal):
             self._token.run_sync_soon(self._drain)
         elif self._polling:
             self._poll_again = True
-        else:
-            self.spawn(self._poll, seconds)
+        elif not self.spawn(self._poll, seconds):
+            self._token.run_sync_soon(self._drain)
 
     async def _poll(self, seconds: float) -> None:
         # One task for as long as the load lasts; one for each timer would cost more than a wake.
@@ -157,5 +160,8 @@ class TrioPortal(Portal):
                 self._poll_again = False
                 await self._trio.sleep(seconds)
                 self._drain()
+        except BaseException:  # at the end of the run; what cleans up may still wait for replies
+            self._token.run_sync_soon(self._drain)
+            raise
         finally:
             self._polling = False
