@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import asyncio
 
 
+_LAST_CALLS = 1.0  # seconds that the end of a run waits for them at most
+
+
 class AsyncioPortal(Portal):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         from ._asyncio_waiter import AsyncioWaiter  # late: see `_asyncio`
@@ -57,6 +60,13 @@ class AsyncioPortal(Portal):
     def disown(self) -> None:
         self._bell = None  # it is the parent's, too
         super().disown()
+
+    async def last_calls(self) -> None:
+        # asyncio closes all generators at once, and those of the user may call to clean up.
+        give_up = self.now() + _LAST_CALLS
+        await self.breathe()
+        while self._at_work() and self.now() < give_up:
+            await _asyncio().sleep(0.001)
 
     def now(self) -> float:
         return self._loop.time()

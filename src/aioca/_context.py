@@ -91,7 +91,7 @@ class Context:
         self._flush_due = False
         self._over = False
         _messages.add_listener(id(self), self)
-        self.portal.on_end(self._ended)
+        self.portal.on_end(self._ended, lambda: bool(self.operations))
 
     # -- Channels ----------------------------------------------------------------------------------
 

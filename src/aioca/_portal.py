@@ -94,6 +94,7 @@ class Portal(ABC):
         self.awake: bool = False
         self._due = 0.0  # when the next drain would come if the loop were idle
         self._on_end: list[Callable[[], None]] = []  # one until it has been called
+        self._at_work: Callable[[], bool] = lambda: False
         self._sentinel = _until_run_ends(self)
         try:
             # A step up to its yield makes the generator one of the loop's: asyncio.run,
@@ -163,9 +164,18 @@ class Portal(ABC):
 
     # -- The loop's thread -------------------------------------------------------------------------
 
-    def on_end(self, callback: Callable[[], None]) -> None:
-        """Have this called once when the run of the loop is over."""
+    def on_end(
+        self, callback: Callable[[], None], at_work: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Have this called once when the run of the loop is over.
+
+        ``at_work`` tells whether anybody is waiting for an answer.
+        """
         self._on_end.append(callback)
+        self._at_work = at_work
+
+    async def last_calls(self) -> None:  # noqa: B027
+        """Wait, for a bounded time, for what is still being called where the run ends."""
 
     @abstractmethod
     def now(self) -> float:
@@ -282,7 +292,10 @@ async def _until_run_ends(portal: Portal) -> AsyncGenerator[None, None]:
     try:
         yield
     finally:
-        portal.ended()
+        try:
+            await portal.last_calls()
+        finally:
+            portal.ended()
 
 
 def close_unstarted(awaitable: object) -> None:

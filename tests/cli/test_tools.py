@@ -214,6 +214,8 @@ def test_priority(own_ioc: Callable[..., SoftIoc], unique: str, backend: str) ->
 
 
 def test_camonitor_until_ctrl_c(p: str, ioc: SoftIoc, backend: str) -> None:
+    ioc.command(f"dbpf {p}m:a 0")  # other tests use these, too
+    ioc.command(f"dbpf {p}m:enum 0")
     with started(
         "camonitor", "--backend", backend, p + "m:a", p + "m:enum",
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -229,7 +231,6 @@ def test_camonitor_until_ctrl_c(p: str, ioc: SoftIoc, backend: str) -> None:
         text = output.to_the_end(10)
         assert process.wait(10) == 130
         assert process.stderr.read() == b""
-    ioc.command(f"dbpf {p}m:a 0")
     values = [line.split()[-1] for line in text.splitlines()[2:]]
     assert values == ["1", "Manual", "Off"]
 
