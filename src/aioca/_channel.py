@@ -316,10 +316,11 @@ class Channel:
             for after in afters:
                 if after is not None:
                     after()
-            if owner is not None:
+            if owner is not None and self.put_owner is owner:  # its end has not come meanwhile
+                self.put_owner = None
                 owner.put_abandoned(self)
 
-        owner, self.put_owner = self.put_owner, None
+        owner = self.put_owner
         self._home.clearing.channel(chid, cleared)
         self._applied = self._noted  # what the old one may have had to say
         self._seen = None

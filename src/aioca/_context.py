@@ -70,6 +70,7 @@ class Context:
         voice: what libca says beside its callbacks.
         completions: how many put-callbacks are under way.
         operations: the calls that wait for something here.
+        gone: set when the run of the loop is over and all of this is closed.
     """
 
     def __init__(self, loop: object) -> None:
@@ -90,6 +91,7 @@ class Context:
         self.operations: dict[Operation, None] = {}
         self._flush_due = False
         self._over = False
+        self.gone: threading.Event = threading.Event()
         _messages.add_listener(id(self), self)
         self.portal.on_end(self._ended, lambda: bool(self.operations))
 
@@ -188,24 +190,19 @@ class Context:
         else:
             self.portal.post(self.close_all)
 
-    def end_elsewhere(self) -> threading.Event | None:
-        """At exit: have the loop, if it runs in another thread, end this; returns what says so."""
-        if self._thread == threading.get_ident() or not self.portal.is_running():
-            return None
-        ended = threading.Event()
-
-        def end() -> None:
-            try:
-                self.portal.ended()
-            finally:
-                ended.set()
-
-        self.post(end)
-        return ended
+    def runs_elsewhere(self) -> bool:
+        """Whether the loop is running, in another thread."""
+        return self._thread != threading.get_ident() and self.portal.is_running()
 
     def _ended(self) -> None:
         """The loop's run is over."""
         self._over = True
+        try:
+            self._end()
+        finally:
+            self.gone.set()
+
+    def _end(self) -> None:
         _contexts.pop(id(self._loop), None)
         _messages.remove_listener(id(self))
         # A thread of libca that has found the loop closed would wait for itself.
@@ -290,10 +287,12 @@ def _close_at_exit() -> None:
     _exiting = True
     try:
         # A loop in a daemon thread goes on, and must not find its channels cleared under it.
-        give_up = time.monotonic() + _AT_EXIT
-        for ended in [context.end_elsewhere() for context in all_contexts()]:
-            if ended is not None:
-                ended.wait(max(0.0, give_up - time.monotonic()))
+        others = [context for context in all_contexts() if context.runs_elsewhere()]
+        for context in others:
+            context.post(context.portal.ended)
+        deadline = time.monotonic() + _AT_EXIT
+        for context in others:
+            context.gone.wait(max(0.0, deadline - time.monotonic()))
     finally:  # also after Ctrl-C
         for context in all_contexts():
             try:
