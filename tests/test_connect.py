@@ -247,7 +247,7 @@ async def test_purge_while_monitors_are_being_started(own_ioc: Callable[..., Sof
     ioc.start()
     called: list[int] = []
     subscriptions = camonitor([f"M{i}" for i in range(count)], lambda v, i: called.append(i))
-    assert current().operations  # some are still to be started
+    assert current().starts  # some are still to be started
     purge_channel_caches()
     assert {subscription.state for subscription in subscriptions} == {Subscription.CLOSED}
     assert get_channel_infos() == []

@@ -361,6 +361,25 @@ async def test_async_callback_does_not_begin_after_close(a: str) -> None:
     assert began == [0]
 
 
+async def test_plain_callback_ends_after_close(a: str) -> None:
+    """It has begun when it returns what is to be awaited: close() does not stop it half way."""
+    called = anyio.Event()
+    saved = anyio.Event()
+
+    async def save() -> None:
+        saved.set()
+
+    def callback(value: float) -> object:
+        called.set()
+        return save()
+
+    with anyio.fail_after(5):
+        subscription = camonitor(a, callback)
+        await called.wait()
+        subscription.close()
+        await saved.wait()
+
+
 async def test_async_callback_may_close_its_own(a: str) -> None:
     """What it goes on with is not what `close` prevents."""
     went_on = anyio.Event()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
@@ -223,6 +224,58 @@ def test_a_callback_whose_task_never_began(p: str) -> None:
         assert seen == []
 
     asyncio.run(main())
+
+
+def test_a_callback_that_returns_the_same_awaitable_again(p: str) -> None:
+    """One that is done already, say; its second task is not taken for its first."""
+
+    async def main() -> None:
+        done = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        calls: list[float] = []
+
+        def callback(value: float) -> object:
+            calls.append(value)
+            give_up = time.monotonic() + 1
+            while not current().portal.queue and time.monotonic() < give_up:
+                time.sleep(0.001)  # the next update is there when the task of this one ends
+            return done
+
+        subscription = camonitor(p + "ticks", callback, all_updates=True)
+        await _until(lambda: len(calls) > 5 or subscription.state == Subscription.CLOSED)
+        assert subscription.state == Subscription.OPEN
+        subscription.close()
+
+    asyncio.run(main())
+
+
+def test_no_callback_begins_while_a_generator_cleans_up(p: str) -> None:
+    """asyncio has cancelled all tasks by then, and would not cancel that one."""
+    generators = []
+    begun: list[bool] = []
+    done: list[bool] = []
+    ending = False
+
+    async def callback(value: float) -> None:
+        begun.append(ending)
+
+    async def generator() -> AsyncGenerator[None, None]:
+        nonlocal ending
+        try:
+            yield
+        finally:
+            ending = True
+            done.append((await caput(p + "slow.A", 1, wait=True, timeout=5)).ok)
+
+    async def main() -> None:
+        generators.append(generator())
+        await generators[0].__anext__()
+        camonitor(p + "ticks", callback, all_updates=True)
+        await _until(lambda: begun)
+
+    asyncio.run(main())
+    assert done == [True]
+    assert not any(begun)
 
 
 def test_replies_come_while_trio_ends(own_ioc: Callable[..., SoftIoc]) -> None:

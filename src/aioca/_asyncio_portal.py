@@ -24,6 +24,7 @@ class AsyncioPortal(Portal):
         self._loop = loop
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps none alive
         self._new_waiter = AsyncioWaiter
+        self._ending = False
         self._bell: Doorbell | None = None
         # Others, as uvloop, have a bell of their own for call_soon_threadsafe, or no selector
         if type(loop) is _asyncio().SelectorEventLoop:
@@ -63,6 +64,7 @@ class AsyncioPortal(Portal):
 
     async def last_calls(self) -> None:
         # asyncio closes all generators at once, and those of the user may call to clean up.
+        self._ending = True  # asyncio has cancelled all tasks; nobody would cancel another
         give_up = self.now() + _LAST_CALLS
         await self.breathe()
         while self._at_work() and self.now() < give_up:
@@ -88,6 +90,8 @@ class AsyncioPortal(Portal):
         context: contextvars.Context | None = None,
         over: Callable[..., None] | None = None,
     ) -> bool:
+        if self._ending:
+            return False
         coroutine = function(*args)
         if context is None:
             task = self._loop.create_task(coroutine)
@@ -108,7 +112,7 @@ class AsyncioPortal(Portal):
         self._tasks.discard(task)
         for argument in args:
             close_unstarted(argument)
-        if over is not None:
+        if over is not None and task.cancelled():
             over(*args)
 
     def spawn_in(

@@ -86,10 +86,17 @@ class Clearing:
         while True:
             while self._one():
                 pass
-            if self._helper in (None, threading.get_ident()) or time.monotonic() > give_up:
+            # Twice, as it may begin, or put something back, while it is looked at
+            if not (self._is_helped() or self._due or self._is_helped()):
                 break
-            time.sleep(0.0002)  # libca's thread has taken something out, and may put it back
+            if time.monotonic() > give_up:
+                break
+            time.sleep(0.0002)
         self._call_afters()
+
+    def _is_helped(self) -> bool:
+        """Whether a thread of libca is at it, and may have taken something out."""
+        return self._helper not in (None, threading.get_ident())
 
     def _add(self, due: _Due) -> None:
         self._due.append(due)

@@ -69,7 +69,7 @@ class Context:
         watch: sees to channels whose server does not answer, or was lost.
         voice: what libca says beside its callbacks.
         completions: how many put-callbacks are under way.
-        operations: the calls that wait for something here.
+        operations: the calls that wait for something here; starts: monitors that are being started.
         gone: set when the run of the loop is over and all of this is closed.
     """
 
@@ -89,6 +89,7 @@ class Context:
         self.voice: Voice = Voice(self.portal)
         self.watch: Watch = Watch(self, self._channels)
         self.operations: dict[Operation, None] = {}
+        self.starts: dict[Operation, None] = {}
         self._flush_due = False
         self._over = False
         self.gone: threading.Event = threading.Event()
@@ -159,7 +160,7 @@ class Context:
     def close_all(self) -> None:
         """Close every operation, subscription and channel; the context can be used again."""
         self.watch.end()
-        closes = [operation.context_closed for operation in self.operations]
+        closes = [each.context_closed for each in (*self.operations, *self.starts)]
         closes += [channel.close for channel in self._channels.values()]
         self._channels.clear()
         for close in closes:

@@ -111,7 +111,7 @@ class CallbackFeed(Feed):
     async def _pump(self, awaitable: Awaitable[object]) -> None:
         """Await what a callback returned, and go on as long as they return such."""
         unbegun, self._unbegun = self._unbegun, None
-        if unbegun is not None and self.closed:
+        if unbegun is not None and self.closed and _does_nothing_yet(self.callback):
             close_unstarted(awaitable)
             return
         served = 0
@@ -138,7 +138,7 @@ class CallbackFeed(Feed):
                 self.context.portal.post(self._resume)
 
     def _over(self, awaitable: object) -> None:
-        """The task of `_pump` is over; was it cancelled before its first step?"""
+        """The task of `_pump` was cancelled. Before its first step?"""
         if self._unbegun is awaitable:
             self._unbegun = None
             self._cancelled()
@@ -165,3 +165,9 @@ class CallbackFeed(Feed):
     def _fail(self, error: BaseException) -> None:
         self.close()
         self.lifetime.failed(self.name, error)
+
+
+def _does_nothing_yet(callback: Callback) -> bool:
+    """Whether it is an async one: a call only makes a coroutine. Others have begun by then."""
+    call = getattr(callback, "__call__", None)  # noqa: B004
+    return inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(call)

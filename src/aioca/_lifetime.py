@@ -48,7 +48,7 @@ class Lifetime(ABC):
     ) -> None:
         """Run ``pump(awaitable)``, which raises only cancellation, in a copy of a context.
 
-        ``over(awaitable)`` may be called in the end. It is, if the task was cancelled before its
+        ``over(awaitable)`` may be called if the task was cancelled. It is, if that was before its
         first step and the owner goes on.
         """
 

@@ -342,14 +342,14 @@ class _Start:
 
     def turn(self) -> None:
         context, feeds = self._context, self._feeds
-        context.operations.pop(self, None)
+        context.starts.pop(self, None)
         stop = context.portal.now() + _TURN
         with context.client.attached():
             for index in range(self._next, len(feeds)):
                 feeds[index].start()
                 if index % _LOOK_EVERY == 0 and context.portal.now() > stop:
                     self._next = index + 1
-                    context.operations[self] = None
+                    context.starts[self] = None
                     context.post(self.turn)
                     return
 

@@ -202,9 +202,9 @@ class Portal(ABC):
     ) -> bool:
         """Run in the background until done or until the run ends; must not raise.
 
-        In a copy of ``context`` if one is given. Where the backend may cancel a task before its
-        first step, ``over(*args)`` is called in the end, and coroutines among ``args`` that have
-        not begun are closed.
+        In a copy of ``context`` if one is given. If it is cancelled, perhaps before its first step,
+        ``over(*args)`` is called where the backend allows that, and coroutines among ``args`` that
+        have not begun are closed.
 
         False if the run is at its end and takes no new task; ``function`` was not called.
         """
