@@ -21,6 +21,7 @@ from aioca import (
     get_channel_infos,
     wait_for_value,
 )
+from aioca._requests import Request
 from aioca.testing import SoftIoc
 
 pytestmark = pytest.mark.anyio
@@ -204,6 +205,39 @@ async def test_put_that_takes_longer(p: str) -> None:
     assert +await caget(pv) == number
     assert await caput(pv, number, wait=True)  # after which both have ended
     assert +await caget(p + "slow:done") == number
+
+
+class Late(list[Any]):
+    """Results of which one comes each time just after it was looked for."""
+
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)
+        self[0] = self.coming
+        return found
+
+    def __init__(self, before: list[Any], coming: Any) -> None:
+        super().__init__(before)
+        self.coming = coming
+
+
+@pytest.mark.parametrize(
+    ("function", "coming"), [(caget, bytes(64)), (put_wait, 0)], ids=["caget", "caput"]
+)
+async def test_an_answer_just_after_the_deadline(
+    p: str, function: Any, coming: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is either in time or not: nothing in between."""
+    await connect(p + "slow.A")
+    end = Request._end
+
+    def ended(request: Request) -> None:
+        end(request)
+        request.results = Late(request.results, coming)
+
+    monkeypatch.setattr(Request, "_end", ended)
+    value = await function(p + "slow.A", timeout=0, throw=False)
+    assert type(value) is CANothing
+    assert (value.name, value.errorcode) == (p + "slow.A", 80)
 
 
 async def test_outer_cancellation_comes_first(p: str) -> None:

@@ -74,22 +74,21 @@ class Get(Request):
                 try:
                     (number,) = shape.unpack(raw)
                 except struct.error:
-                    append(self._value(index))  # which says what is wrong with it
+                    append(self._value(index, raw))  # which says what is wrong with it
                     continue
                 value = shape.kind(number)
                 value._reader = reader
                 value._raw = raw
                 append(value)
             else:
-                append(self._value(index))
+                append(self._value(index, raw))
         return values
 
-    def _value(self, index: int) -> Any:
-        raw = self.results[index]
+    def _value(self, index: int, raw: Any) -> Any:
         if type(raw) is bytes or type(raw) is bytearray:
             try:
                 return self._readers[index].decode(raw)
             except Exception as error:  # whatever a server may have sent
                 name = self.channels[index].name
                 return Failure(name, _libca.ECA_BADTYPE, f"reading: not understood: {error!r}")
-        return self.failure(index)
+        return self._failure(index, raw)

@@ -95,20 +95,21 @@ class Request:
         return values
 
     def _values_from(self, start: int, stop: int) -> list[Any]:
+        # A copy: what comes after the deadline may still be stored while we are looking.
+        outcomes = self.results[start:stop]
         return [
             success(self.channels[index].name)
-            if self.results[index] == ECA_NORMAL
-            else self.failure(index)
-            for index in range(start, stop)
+            if outcome == ECA_NORMAL
+            else self._failure(index, outcome)
+            for index, outcome in enumerate(outcomes, start)
         ]
 
     def assume_done(self) -> None:
         """Succeed without doing anything."""
         self.results = [_libca.ECA_NORMAL] * self._count
 
-    def failure(self, index: int) -> Failure | None:
-        """Why PV ``index`` failed; None if it did not."""
-        outcome = self.results[index]
+    def _failure(self, index: int, outcome: int | Failure | None) -> Failure:
+        """Why PV ``index`` failed, of which this is the outcome."""
         name = self.channels[index].name
         if outcome is None:
             if self._unconnected is None:
@@ -122,9 +123,7 @@ class Request:
             return Failure(name, _libca.ECA_TIMEOUT, detail)
         if isinstance(outcome, Failure):
             return outcome
-        if type(outcome) is int and outcome != _libca.ECA_NORMAL:
-            return Failure(name, outcome, self._why_status(outcome))
-        return None
+        return Failure(name, outcome, self._why_status(outcome))
 
     # -- Why ---------------------------------------------------------------------------------------
 
@@ -207,7 +206,7 @@ class Request:
             self._finish()
 
     def _finish(self) -> None:
-        """Leave nothing behind. The indices in `_connecting` stay for `failure`."""
+        """Leave nothing behind. The indices in `_connecting` stay for `_failure`."""
         self._stop_listening()
         self._release_token()
 
