@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Protocol
 
@@ -205,14 +205,17 @@ class Channel:
         if not concerned:
             return
         with _libca.unblocked:
-            for listener in concerned:
-                try:
-                    if up:
-                        listener.channel_up(self)
-                    else:
-                        listener.channel_down(self)
-                except Exception:  # the others are to hear of it all the same
-                    logger.exception("%s: a job of aioca failed; please report this", self.name)
+            if up:
+                self._tell(concerned, lambda listener: listener.channel_up(self))
+            else:
+                self._tell(concerned, lambda listener: listener.channel_down(self))
+
+    def _tell(self, listeners: Iterable[Listener], news: Callable[[Listener], None]) -> None:
+        for listener in listeners:
+            try:
+                news(listener)
+            except Exception:  # the others are to hear of it, and libca may have to forget it
+                logger.exception("%s: a job of aioca failed; please report this", self.name)
 
     def listen(self, listener: Listener) -> None:
         """Tell of the changes from now on."""
@@ -370,11 +373,7 @@ class Channel:
         listeners = (*(self.listeners or ()), *monitors)
         self.listeners = None
         self.monitors = ()
-        for listener in listeners:
-            try:
-                listener.channel_closed(self)
-            except Exception:  # the others are to hear of it, and libca is to forget it
-                logger.exception("%s: a job of aioca failed; please report this", self.name)
+        self._tell(listeners, lambda listener: listener.channel_closed(self))
         if not self._home.client.forgotten:
             self._home.clearing.channel(chid, partial(self._cleared, monitors))
 

@@ -19,14 +19,18 @@ def find_base() -> Path | None:
     return None
 
 
-def base_tool(name: str) -> Path:
-    """A program of it, which is to be run in a `base_environment`."""
+def _base() -> Path:
     root = find_base()
     assert root is not None
-    return root / "bin" / name
+    return root
+
+
+def base_tool(name: str) -> Path:
+    """A program of it, which is to be run in a `base_environment`."""
+    return _base() / "bin" / name
 
 
 def base_environment(settings: dict[str, str]) -> dict[str, str]:
     """With its libraries, and with no settings for Channel Access but these."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("EPICS_CA")}
-    return {**kept, **settings, "LD_LIBRARY_PATH": str(base_tool("").parent / "lib")}
+    return {**kept, **settings, "LD_LIBRARY_PATH": str(_base() / "lib")}
