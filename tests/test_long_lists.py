@@ -107,7 +107,7 @@ async def test_what_was_not_begun_by_the_deadline(
     monkeypatch.setattr(_completions, "_STANDSTILL", 60.0)
     current().completions.begun += 10_000
     try:
-        with pytest.raises(CATimeout, match="not begun") as caught:
+        with pytest.raises(CATimeout, match="not sent") as caught:
             await caput(pvs, 7.0, wait=True, timeout=0.5)
     finally:
         current().completions.begun -= 10_000

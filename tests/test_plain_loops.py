@@ -11,13 +11,14 @@ import logging
 import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import pytest
 import trio
 
-from aioca import CAValueError, Subscription, caget, camonitor, caput
+from aioca import CAValueError, Subscription, _context, _portal, caget, camonitor, caput
 from aioca._context import current
 from aioca.testing import SoftIoc
 
@@ -349,5 +350,89 @@ def test_disconnection_comes_before_what_follows_it(p: str) -> None:
             channel.connection_changed(True, channel.native_type, channel.native_count)
             assert not (await anext(updates)).ok
             assert await anext(updates) == 0.0
+
+    asyncio.run(main())
+
+
+# -- Ctrl-C in a loop that goes on -----------------------------------------------------------------
+
+
+class Interrupting:
+    """In place of a function: raises KeyboardInterrupt the first time, as Ctrl-C would there."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.raised = False
+
+    def __call__(self, *args: Any) -> Any:
+        if not self.raised:
+            self.raised = True
+            raise KeyboardInterrupt
+        return self.function(*args)
+
+
+@pytest.mark.parametrize("place", ["pause", "poll", "silence", "wake"])
+def test_ctrl_c_anywhere_on_the_way_into_the_loop(
+    p: str, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a notebook: what waited is gone, and the next call is served as any other."""
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(caget(p + "ai"))
+        (context,) = _context.all_contexts()
+        portal: Any = context.portal
+        served: list[int] = []
+        if place == "pause":
+            interrupting = Interrupting(time.sleep)
+            monkeypatch.setattr(
+                _portal, "time", SimpleNamespace(monotonic=time.monotonic, sleep=interrupting)
+            )
+        elif place == "poll":
+            interrupting = Interrupting(portal._drain_after)
+            monkeypatch.setattr(portal, "_drain_after", interrupting)
+        elif place == "silence":
+            interrupting = Interrupting(portal._bell._read)
+            monkeypatch.setattr(portal._bell, "_read", interrupting)
+        else:
+            interrupting = Interrupting(portal._wake)
+            monkeypatch.setattr(portal, "_wake", interrupting)
+
+        async def busy() -> None:
+            for number in range(40):  # enough for a poll
+                portal.post(lambda number=number: served.append(number))
+            time.sleep(0.01)  # so late that a drain begins with a pause
+            await asyncio.sleep(10)
+
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(busy())
+        assert interrupting.raised
+        started = time.monotonic()
+        assert loop.run_until_complete(caget(p + "ai", timeout=30)) == 1.5
+        assert time.monotonic() - started < 20  # its reply has woken the loop, not the deadline
+        assert served == list(range(len(served)))
+        portal.post(lambda: served.append(-1))
+        while served[-1] != -1:
+            loop.run_until_complete(asyncio.sleep(0.001))
+    finally:
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+def test_a_lost_wake_is_repeated(p: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C can come between any two steps of Python: what it leaves undone is noticed."""
+    monkeypatch.setattr(_portal, "_WAKE_LOST", 0.05)
+
+    async def main() -> None:
+        portal = current().portal
+        await caget(p + "ai")
+        while portal.awake:
+            await asyncio.sleep(0.001)
+        portal.awake = True  # as if a drain were certain to come
+        with anyio.move_on_after(0.2):
+            await caget(p + "ai", timeout=None)
+        assert await caget(p + "ai", timeout=5) == 1.5
 
     asyncio.run(main())

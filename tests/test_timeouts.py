@@ -8,19 +8,26 @@ from collections.abc import Callable
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import numpy as np
 import pytest
 
 from aioca import (
     CANothing,
     CATimeout,
+    _libca,
+    _requests,
     caget,
     cainfo,
+    camonitor,
     caput,
     connect,
     get_channel_infos,
+    purge_channel_caches,
     wait_for_value,
 )
+from aioca._context import current
+from aioca._put import Put
 from aioca._requests import Request
 from aioca.testing import SoftIoc
 
@@ -107,7 +114,7 @@ async def test_form_that_is_none(p: str, function: Any) -> None:
 # -- Zero: only if no waiting is needed ------------------------------------------------------------
 
 
-@pytest.mark.parametrize("timeout", [0, -1, (0,)])
+@pytest.mark.parametrize("timeout", [0, -1])
 async def test_zero_on_a_connected_pv(p: str, timeout: Any) -> None:
     pv = p + "ao:free"
     await connect(pv)
@@ -115,6 +122,19 @@ async def test_zero_on_a_connected_pv(p: str, timeout: Any) -> None:
     assert (await cainfo(pv, timeout=timeout)).ok
     number = float(+await caget(pv)) + 1
     assert await caput(pv, number, timeout=timeout)
+    assert +await caget(pv) == number
+
+
+async def test_nothing_is_sent_after_a_point_in_time(p: str) -> None:
+    pv = p + "ao:free"
+    number = float(+await caget(pv))
+    past = (time.time() - 1,)
+    assert await connect(pv, timeout=past)  # this sends nothing
+    for wait in (False, True):
+        with pytest.raises(CATimeout, match="not sent"):
+            await caput(pv, number + 1, wait=wait, timeout=past)
+    with pytest.raises(CATimeout, match="not sent"):
+        await caget(pv, timeout=past)
     assert +await caget(pv) == number
 
 
@@ -238,6 +258,124 @@ async def test_an_answer_just_after_the_deadline(
     value = await function(p + "slow.A", timeout=0, throw=False)
     assert type(value) is CANothing
     assert (value.name, value.errorcode) == (p + "slow.A", 80)
+
+
+# -- A busy loop -----------------------------------------------------------------------------------
+
+
+SOON = 0.25  # a deadline that passes while the loop is busy
+
+
+async def beside_a_busy_loop(pv: str, call: Any, backlog: int = 0) -> Any:
+    """The outcome of a call that waits while the loop is busy until after its deadline."""
+    outcome: list[Any] = []
+
+    async def keep() -> None:
+        outcome.append(await call)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(keep)
+        await busy(pv, backlog)
+    return outcome[0]
+
+
+async def busy(pv: str, backlog: int = 0) -> None:
+    """Keep the loop until libca's thread has brought news of a PV, and `SOON` is over.
+
+    The news is queued behind ``backlog`` slow jobs.
+    """
+    for _ in range(5):  # what was called begins, and waits
+        await anyio.lowlevel.checkpoint()
+    for _ in range(backlog):
+        current().portal.post(lambda: time.sleep(0.002))
+    channel = current().channel(pv)
+    queue = current().portal.queue
+    give_up = time.monotonic() + LONG
+    while time.monotonic() < give_up:
+        keys = [monitor._key for monitor in channel.monitors]  # type: ignore[attr-defined]
+        if channel._noted > channel._applied or any(key in queue for key in keys):
+            break
+        time.sleep(0.001)
+    time.sleep(1.1 * SOON)
+
+
+@pytest.mark.parametrize("wait", [False, True])
+async def test_no_put_after_the_deadline(p: str, wait: bool) -> None:
+    pv = p + "ao:free"
+    number = float(+await caget(pv))
+    purge_channel_caches()
+    failed = await beside_a_busy_loop(
+        pv, caput([pv], number + 1, wait=wait, timeout=SOON, throw=False)
+    )
+    assert "not sent" in str(failed[0])
+    assert "outcome" not in str(failed[0])
+    assert failed[0].errorcode == 80
+    # A read behind it on the same circuit
+    assert +await caget(pv) == number
+
+
+async def test_a_list_of_puts_is_not_sent_after_the_deadline(
+    p: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its parts are sent in turns; another task keeps the loop between two of them."""
+    monkeypatch.setattr(Put, "part", 1)
+    monkeypatch.setattr(_requests, "TURN", -1.0)
+    pvs = [p + "ao:a", p + "ao:b"]
+    await caput(pvs, 1.0, wait=True)
+    began = anyio.Event()
+    put = _libca.put
+
+    def noted(*args: Any) -> int:
+        began.set()
+        return put(*args)
+
+    async def keep_the_loop() -> None:
+        await began.wait()
+        time.sleep(2 * SHORT)
+
+    monkeypatch.setattr(_libca, "put", noted)
+    async with anyio.create_task_group() as group:
+        group.start_soon(keep_the_loop)
+        await anyio.lowlevel.checkpoint()
+        done = await caput(pvs, 2.0, timeout=SHORT, throw=False)
+    assert [one.ok for one in done] == [True, False]
+    assert "not sent" in str(done[1])
+    assert await caget(pvs) == [2.0, 1.0]
+    await caput(pvs, 1.0, wait=True)
+
+
+@pytest.mark.parametrize("backlog", [False, True])
+@pytest.mark.parametrize(
+    "call",
+    [
+        connect,
+        cainfo,
+        lambda pv, timeout: wait_for_value(pv, lambda _: True, timeout=timeout),
+    ],
+    ids=["connect", "cainfo", "wait_for_value"],
+)
+async def test_what_came_by_the_deadline_counts(p: str, call: Any, backlog: bool) -> None:
+    """Three times, as on trio a wake and a deadline that are both due come in any order."""
+    for _ in range(3):
+        purge_channel_caches()
+        if call not in (connect, cainfo):  # its subscription is sent at once, and answered
+            await connect(p + "ao:free")
+        waiting = call(p + "ao:free", timeout=SOON)
+        # The backlog is more than one drain serves before it lets the other tasks have their turn.
+        outcome = await beside_a_busy_loop(p + "ao:free", waiting, 20 if backlog else 0)
+        assert outcome.ok
+
+
+async def test_a_monitor_that_connects_in_time(p: str) -> None:
+    for _ in range(3):
+        purge_channel_caches()
+        seen: list[Any] = []
+        async with camonitor(p + "ai", seen.append, connect_timeout=SOON):
+            await busy(p + "ai")
+            with anyio.fail_after(LONG):
+                while not seen:
+                    await anyio.sleep(0.001)
+        assert [value.ok for value in seen] == [True]
 
 
 async def test_outer_cancellation_comes_first(p: str) -> None:

@@ -38,7 +38,11 @@ def check_count(count: object) -> None:
 
 
 def deadline_of(timeout: Timeout, portal: Portal) -> float:
-    """A `Timeout` as a deadline on the loop's clock."""
+    """A `Timeout` as a deadline on the loop's clock.
+
+    ``-inf`` for 0 and less: at once, if no waiting is needed. A point in time that has passed is
+    another thing: nothing is sent any more.
+    """
     if timeout is None:
         return math.inf
     try:
@@ -55,4 +59,6 @@ def deadline_of(timeout: Timeout, portal: Portal) -> float:
         ) from None
     if math.isnan(seconds):
         raise ValueError("timeout cannot be NaN")
+    if seconds <= 0 and not isinstance(timeout, tuple):
+        return -math.inf
     return portal.now() + seconds

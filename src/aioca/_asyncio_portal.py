@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from ._doorbell import Doorbell, doorbell
-from ._portal import Portal, Waiter, close_unstarted
+from ._portal import TURN, Portal, Waiter, close_unstarted
 
 if TYPE_CHECKING:
     import asyncio
@@ -26,6 +26,8 @@ class AsyncioPortal(Portal):
         self._new_waiter = AsyncioWaiter
         self._ending = False
         self._bell: Doorbell | None = None
+        # When the calls of this pass of the loop have had their turn; None before the first
+        self._turn_ends: float | None = None
         # Others, as uvloop, have a bell of their own for call_soon_threadsafe, or no selector
         if type(loop) is _asyncio().SelectorEventLoop:
             self._bell = doorbell()
@@ -45,8 +47,10 @@ class AsyncioPortal(Portal):
             self._loop.call_soon_threadsafe(self._drain)
 
     def _rung(self, bell: Doorbell) -> None:
-        bell.silence()
-        self._drain()
+        try:
+            bell.silence()
+        finally:  # also after Ctrl-C: the bell, once silent, does not come again for what is queued
+            self._drain()
 
     def _leave(self) -> None:
         bell, self._bell = self._bell, None
@@ -77,8 +81,18 @@ class AsyncioPortal(Portal):
         return self._new_waiter(loop=self._loop)
 
     async def checkpoint(self) -> None:
-        # asyncio programs rely on a put to a connected PV not to suspend.
-        return
+        # asyncio programs rely on a put to a connected PV not to suspend. A series of them does,
+        # now and then, or it would keep all other tasks waiting.
+        now = self._loop.time()
+        if self._turn_ends is None:
+            self._turn_ends = now + TURN
+            self._loop.call_soon(self._next_pass)
+        elif now > self._turn_ends:
+            self._turn_ends = None
+            await self.breathe()
+
+    def _next_pass(self) -> None:
+        self._turn_ends = None
 
     async def breathe(self) -> None:
         await _asyncio().sleep(0)

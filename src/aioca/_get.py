@@ -21,6 +21,7 @@ class Get(Request):
     """Values; `values` decodes them."""
 
     doing = "reading"
+    sends = True
 
     def __init__(
         self,
@@ -63,6 +64,9 @@ class Get(Request):
             reader.shape.c_dbr, _libca.c_count(channel.request_count(self._wanted)), channel.chid,
             reply_trampoline, self._usr,
         )  # fmt: skip
+
+    def _is_reply(self, outcome: object) -> bool:
+        return isinstance(outcome, (bytes, bytearray))
 
     def _values_from(self, start: int, stop: int) -> list[Any]:
         values: list[Any] = []

@@ -16,9 +16,14 @@ from ._dbr import FORMAT_RAW, datatype_code
 from ._errors import CANothing, CAValueError, Failure, error_for
 from ._get import Get
 from ._info import CAInfo
+from ._portal import TURN
 from ._put import Put
-from ._requests import PART, TURN, Request
+from ._requests import PART, Request
 from .types import AugmentedValue, Count, Datatype, Format, Timeout
+
+# Channels that are asked about between looks at the clock: three calls to libca for each, after
+# which libca's threads may have the GIL.
+_INFOS = 25
 
 # -- caget -----------------------------------------------------------------------------------------
 
@@ -78,9 +83,12 @@ async def caget(
     deadline = deadline_of(timeout, context.portal)
     channels, refused = await _channels(context, names)
     if refused and throw:
+        await context.portal.checkpoint()
         raise error_for([*refused.values()])
     get = Get(context, channels, code, format, count)
     await get.run(deadline)
+    if not get.suspended:  # nothing could be asked for
+        await context.portal.checkpoint()
     return _outcome(pv, names, refused, await get.values(), throw)  # type: ignore[no-any-return]
 
 
@@ -276,10 +284,12 @@ async def cainfo(
         TypeError, ValueError: an argument that cannot be used.
     """
     names, refused, request = await _connect(pv, wait, timeout, throw)
-    infos = [
-        result if type(result) is Failure else CAInfo(channel)
-        for result, channel in zip(await request.values(), request.channels, strict=True)
-    ]
+    infos = await request.values()
+    for index, channel in enumerate(request.channels):
+        if not index % _INFOS:
+            await request.breathe()
+        if type(infos[index]) is not Failure:
+            infos[index] = CAInfo(channel)
     return _outcome(pv, names, refused, infos, throw)  # type: ignore[no-any-return]
 
 

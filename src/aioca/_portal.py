@@ -8,6 +8,9 @@ What must stay true here:
 - The wake flag is lowered first and the queue looked at once more after that: a job that is posted
   meanwhile either is seen, or finds the flag down and wakes. The other way round the last one
   of a burst could stay.
+- Ctrl-C raises KeyboardInterrupt anywhere on the loop's thread, and the loop may go on after it (a
+  notebook). So whatever a drain was doing, it lowers the flag before it ends, and raises it only
+  after the next drain is certain. Where that was still missed, `look_if_closed` wakes once more.
 - What is posted is a pair, one behind the other in ``queue``: a job has None before it; anything
   else is for the receiver that is entered in ``receivers`` under the key before it, and is dropped
   if none is. All of it is served in the order in which it was posted.
@@ -47,6 +50,9 @@ _CLOCK_EVERY = 16  # pairs between looks at the clock
 _BUSY = 0.002  # seconds by which a drain is late if the loop was busy
 _PAUSE = 0.0002  # seconds in which libca's threads bring some 100 updates, if there are any
 _PAUSES = 0.004  # seconds of pauses at most
+_CATCH_UP = 1.0  # seconds that a call waits at most for a backlog of the queue to be served
+_WAKE_LOST = 1.0  # seconds without a drain after which a wake is repeated
+TURN = 0.005  # seconds for which one task or call keeps the loop before the others get their turn
 
 
 class Receiver(Protocol):
@@ -92,7 +98,8 @@ class Portal(ABC):
         self.queue: deque[Any] = deque()
         self.receivers: dict[int | None, Receiver] = {}
         self.awake: bool = False
-        self._due = 0.0  # when the next drain would come if the loop were idle
+        self._due: float = 0.0  # when the next drain would come if the loop were idle
+        self._woken_at: float = 0.0  # when the last wake was, or the last drain ended
         self._on_end: list[Callable[[], None]] = []  # one until it has been called
         self._at_work: Callable[[], bool] = lambda: False
         self._sentinel = _until_run_ends(self)
@@ -119,17 +126,25 @@ class Portal(ABC):
 
     def rouse(self) -> None:
         """Make a drain come; any thread."""
+        self._due = self._woken_at = time.monotonic()
         self.awake = True
-        self._due = time.monotonic()
         try:
             self._wake()
         except RuntimeError:  # the loop is closed (trio.RunFinishedError is one, too)
             self.ended()
+        except BaseException:  # Ctrl-C, on the loop's own thread
+            self.awake = False
+            raise
 
     def look_if_closed(self) -> None:
-        """Notice a loop that was closed with a drain still to come; any thread."""
+        """Notice a loop that was closed with a drain still to come, or a wake lost; any thread."""
         if self.is_closed():
             self.ended()
+        elif self.awake and time.monotonic() > self._woken_at + _WAKE_LOST:
+            # Most often the loop is only busy, and this wake is one too many.
+            due = self._due
+            self.rouse()
+            self._due = due
 
     def disown(self) -> None:
         """In a forked child: nothing is to be closed when this copy of the loop ends."""
@@ -186,11 +201,26 @@ class Portal(ABC):
 
     @abstractmethod
     async def checkpoint(self) -> None:
-        """Let cancellation in where the backend expects it of a call that need not wait."""
+        """Be fair in a call that need not wait.
+
+        In trio, always let the other tasks run, and cancellation in. In asyncio, only where this
+        and the calls before it have kept the loop for `TURN` since its last pass.
+        """
 
     @abstractmethod
     async def breathe(self) -> None:
         """Let every other task run once."""
+
+    async def catch_up(self) -> None:
+        """Wait until the loop has served what is queued now, for a second at most.
+
+        A call whose deadline has passed waits for this: a busy loop may have left unserved what
+        had come before the deadline.
+        """
+        if self.queue:
+            waiter = self.waiter()
+            self.post(waiter.wake)
+            await waiter.wait(self.now() + _CATCH_UP)
 
     @abstractmethod
     def spawn(
@@ -233,12 +263,14 @@ class Portal(ABC):
         # The wake flag stays up for as long as we are at it, so that libca's thread need not wake
         # a loop that is awake.
         queue = self.queue
-        now = time.monotonic()
-        if now > self._due + _BUSY:
-            now = self._pause(now)
-        there = left = len(queue) // 2  # bounded: the rest of the loop wants its turn
-        stop = now + _SLICE
+        there = 0
+        now = self._due
         try:
+            now = time.monotonic()
+            if now > self._due + _BUSY:
+                now = self._pause(now)
+            there = left = len(queue) // 2  # bounded: the rest of the loop wants its turn
+            stop = now + _SLICE
             while left > 0:
                 self._serve(min(left, _CLOCK_EVERY))
                 left -= _CLOCK_EVERY
@@ -249,15 +281,15 @@ class Portal(ABC):
         except IndexError:  # the queue was cleared by a job that ended us
             pass
         finally:  # also when Ctrl-C was raised in a callback: what is queued stays to be done
-            self._due = now
+            self.awake = False
+            self._due = self._woken_at = now
             if there >= _MANY and not queue:
                 self._due += _POLL
                 self._drain_after(_POLL)
-            else:
-                self.awake = False
-                if queue and not self.awake:  # posted before the flag was down: no wake has come
-                    self.awake = True
-                    self._drain_after(0.0)
+                self.awake = True
+            elif queue and not self.awake:  # posted before the flag was down: no wake has come
+                self._drain_after(0.0)
+                self.awake = True
 
     def _pause(self, now: float) -> float:
         """Let other threads have the GIL for as long as they bring updates; returns the time."""

@@ -32,6 +32,7 @@ class Put(Request):
 
     doing = "writing"
     part = 500
+    sends = True
 
     def __init__(
         self,
@@ -90,17 +91,17 @@ class Put(Request):
                     self.channels[index], deadline
                 ):
                     return False
-        return not self._over
+        return not self._over and not self._is_late()
 
     async def _taken(self, channel: Channel, deadline: float) -> bool:
         """Wait until the server has received what was written before; false if it has not."""
-        barrier = channel.confirm()
-        if barrier is None:  # a PV that cannot be read
+        confirmation = channel.request_confirmation()
+        if confirmation is None:  # a PV that cannot be read
             return True
         self._held_up = True
         self._context.flush()
         waiter = self._context.portal.waiter()
-        barrier.wakes.append(waiter.wake)
+        confirmation.wakes.append(waiter.wake)
         if not await waiter.wait(deadline):
             return False
         self._held_up = False
@@ -129,7 +130,7 @@ class Put(Request):
         if not self._notify:
             status = _libca.put(dbr, count, channel.chid, data)
             if status == _libca.ECA_NORMAL:
-                channel.wrote(_libca.VALUE_SIZE[dbr] * count)
+                channel.note_write(_libca.VALUE_SIZE[dbr] * count)
                 self._settle(index, status)
             return status
         self._sent_on[index] = channel
@@ -139,9 +140,12 @@ class Put(Request):
         self._usr.value = self._token + index * INDEX_ONE
         status = _libca.put_notify(dbr, count, channel.chid, data, reply_trampoline, self._usr)
         if status != _libca.ECA_NORMAL:
-            channel.put_owner = None
+            channel.put_owner = self._sent_on[index] = None
             self._own.begun -= 1
             self._all.begun -= 1
+            if status == _libca.ECA_DISCONN:  # it went down just now; it may be a spare of ours
+                self._await_connection(index, channel)
+                return _libca.ECA_NORMAL
             self._return_spare(index)
         return status
 
@@ -152,6 +156,9 @@ class Put(Request):
         super().arrive(index, _libca.ECA_NORMAL if raw == b"" else raw)
         if self._over:
             self._release_token()
+
+    def _is_reply(self, outcome: object) -> bool:
+        return self._notify and outcome == _libca.ECA_NORMAL
 
     def _finish(self) -> None:
         self._stop_listening()  # first: a spare that is closed would tell us

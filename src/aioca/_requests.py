@@ -7,6 +7,7 @@ into the request; the loop is woken when the last one is there, not before.
 - ``results[i]`` is None until PV i has an outcome. libca's thread writes to it in `arrive` only,
   the loop in `_settle` only, each at most once for each i.
 - A long list is worked on in parts, between which the other tasks of the loop get their turn.
+- Nothing is sent after the deadline; what came before it counts, though the loop was busy then.
 - Every request ends by its deadline, by cancellation, by replies, or by the closing of its context:
   ``finish`` runs for all of these and leaves nothing behind that C could call.
 - An operation that could not be sent, as the channel went down just then, waits for it to
@@ -15,7 +16,9 @@ into the request; the loop is woken when the last one is there, not before.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 from . import _libca, _tokens
@@ -24,14 +27,16 @@ from ._context import Context
 from ._environment import searched
 from ._errors import Failure, success
 from ._libca import ECA_NORMAL
+from ._portal import TURN
 from ._tokens import MAX_INDEX, Raw
 
 CLOSED_HERE = "closed by this program meanwhile"
 
-# PVs that are worked on between looks at the clock, and seconds after which the other tasks get
-# their turn. How many that are depends on how libca's threads want the GIL meanwhile.
+# PVs that are worked on between looks at the clock. How many fit into one `TURN` depends on how
+# libca's threads want the GIL meanwhile.
 PART = 250
-TURN = 0.005
+# PVs of a list that are looked at for what their replies confirm. One of each server will do.
+_LOOK_AT = 32
 
 
 class Request:
@@ -43,6 +48,7 @@ class Request:
 
     doing = "connecting"
     part = PART
+    sends = False  # anything to the servers once it is connected
 
     def __init__(self, context: Context, channels: Sequence[Channel]) -> None:
         count = len(channels)
@@ -60,11 +66,16 @@ class Request:
         self._begun = 0  # how many of them have had their turn
         self._token = 0
         self._over = False
+        self._deadline = math.inf
+        self._after_write = context.writes.number  # sent before anything of this request
+        self._late: set[int] = set()  # who has connected, but too late to send anything
         self._waiter = context.portal.waiter()
+        self.suspended = False  # whether `run` has let the other tasks run
 
     async def run(self, deadline: float) -> None:
         """Do it all; afterwards `results` has what came of it by the deadline."""
         context = self._context
+        self._deadline = deadline
         context.operations[self] = None
         self._token = _tokens.register(self)
         try:
@@ -80,11 +91,27 @@ class Request:
             # Wait also if the replies were faster than we: a call that asks a server always lets
             # the other tasks run. One that did not have to ask does not suspend.
             if self._awaited > 0 and deadline > context.portal.now():
-                await self._waiter.wait(deadline)
+                self.suspended = True
+                if not await self._waiter.wait(deadline):
+                    await context.portal.catch_up()
                 self._turn_ends = context.portal.now() + TURN
         finally:
             context.operations.pop(self, None)
             self._end()
+            if context.writes:
+                self._confirm_writes()
+
+    def _confirm_writes(self) -> None:
+        """A server's reply confirms what was written without wait before this request."""
+        circuits: set[object] = set()
+        for channel, outcome in islice(zip(self.channels, self.results, strict=True), _LOOK_AT):
+            if self._is_reply(outcome) and (circuit := channel.circuit()) not in circuits:
+                circuits.add(circuit)
+                self._context.writes.confirm(circuit, self._after_write)
+
+    def _is_reply(self, outcome: object) -> bool:
+        """Whether this outcome is a server's answer to what was sent."""
+        return False
 
     async def values(self) -> list[Any]:
         """What is to be returned for each PV, or a `Failure` in its place."""
@@ -114,7 +141,9 @@ class Request:
         if outcome is None:
             if self._unconnected is None:
                 self._unconnected = {i for waiting in self._connecting.values() for i in waiting}
-            if index in self._unconnected:
+            if index in self._late:
+                detail = self._why_too_late()
+            elif index in self._unconnected:
                 detail = self._why_not_connected(index)
             elif index >= self._begun:
                 detail = self._why_not_begun()
@@ -136,7 +165,13 @@ class Request:
         return f"connecting: no server has answered for this name; searched {searched()}"
 
     def _why_not_begun(self) -> str:
-        return f"{self.doing}: not begun, the many before it have taken all the time"
+        return f"{self.doing}: not sent; the deadline had passed before its turn came"
+
+    def _why_too_late(self) -> str:
+        return (
+            f"{self.doing}: not sent; the event loop was busy when the PV connected, until the"
+            " deadline had passed"
+        )
 
     def _why_no_reply(self) -> str:
         return f"{self.doing}: connected, but the server has not replied"
@@ -151,7 +186,12 @@ class Request:
     async def _turn(self, start: int, deadline: float) -> bool:
         """Wait until it is time for the part that begins there; false if that time has not come."""
         await self.breathe()
-        return not self._over
+        return not self._over and not self._is_late()
+
+    def _is_late(self) -> bool:
+        """Whether nothing may be sent any more."""
+        deadline = self._deadline  # -inf: without any waiting, however long the list
+        return self.sends and deadline > -math.inf and self._context.portal.now() >= deadline
 
     async def breathe(self) -> None:
         """Let the other tasks run if this one has had its time."""
@@ -194,7 +234,7 @@ class Request:
             self._waiter.wake()
 
     def _await_connection(self, index: int, channel: Channel) -> None:
-        if not channel.chid:  # while we were giving others their turn
+        if channel.closed:  # while we were giving others their turn
             self._settle_closed(index, channel)
             return
         self._connecting.setdefault(channel, []).append(index)
@@ -220,7 +260,11 @@ class Request:
 
     def channel_up(self, channel: Channel) -> None:
         channel.unlisten(self)
-        for index in self._connecting.pop(channel, ()):
+        indices = self._connecting.pop(channel, [])
+        if self._is_late():
+            self._late.update(indices)
+            return
+        for index in indices:
             self._ask(index, channel)
         self._context.flush_soon()
 

@@ -1,0 +1,216 @@
+"""No series of calls, and no long call, keeps the event loop from the other tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+import aioca
+from aioca import caget, cainfo, camonitor, caput, connect
+from aioca._channel import Channel
+from aioca._watch import Watch
+from aioca.testing import SoftIoc
+
+pytestmark = pytest.mark.anyio
+
+CALLS = 6_000
+# No call takes less than 2 microseconds, so no more than these fit into a turn of 5 ms.
+MOST = 2_500
+
+
+@asynccontextmanager
+async def heartbeat() -> Any:
+    """Another task, which counts how often it gets its turn."""
+    beats: list[None] = []
+
+    async def beat() -> None:
+        while True:
+            beats.append(None)
+            await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(beat)
+        await anyio.lowlevel.checkpoint()
+        yield beats
+        group.cancel_scope.cancel()
+
+
+async def put(pv: str) -> None:
+    assert await caput(pv, 1)
+
+
+async def put_empty_list(pv: str) -> None:
+    assert await caput([], []) == []
+
+
+async def get_nothing_by_zero(pv: str) -> None:
+    await caget(pv, timeout=0, throw=False)
+
+
+async def get_empty_list(pv: str) -> None:
+    assert await caget([]) == []
+
+
+async def get_refused(pv: str) -> None:
+    assert not await caget("", throw=False)
+
+
+async def get_refused_and_raise(pv: str) -> None:
+    with pytest.raises(aioca.CAValueError):
+        await caget(["", ""])
+
+
+async def connect_connected(pv: str) -> None:
+    assert await connect(pv)
+
+
+async def info(pv: str) -> None:
+    assert (await cainfo(pv)).ok
+
+
+async def stream(pv: str) -> None:
+    async with camonitor([]):
+        pass
+
+
+CALLED = [
+    put, put_empty_list, get_nothing_by_zero, get_empty_list, get_refused, get_refused_and_raise,
+    connect_connected, info, stream,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("call", CALLED, ids=lambda call: call.__name__)
+async def test_a_series_of_calls(p: str, call: Callable[[str], Awaitable[None]]) -> None:
+    pv = p + "ao:free"
+    await connect(pv)
+    assert await most_without_a_beat(lambda _: call(pv)) <= MOST
+
+
+async def most_without_a_beat(call: Callable[[int], Awaitable[object]]) -> int:
+    """The most calls of a series between which no other task had its turn."""
+    most = since = 0
+    async with heartbeat() as beats:
+        before = len(beats)
+        for number in range(CALLS):
+            await call(number)
+            since += 1
+            if len(beats) > before:
+                before, since = len(beats), 0
+            most = max(most, since)
+    return most
+
+
+@pytest.mark.parametrize("call", CALLED, ids=lambda call: call.__name__)
+async def test_a_series_of_calls_can_be_cancelled(
+    p: str, call: Callable[[str], Awaitable[None]]
+) -> None:
+    pv = p + "ao:free"
+    await connect(pv)
+    calls = 0
+    with anyio.move_on_after(0.02) as scope:
+        while calls < CALLS:
+            await call(pv)
+            calls += 1
+    assert scope.cancelled_caught
+
+
+async def test_puts_to_a_stopped_server(own_ioc: Callable[..., SoftIoc], unique: str) -> None:
+    with own_ioc(f'record(ao, "{unique}X") {{}}') as ioc:
+        await connect(unique + "X")
+        ioc.pause()
+        try:
+            assert await most_without_a_beat(lambda n: caput(unique + "X", n)) <= MOST
+        finally:
+            ioc.resume()
+        assert await caget(unique + "X", timeout=30) == CALLS - 1
+
+
+async def test_a_lone_put_does_not_suspend_under_asyncio(p: str) -> None:
+    """Programs written for aioca 2.x rely on it."""
+    if aioca._loops.running_loop().__class__.__name__ == "TrioToken":
+        pytest.skip("in trio every call lets the other tasks run")
+    await connect(p + "ao:free")
+    async with heartbeat() as beats:
+        for number in range(20):
+            await anyio.sleep(0.01)  # longer than a turn: the loop has had other passes
+            before = len(beats)
+            await caput(p + "ao:free", number)
+            assert len(beats) == before
+
+
+# -- Long calls ------------------------------------------------------------------------------------
+
+
+async def test_a_long_list_of_infos(
+    own_ioc: Callable[..., SoftIoc], unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aioca._requests, "TURN", 0.0005)
+    many = 1000
+    records = "".join(f'record(ao, "$(P){i}") {{}}\n' for i in range(many))
+    with own_ioc(records, {"P": unique}):
+        pvs = [f"{unique}{i}" for i in range(many)]
+        await connect(pvs, timeout=30)
+        made: list[int] = []  # how many infos each beat has seen
+        init = aioca.CAInfo.__init__
+        count = 0
+
+        def counted(self: Any, channel: Any) -> None:
+            nonlocal count
+            count += 1
+            init(self, channel)
+
+        monkeypatch.setattr(aioca.CAInfo, "__init__", counted)
+
+        async def beat() -> None:
+            while True:
+                made.append(count)
+                await anyio.lowlevel.checkpoint()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(beat)
+            await anyio.lowlevel.checkpoint()
+            infos = await cainfo(pvs)
+            group.cancel_scope.cancel()
+        assert [one.name for one in infos] == pvs
+        assert len({number for number in made if 0 < number < many}) >= 2
+
+
+async def test_the_look_at_unconnected_channels(
+    unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is made in turns as well, and comes to all of them."""
+    monkeypatch.setattr(aioca._watch, "TURN", -1.0)  # one channel a turn
+    names = [f"{unique}{i}" for i in range(50)]
+    await connect(names, wait=False)
+    seen: list[str] = []
+    monkeypatch.setattr(Watch, "_see_to", lambda self, channel, old: seen.append(channel.name))
+    context = aioca._context.current()
+    posted = 0
+    post = context.post
+
+    def counted(job: Callable[[], object]) -> None:
+        nonlocal posted
+        posted += 1
+        post(job)
+
+    monkeypatch.setattr(context, "post", counted)
+    context.watch._look()
+    with anyio.fail_after(10):
+        while len(seen) < len(names):
+            await anyio.lowlevel.checkpoint()
+    assert seen == names
+    assert posted >= len(names) - 1
+    # And so is the search for channels whose circuit was lost
+    lost: list[str] = []
+    monkeypatch.setattr(Channel, "circuit_lost", lambda self: lost.append(self.name))
+    posted = 0
+    context.watch._search_anew()
+    with anyio.fail_after(10):
+        while len(lost) < len(names):
+            await anyio.lowlevel.checkpoint()
+    assert posted >= len(names) - 1
