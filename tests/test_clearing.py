@@ -54,13 +54,16 @@ class FakeLibca:
 
 class FakeChannel:
     connected = True
-    aside = False
+    priority = 0
 
     def __init__(self, chid: int) -> None:
         self.chid = _libca.Chid(chid)
 
-    def confirm(self) -> None:
-        pass
+    def circuit(self) -> tuple[str, int]:
+        return "127.0.0.1:5064", self.priority
+
+    def request_confirmation(self) -> object:
+        return None
 
 
 class FakePrompting:
@@ -103,7 +106,7 @@ def prompted(clearing: Clearing) -> list[int]:
 
 
 def test_by_the_loop_alone(libca: FakeLibca, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_clearing, "_TURN", 60.0)  # one turn, however busy the machine is
+    monkeypatch.setattr(_clearing, "TURN", 60.0)  # one turn, however busy the machine is
     clearing, intake, jobs = make()
     libca.subscriptions = {1: 10, 2: 10, 3: 20}
     libca.channels = {10, 20}
@@ -126,7 +129,7 @@ def test_by_the_loop_alone(libca: FakeLibca, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_in_turns(libca: FakeLibca, monkeypatch: pytest.MonkeyPatch) -> None:
     """The loop does not stay at it."""
-    monkeypatch.setattr(_clearing, "_TURN", -1.0)
+    monkeypatch.setattr(_clearing, "TURN", -1.0)
     clearing, _, jobs = make()
     libca.subscriptions = dict.fromkeys(range(3), 10)
     for evid in range(3):
@@ -186,7 +189,7 @@ def test_one_channel_of_a_circuit_is_asked(monkeypatch: pytest.MonkeyPatch) -> N
     asked: list[int] = []
 
     class Asked(FakeChannel):
-        def confirm(self) -> object:
+        def request_confirmation(self) -> object:
             asked.append(self.chid.value)
             return None if self.chid.value == 1 else self
 
@@ -197,6 +200,39 @@ def test_one_channel_of_a_circuit_is_asked(monkeypatch: pytest.MonkeyPatch) -> N
         timers.pop()()
     assert asked == [1, 2]
     assert len(flushed) == 1
+
+
+def test_a_channel_that_is_put_back_is_not_forgotten(libca: FakeLibca) -> None:
+    """libca's thread takes the last item, a channel, just when the loop begins to look; it puts the
+    channel back after the loop has found nothing and has ended its turn."""
+    clearing, intake, jobs = make()
+    libca.channels = {10}
+
+    class Switching(deque[Any]):
+        """Runs the loop's turn where libca's thread has taken the channel out."""
+
+        switched = False
+
+        def popleft(self) -> Any:
+            if self.switched:
+                return super().popleft()
+            self.switched = True
+            due = super().popleft()
+            clearing._at = _clearing._ANY  # the loop has come to its own popleft
+            self.appendleft = self.loop_ends_then_put_back  # type: ignore[method-assign]
+            return due
+
+        def loop_ends_then_put_back(self, due: Any) -> None:
+            jobs.popleft()()  # the loop's popleft finds nothing; so its turn ends
+            super().appendleft(due)
+
+    clearing._due = Switching()
+    clearing.channel(_libca.Chid(10))
+    intake.help()
+    while jobs:
+        jobs.popleft()()
+    assert libca.channels == set()
+    assert libca.errors == []
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -672,4 +672,4 @@ async def test_second_channels_go_along(p: str) -> None:
     assert channel.spares == ()
     await connect(pv)
     await overlapping()
-    assert [spare.aside for spare in channel.spares] == [channel.aside] == [True]
+    assert [spare.priority for spare in channel.spares] == [channel.priority] == [1]

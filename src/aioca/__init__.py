@@ -10,7 +10,7 @@ How a value travels, and where that is written:
     `_monitor`       what a monitor keeps until it is taken
     `_context`       the channels of one event loop; `_channel`: one of them
     `_watch`         channels whose server is silent; `_clearing`: what libca is to forget;
-                     `_prompting`: what servers hold back; `_barrier`: what has arrived;
+                     `_prompting`: what servers hold back; `_write_confirm`: what has arrived;
                      `_completions`: puts under way; `_voice`: the log
     `_intake`        updates on libca's threads; `_loops`: which event loop runs here
     `_portal`        from libca's threads into the loop; `_asyncio_portal` (with

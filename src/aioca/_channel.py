@@ -21,12 +21,13 @@ from functools import partial
 from typing import Any, Protocol
 
 from . import _libca, _tokens
-from ._barrier import Barrier
 from ._clearing import Clearing
-from ._client import ClientContext
+from ._client import ClientContext, default_priority
 from ._decode import make_reader, ways
+from ._errors import CAError
 from ._values import Reader
 from ._voice import Voice
+from ._write_confirm import Circuit, UnconfirmedWrites, WriteConfirmation
 
 logger = logging.getLogger("aioca")
 
@@ -37,7 +38,8 @@ _YOUNG = 5.0
 # no circuit.
 _SEARCHES = 3
 
-_CONFIRM_EVERY = 1 << 18  # bytes written without wait, between barriers
+# Bytes written without wait to one channel, after which the server is asked to confirm them.
+_CONFIRM_EVERY = 1 << 18
 
 # States as ca_state() gives them
 NEVER_CONNECTED, PREVIOUSLY_CONNECTED, CONNECTED, CLOSED = range(4)
@@ -49,6 +51,7 @@ class Home(Protocol):
     client: ClientContext
     clearing: Clearing
     voice: Voice
+    writes: UnconfirmedWrites
 
     @property
     def watch(self) -> Watcher: ...
@@ -110,27 +113,27 @@ class Channel:
         listeners: the operations that wait for it to connect.
         monitors: the subscriptions, which follow it.
         unconfirmed: bytes that were written without wait and may not have reached the server yet.
-        barrier: what is to tell that they have, or None.
+        confirmation: the read whose reply confirms them, or None.
         put_owner: who has a put-callback under way here, or None. A second one would block the
             server's thread for this client, so it goes through a spare. Set on the loop before
             libca is asked, reset by whichever thread hears the end of it.
-        aside: whether it is not on the circuit that channels have otherwise, but on another.
+        priority: the CA priority. libca has one circuit for each server and priority.
         spares: further channels to the same PV, for put-callbacks, that are idle.
 
     There may be very many of them: no container is made before it is needed.
     """
 
     __slots__ = (
-        "_applied", "_home", "_noted", "_searches", "_seen", "_token",
-        "aside", "barrier", "chid", "connected", "ever_connected", "last_key", "last_reader",
-        "listeners", "monitors", "name", "native_count", "native_type", "put_owner", "scalar_key",
-        "searching_since", "spares",
-        "unconfirmed", "unresponsive",
+        "_applied", "_circuit", "_home", "_noted", "_searches", "_seen", "_token",
+        "chid", "closed", "confirmation", "connected", "ever_connected", "last_key", "last_reader",
+        "listeners", "monitors", "name", "native_count", "native_type", "priority", "put_owner",
+        "scalar_key", "searching_since", "spares", "unconfirmed", "unresponsive",
     )  # fmt: skip
 
-    def __init__(self, home: Home, name: str, aside: bool = False) -> None:
+    def __init__(self, home: Home, name: str, priority: int | None = None) -> None:
         self.name: str = name
-        self.aside: bool = aside
+        self.priority: int = default_priority() if priority is None else priority
+        self.closed: bool = False
         self.connected: bool = False
         self.ever_connected: bool = False
         self.native_type: int = -1
@@ -140,7 +143,8 @@ class Channel:
         self.put_owner: PutOwner | None = None
         self.spares: tuple[Channel, ...] = ()
         self.unconfirmed: int = 0
-        self.barrier: Barrier | None = None
+        self.confirmation: WriteConfirmation | None = None
+        self._circuit: Circuit | None = None
         self._home = home
         self.last_key: int = -1
         self.scalar_key: int = -1
@@ -152,7 +156,7 @@ class Channel:
         self.searching_since: float = time.monotonic()
         self._searches = 0
         self._token = 0
-        self.chid: Any = None  # libca's, as a C value; None when closed
+        self.chid: Any = None  # libca's, as a C value; None when closed, or if libca refuses one
         self._search()
 
     # -- On a thread of libca ----------------------------------------------------------------------
@@ -170,6 +174,7 @@ class Channel:
             self.unresponsive = bool(chid) and _libca.host_name(chid) != _libca.NO_HOST
             for monitor in self.monitors:
                 monitor.went_down()
+        self._circuit = None
         self._noted += 1
         if not up:  # from now on, even if it comes up again at once: that may replace it
             self.connected = False
@@ -253,19 +258,28 @@ class Channel:
             self.scalar_key = key
         return self.last_reader  # type: ignore[no-any-return]
 
-    def wrote(self, size: int) -> None:
-        """So many bytes were handed to libca without anybody to hear what becomes of them."""
-        self.unconfirmed += size
-        if self.unconfirmed > _CONFIRM_EVERY:
-            self.confirm()
+    def circuit(self) -> Circuit | None:
+        """The circuit that the channel is on; None while it is not connected."""
+        if self._circuit is None and self.connected:
+            host = _libca.host_name(self.chid)
+            if host != _libca.NO_HOST:
+                self._circuit = host, self.priority
+        return self._circuit
 
-    def confirm(self) -> Barrier | None:
-        """Have the server tell when it has received what was written; None if it cannot."""
-        if self.barrier is None:
-            self.barrier = Barrier(self, self._home.post)
-            if not self.barrier.ask():
-                self.barrier = None
-        return self.barrier
+    def note_write(self, size: int) -> None:
+        """Count bytes that libca was given to write without wait."""
+        self.unconfirmed += size
+        self._home.writes.add(self)
+        if self.unconfirmed > _CONFIRM_EVERY:
+            self.request_confirmation()
+
+    def request_confirmation(self) -> WriteConfirmation | None:
+        """Ask the server to confirm the writes so far; None if this PV cannot be read."""
+        if self.confirmation is None:
+            confirmation = WriteConfirmation(self, self._home.writes, self._home.post)
+            if confirmation.ask():
+                self.confirmation = confirmation
+        return self.confirmation
 
     def request_count(self, count: int) -> int:
         """A `Count` as libca wants it: 0 for the current length, never over the native count."""
@@ -276,7 +290,7 @@ class Channel:
     def _search(self) -> None:
         self._token = _tokens.register(self)
         status, self.chid = self._home.client.create_channel(
-            self.name.encode("utf-8"), self._token, self.aside
+            self.name.encode("utf-8"), self._token, self.priority
         )
         if status != _libca.ECA_NORMAL:
             self.chid = None
@@ -307,11 +321,15 @@ class Channel:
             elsewhere: on another circuit, should it be found at the same server again: libca keeps
                 one that says nothing for half a minute and more, and would put the new one onto it.
         """
-        self.aside ^= elsewhere
+        if elsewhere:
+            self.priority ^= 1
         chid, self.chid = self.chid, None
+        self.connected = False
+        self.scalar_key = -1
+        self._circuit = None
         _tokens.unregister(self._token)
-        if self.barrier is not None:
-            self.barrier.passed()
+        if self.confirmation is not None:
+            self.confirmation.close()
         self._close_spares()  # they are where this one was
         afters = [monitor.channel_replaced() for monitor in self.monitors]
 
@@ -324,15 +342,20 @@ class Channel:
                 owner.put_abandoned(self)
 
         owner = self.put_owner
-        self._home.clearing.channel(chid, cleared)
+        if chid:
+            self._home.clearing.channel(chid, cleared)
         self._applied = self._noted  # what the old one may have had to say
         self._seen = None
         self.unresponsive = False
-        self._search()
+        try:
+            self._search()
+        except (RuntimeError, CAError) as error:
+            logger.warning("%s cannot be searched for now, and will be again: %s", self.name, error)
+            self._home.watch.begin()
 
     @property
     def state(self) -> int:
-        if not self.chid:
+        if self.closed:
             return CLOSED
         if self.connected:
             return CONNECTED
@@ -343,12 +366,12 @@ class Channel:
         if self.spares:
             (spare,), self.spares = self.spares, ()
             return spare
-        return Channel(self._home, self.name, self.aside)
+        return Channel(self._home, self.name, self.priority)
 
     def give_back(self, spare: Channel) -> None:
         """Keep one spare for the next time; a second is closed."""
         idle = spare.chid and spare.connected and spare.put_owner is None
-        if self.chid and not self.spares and idle and spare.aside == self.aside:
+        if self.chid and not self.spares and idle and spare.priority == self.priority:
             self.spares = (spare,)
         else:
             spare.close()
@@ -360,21 +383,24 @@ class Channel:
 
     def close(self) -> None:
         """Clear the channel and tell who listens. Idempotent; also where the loop has ended."""
-        chid, self.chid = self.chid, None
-        if not chid:
+        if self.closed:
             return
+        self.closed = True
+        chid, self.chid = self.chid, None
         self.connected = False
         self.scalar_key = -1
         _tokens.unregister(self._token)
-        if self.barrier is not None:
-            self.barrier.passed()
+        if self.confirmation is not None:
+            self.confirmation.close()
+        if self.unconfirmed:
+            self._home.writes.forget(self)
         self._close_spares()
         monitors = self.monitors
         listeners = (*(self.listeners or ()), *monitors)
         self.listeners = None
         self.monitors = ()
         self._tell(listeners, lambda listener: listener.channel_closed(self))
-        if not self._home.client.forgotten:
+        if chid and not self._home.client.forgotten:
             self._home.clearing.channel(chid, partial(self._cleared, monitors))
 
     def _cleared(self, monitors: tuple[Monitor, ...]) -> None:
@@ -386,6 +412,7 @@ class Channel:
 
     def forget(self) -> None:
         """In a forked child: let go of everything without a call to libca."""
+        self.closed = True
         self.chid = None
         self.connected = False
         self.scalar_key = -1

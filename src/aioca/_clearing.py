@@ -11,6 +11,7 @@ What must stay true here:
 - A channel is cleared after its subscriptions, of which nothing is left with it. What libca's
   thread has taken out is done before the loop gets the lock; what the loop has taken out, and is
   waiting with, libca's thread looks for before it clears a channel.
+- Whoever adds to the queue, or puts something back, posts a turn of the loop afterwards.
 - libca calls for nothing any more once ``after`` is called, which is on the loop.
 """
 
@@ -25,9 +26,9 @@ from typing import NamedTuple
 
 from . import _libca
 from ._intake import ATTENTION, Intake
+from ._portal import TURN
 from ._prompting import OnCircuit, Prompting
 
-_TURN = 0.005  # seconds for which the loop is kept at a time
 _HELP = 500  # that libca's thread clears in one callback: a millisecond or two
 _HELPING = 0.1  # seconds that the end of a run waits for libca's thread to have done that
 _ANY = -1
@@ -109,8 +110,8 @@ class Clearing:
             self._post(self._turn)
 
     def _turn(self) -> None:
-        self._posted = False
-        stop = time.monotonic() + _TURN
+        self._posted = False  # first: whoever puts something back from now on posts a turn
+        stop = time.monotonic() + TURN
         while self._one():
             if time.monotonic() > stop:
                 self._post_turn()
@@ -156,6 +157,9 @@ class Clearing:
                 break
             if due.whole and self._at in (_ANY, due.chid):
                 self._due.appendleft(due)
+                # The loop may have found the queue empty meanwhile, and have ended its turn. A turn
+                # that is posted and has not begun finds it.
+                self._post_turn()
                 break
             due.clear()
             if due.after is not None:

@@ -54,17 +54,11 @@ class ClientContext:
         finally:
             self._leave(previous)
 
-    def create_channel(self, name: bytes, token: int, aside: bool) -> tuple[int, _libca.Chid]:
-        """Create a channel; returns the ECA status and the chid.
-
-        `aside`: not on the circuit that channels have otherwise, but on another to the same server.
-        libca has one for each priority.
-        """
+    def create_channel(self, name: bytes, token: int, priority: int) -> tuple[int, _libca.Chid]:
+        """Create a channel; returns the ECA status and the chid."""
         previous = self._enter()  # not `attached`, which takes longer than the call itself
         try:
-            return _libca.create_channel(
-                name, _trampolines.connection_trampoline, token, _priority ^ aside
-            )
+            return _libca.create_channel(name, _trampolines.connection_trampoline, token, priority)
         finally:
             self._leave(previous)
 
@@ -117,6 +111,11 @@ def set_priority(priority: int) -> None:
     """Create channels with this CA priority from now on."""
     global _priority
     _priority = priority
+
+
+def default_priority() -> int:
+    """The CA priority of the channels that are created now."""
+    return _priority
 
 
 def client_context() -> ClientContext:

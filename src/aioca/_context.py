@@ -18,7 +18,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from . import _client, _libca, _messages
-from ._barrier import wait_until_received
 from ._channel import Channel
 from ._clearing import Clearing
 from ._completions import Completions
@@ -29,6 +28,7 @@ from ._portal import Portal
 from ._prompting import Prompting
 from ._voice import Voice
 from ._watch import Watch
+from ._write_confirm import UnconfirmedWrites
 
 logger = logging.getLogger("aioca")
 
@@ -69,6 +69,7 @@ class Context:
         watch: sees to channels whose server does not answer, or was lost.
         voice: what libca says beside its callbacks.
         completions: how many put-callbacks are under way.
+        writes: what was written without wait, and is not confirmed.
         operations: the calls that wait for something here; starts: monitors that are being started.
         gone: set when the run of the loop is over and all of this is closed.
     """
@@ -86,6 +87,7 @@ class Context:
             self.intake, self.post, self.client.flush, self.prompting
         )
         self.completions: Completions = Completions()
+        self.writes: UnconfirmedWrites = UnconfirmedWrites()
         self.voice: Voice = Voice(self.portal)
         self.watch: Watch = Watch(self, self._channels)
         self.operations: dict[Operation, None] = {}
@@ -208,7 +210,7 @@ class Context:
         _messages.remove_listener(id(self))
         # A thread of libca that has found the loop closed would wait for itself.
         if threading.get_ident() == self._thread:
-            wait_until_received(self._channels.values(), self.post, self.flush)
+            self.writes.wait_until_received(self.post, self.flush)
         self.prompting.end()
         self.close_all()
         self.clearing.finish()

@@ -13,8 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from . import _libca
-
 # Seconds after a cancel, at least; twice that at most. The server has queued what there was then.
 _WAIT = 0.05
 
@@ -23,10 +21,10 @@ class OnCircuit(Protocol):
     """A channel: see `Channel`."""
 
     connected: bool
-    aside: bool
     chid: Any
 
-    def confirm(self) -> object: ...
+    def circuit(self) -> tuple[str, int] | None: ...
+    def request_confirmation(self) -> object: ...
 
 
 class Prompting:
@@ -55,12 +53,13 @@ class Prompting:
     def _look(self) -> None:
         due, self._older, self._recent = self._older, self._recent, {}
         self._cancel_timer = self._after(_WAIT, self._look) if self._older else None
-        asked: set[tuple[str, bool]] = set()
+        asked: set[tuple[str, int]] = set()
         for channel in due:
-            if channel.connected:
-                circuit = _libca.host_name(channel.chid), channel.aside
-                if circuit not in asked and channel.confirm() is not None:
-                    asked.add(circuit)
+            circuit = channel.circuit() if channel.connected else None
+            if circuit is None or circuit in asked:
+                continue
+            if channel.request_confirmation() is not None:
+                asked.add(circuit)
         if asked:
             self._flush()
 

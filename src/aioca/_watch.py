@@ -19,12 +19,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Protocol
 
 from . import _libca
 from ._channel import Channel, Home
-from ._portal import Portal
+from ._errors import CAError
+from ._portal import TURN, Portal
 
 logger = logging.getLogger("aioca")
 
@@ -55,7 +57,7 @@ class Watch:
             self._cancel = self._home.portal.after(_EVERY, self._look)
 
     def end(self) -> None:
-        """Look no more. Idempotent."""
+        """Look no more, until a channel is made. Idempotent."""
         if self._cancel is not None:
             self._cancel()
             self._cancel = None
@@ -68,17 +70,37 @@ class Watch:
     def _look(self) -> None:
         self._cancel = None
         old = time.monotonic() - _EVERY / 2
+        self._in_turns(self._unconnected(), lambda channel: self._see_to(channel, old))
+
+    def _unconnected(self) -> Iterator[Channel]:
         for channel in tuple(self._channels.values()):
-            if channel.connected:
-                continue
-            self.begin()
-            if _libca.host_name(channel.chid) == _libca.NO_HOST:
-                continue  # it is being searched for
-            if channel.ever_connected:
-                if channel not in self._scouts:
-                    self._scouts[channel] = _Scout(channel, self._home, self._scouts)
-            elif channel.searching_since < old:
+            if not (channel.connected or channel.closed):
+                yield channel
+
+    def _in_turns(self, channels: Iterator[Channel], see_to: Callable[[Channel], object]) -> None:
+        """See to thousands of channels, in turns between which the loop goes on; portal job."""
+        stop = time.monotonic() + TURN
+        for channel in channels:
+            see_to(channel)
+            if time.monotonic() > stop:
+                self._home.post(partial(self._in_turns, channels, see_to))
+                return
+
+    def _see_to(self, channel: Channel, old: float) -> None:
+        """Do what helps an unconnected channel. ``old``: it has been searched for since before."""
+        self.begin()
+        if not channel.chid:  # libca has refused to search for it
+            channel.replace()
+        elif _libca.host_name(channel.chid) == _libca.NO_HOST:
+            pass  # libca is searching for it
+        elif not channel.ever_connected:
+            if channel.searching_since < old:
                 channel.replace(elsewhere=True)
+        elif channel not in self._scouts:
+            try:
+                self._scouts[channel] = _Scout(channel, self._home, self._scouts)
+            except (RuntimeError, CAError) as error:
+                logger.warning("%s cannot be searched for elsewhere: %s", channel.name, error)
 
     # -- Circuits that were lost -------------------------------------------------------------------
 
@@ -96,11 +118,7 @@ class Watch:
         if time.monotonic() < self._lost_at + _QUIET:
             self._wait_for_quiet()
             return
-        for channel in tuple(self._channels.values()):
-            try:
-                channel.circuit_lost()
-            except RuntimeError:
-                logger.exception("%s cannot be searched for", channel.name)
+        self._in_turns(self._unconnected(), Channel.circuit_lost)
 
 
 class _Scout:
@@ -109,7 +127,7 @@ class _Scout:
     def __init__(self, channel: Channel, home: Home, scouts: dict[Channel, _Scout]) -> None:
         self._channel = channel
         self._scouts = scouts
-        self._own = Channel(home, channel.name, not channel.aside)
+        self._own = Channel(home, channel.name, channel.priority ^ 1)
         self._own.listen(self)
         channel.listen(self)
 
