@@ -160,6 +160,7 @@ def test_a_disconnection_among_the_latest(
     """It comes behind the update before it, and both give way to one that follows."""
     send = sender(intake, 1)
     key = new_key(aioca.DBR_DOUBLE)
+    line.receivers[key] = object()
     for number in before:
         send(key, number)
     intake.put_latest(key, NOTHING)
@@ -171,6 +172,16 @@ def test_a_disconnection_among_the_latest(
         seen.append(intake.take_latest(key))
     assert seen == ([double(2.0)] if after else [*map(double, before), NOTHING])
     assert intake.forget(key) == len(before and after)
+
+
+def test_a_disconnection_while_the_monitor_is_being_closed(intake: Intake, line: FakeLine) -> None:
+    """libca's thread reports it just after the loop has let go of the key: nothing stays."""
+    key = new_key(aioca.DBR_DOUBLE)
+    line.receivers[key] = object()
+    line.receivers.pop(key)
+    intake.forget(key)
+    intake.put_latest(key, NOTHING)
+    assert not (intake.latest or intake.tickets)
 
 
 def test_what_is_cut_off_brings_nothing_more(intake: Intake, line: FakeLine) -> None:

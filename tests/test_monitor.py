@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import logging
+import struct
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -1318,3 +1319,47 @@ async def test_value_does_not_change_under_the_reader(p: str) -> None:
             await caput(pv, [float(value)] * 5, wait=True)
         assert first.tolist() == [1.0] * 5
     assert (await caget(pv)).tolist() == [19.0] * 5
+
+
+async def test_bad_updates_are_no_storm_in_the_log(
+    a: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However many a server sends: so many records in a second, and one that counts the rest."""
+    async with camonitor(a) as updates:
+        await anext(updates)
+        (feed,) = current().channel(a).monitors
+        for _ in range(1000):  # bytes that are no value
+            current().portal.put(feed._key, b"")  # type: ignore[attr-defined]
+        current().portal.put(feed._key, b"\0" * 8)  # type: ignore[attr-defined]
+        assert await anext(updates) == 0
+        bad = [r.getMessage() for r in caplog.records if "not understood" in r.getMessage()]
+        assert 0 < len(bad) <= 20
+        with anyio.fail_after(10):
+            while "more records of Channel Access were left out" not in caplog.text:
+                await anyio.sleep(0.01)
+
+
+async def test_a_disconnection_stays_behind_the_newest_updates(a: str) -> None:
+    """libca's thread reports it while the loop decodes what is pending of the old type."""
+    async with camonitor(a, max_pending=5, notify_disconnect=True) as updates:
+        await anext(updates)
+        channel = current().channel(a)
+        (feed,) = channel.monitors
+        kept: Any = feed
+        reader = kept._reader
+
+        class Decoding:
+            shape, element_count, name = reader.shape, reader.element_count, reader.name
+
+            def decode(self, raw: bytes) -> object:
+                if not kept._cut:
+                    channel.connection_changed(False, -1, 0)
+                    kept._cut = True
+                return reader.decode(raw)
+
+        kept._reader = Decoding()
+        for number in (1.0, 2.0, 3.0):
+            kept.keep(struct.pack("=d", number))
+        kept._decode_pending()
+        kinds = [value if value.ok else "gone" for value in kept._pending]
+        assert kinds == [1.0, 2.0, 3.0, "gone"]

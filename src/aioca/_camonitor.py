@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, overload
 
@@ -19,6 +20,7 @@ from ._lifetime import GroupLifetime, LoopLifetime
 from ._monitor import NOTHING, Feed, start_all
 from ._options import Options, check_options
 from ._subscription import (
+    Stream,
     StreamFeed,
     Subscription,
     Subscriptions,
@@ -179,8 +181,8 @@ def _maker(
 ) -> Callable[[int, str], Feed]:
     """What makes the feed of each PV; they share what can be shared."""
     if callback is None:
-        updates = Updates(context)
-        return lambda _, name: StreamFeed(context, name, options, updates)
+        stream = Stream(context)
+        return lambda _, name: StreamFeed(context, name, options, stream)
     variables = contextvars.copy_context()
     callee = Callee(callback, variables, variables.run, LoopLifetime(context.portal))
     return lambda index, name: CallbackFeed(
@@ -249,15 +251,20 @@ async def wait_for_value(
         connect_timeout=connect_timeout, max_pending=max_pending,
     )  # fmt: skip
     async with monitor as updates:
-        while True:
-            value = await updates.next_before(deadline)
+        stream = updates._stream
+        left = math.inf  # number of updates that may still be looked at
+        while left > 0:
+            value = await stream.next_before(deadline)
             if value is NOTHING:
                 break
             if _matches(value, match):
                 return value  # type: ignore[no-any-return]
             seen = value
-            if context.portal.now() >= deadline:  # in a flood there is always a next one
-                break
+            left -= 1
+            if left == math.inf and context.portal.now() >= deadline:
+                # In a flood there is always a next one: only those that came by the deadline count.
+                await context.portal.catch_up()
+                left = len(stream.queue)
         closed = monitor.state == Subscription.CLOSED
         connected = monitor.state == Subscription.OPEN
     raise error_for([_why_not(pv, match, seen, closed, connected)])

@@ -64,7 +64,7 @@ class CallbackFeed(Feed):
             try:
                 (number,) = self._unpack(item)
             except struct.error:
-                value = self.value_of(item)  # which says what is wrong with it
+                value = self.value_of(item, self._reader)  # which says what is wrong with it
                 if value is NOTHING:
                     return
             else:
@@ -78,7 +78,7 @@ class CallbackFeed(Feed):
                 self._pending.append(item)
             return
         else:
-            value = self.take() if item is None else self.value_of(item)
+            value = self.take() if item is None else self.value_of(item, self._reader)
             if value is NOTHING:
                 return
         self._deliver(value)

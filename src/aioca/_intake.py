@@ -112,6 +112,9 @@ class Intake:
             update = pending[0] if type(pending) is Pair else pending
             self.latest[key] = Pair((update, nothing))
         self.ticket(key)
+        if key not in self.line.receivers:  # closed meanwhile, and perhaps forgotten already
+            self.latest.pop(key, None)
+            self.tickets.discard(key)
 
     def take_latest(self, key: int) -> Any:
         """On the loop: what is pending; None if nothing is."""

@@ -26,6 +26,7 @@ from ._errors import CANothing, Failure, error_for
 from ._intake import Pair, new_key
 from ._names import valid_name
 from ._options import Options
+from ._portal import TURN
 from ._tokens import Raw
 from ._values import Reader
 
@@ -33,7 +34,6 @@ logger = logging.getLogger("aioca")
 
 NOTHING: Any = object()
 
-_TURN = 0.01  # seconds for which the loop is kept by monitors that are to be started
 _LOOK_EVERY = 50
 
 
@@ -140,7 +140,7 @@ class Feed(ABC):
     def take(self) -> Any:
         """The oldest pending value, or NOTHING."""
         while (item := self._take_item()) is not None:
-            value = self.value_of(item)
+            value = self.value_of(item, self._reader)
             if value is not NOTHING:
                 return value
         return NOTHING
@@ -155,11 +155,11 @@ class Feed(ABC):
         except IndexError:  # libca's thread has dropped it
             return None
 
-    def value_of(self, item: Any) -> Any:
-        """The value that is in an item; NOTHING if there is none in it."""
+    def value_of(self, item: Any, reader: Reader | None) -> Any:
+        """The value that is in an item, decoded by ``reader``; NOTHING if there is none in it."""
         if type(item) is bytes or type(item) is bytearray:
             try:
-                return self._reader.decode(item)  # type: ignore[union-attr]
+                return reader.decode(item)  # type: ignore[union-attr]
             except Exception as error:  # whatever a server may have sent
                 return self._failed(_libca.ECA_BADTYPE, f"not understood: {error!r}")
         if type(item) is int:
@@ -171,7 +171,7 @@ class Feed(ABC):
         failure = Failure(self.name, status, detail)
         if self._options.notify_disconnect:
             return failure.nothing()
-        logger.warning("%s", error_for([failure]))
+        self.context.voice.record(logging.WARNING, str(error_for([failure])))
         return NOTHING
 
     def _take_key(self, dbr: int) -> None:
@@ -187,7 +187,8 @@ class Feed(ABC):
         assert channel is not None
         reader = channel.reader(self._reader_key())
         if not self._same(reader):
-            self._decode_pending()
+            if self._reader is not None:
+                self._decode_pending()
             self._reader = reader
             self._unpack, self._kind = reader.shape.unpack, reader.shape.kind
             self._take_key(reader.shape.dbr)
@@ -230,16 +231,18 @@ class Feed(ABC):
         if item is not None:
             intake.latest[key] = self._decoded(item)
             intake.ticket(key)
-        if self._pending:
-            for _ in range(len(self._pending)):  # nothing arrives meanwhile: it is cut off
-                value = self.value_of(self._pending.popleft())
-                if value is not NOTHING:
-                    self._pending.append(value)
+        pending = self._pending
+        if pending:
+            # libca's thread appends no updates, as they are cut off; but it may append that the
+            # channel has disconnected, which has to stay behind these.
+            items = [pending.popleft() for _ in range(len(pending))]
+            values = [self.value_of(item, self._reader) for item in items]
+            pending.extendleft(value for value in reversed(values) if value is not NOTHING)
 
     def _decoded(self, item: Any) -> Any:
         if type(item) is Pair:
-            return Pair((self.value_of(item[0]), item[1]))
-        return self.value_of(item)
+            return Pair((self.value_of(item[0], self._reader), item[1]))
+        return self.value_of(item, self._reader)
 
     def channel_up(self, channel: Channel) -> None:
         self._drop_timer()
@@ -267,8 +270,12 @@ class Feed(ABC):
         self.close()
 
     def _connect_timed_out(self) -> None:
-        self._cancel_timer = None
-        if not self.closed:
+        # Behind what is queued: the loop may have been busy when the channel connected in time.
+        self.context.portal.post(self._tell_timeout)
+
+    def _tell_timeout(self) -> None:
+        cancel, self._cancel_timer = self._cancel_timer, None
+        if cancel is not None and not self.closed:
             detail = "connecting: waiting on"
             self._tell(Failure(self.name, _libca.ECA_TIMEOUT, detail).nothing())
 
@@ -343,7 +350,7 @@ class _Start:
     def turn(self) -> None:
         context, feeds = self._context, self._feeds
         context.starts.pop(self, None)
-        stop = context.portal.now() + _TURN
+        stop = context.portal.now() + TURN
         with context.client.attached():
             for index in range(self._next, len(feeds)):
                 feeds[index].start()

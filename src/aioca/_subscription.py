@@ -9,12 +9,15 @@ from types import TracebackType
 from typing import Any
 
 from ._context import Context, current
-from ._delivery import BATCH, Callback, CallbackFeed
+from ._delivery import Callback, CallbackFeed
 from ._lifetime import BlockLifetime, Lifetime, LoopLifetime
 from ._monitor import NOTHING, Feed, start_all
 from ._options import Options
-from ._portal import Waiter
+from ._portal import TURN, Waiter
+from ._values import Reader
 from .types import AugmentedValue
+
+_LOOK_EVERY = 8  # values that an iteration takes between looks at the clock
 
 
 class _Enterable(ABC):
@@ -113,27 +116,112 @@ class Subscription(_Enterable):
 class StreamFeed(Feed):
     """A subscription whose updates are iterated over."""
 
-    __slots__ = ("updates",)
+    __slots__ = ("stream",)
 
-    def __init__(self, context: Context, name: str, options: Options, updates: Updates) -> None:
+    def __init__(self, context: Context, name: str, options: Options, stream: Stream) -> None:
         super().__init__(context, name, options)
-        self.updates = updates
+        self.stream = stream
 
     def ended(self) -> None:
-        self.updates.wake()
+        self.stream.feed_ended()
 
     def receive(self, item: Any) -> None:
-        updates = self.updates
-        updates.order.append((self, item))
-        if updates.waiter is not None:
-            updates.waiter.wake()
+        # With the reader that the item was requested with: when the type of the PV changes, the
+        # updates that are queued here need not be looked for.
+        stream = self.stream
+        stream.queue.append((self, item, self._reader))
+        if stream.waiter is not None:
+            stream.waiter.wake()
 
-    def _decode_pending(self) -> None:
-        super()._decode_pending()
-        order = self.updates.order
-        for place, (feed, item) in enumerate(order):
-            if feed is self and item is not None:
-                order[place] = feed, self.value_of(item)
+
+class Stream:
+    """The queue behind one `Updates`. All of it runs on the loop's thread.
+
+    Attributes:
+        queue: in order of arrival: the subscription, its update (None is a ticket to `Feed.take`
+            what is pending), and the reader that decodes the update.
+        waiter: what the one task that iterates waits with, while it waits.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self.queue: deque[tuple[StreamFeed, Any, Reader | None]] = deque()
+        self.waiter: Waiter | None = None
+        self._portal = context.portal
+        self._updates: Updates | None = None
+        self._open = 0  # number of subscriptions that are not closed
+        self._served = 0  # number of values since the last look at the clock
+        self._turn_ends = 0.0
+
+    def open(self, subscriptions: list[Subscription]) -> Updates:
+        """Start the subscriptions.
+
+        Raises:
+            RuntimeError: they were started before.
+        """
+        if self._updates is not None:
+            raise RuntimeError("these updates are being iterated over already")
+        self._updates = Updates(self, list(subscriptions))
+        self._open = len(subscriptions)
+        if subscriptions:
+            feeds = [subscription._feed for subscription in subscriptions]
+            start_all(feeds[0].context, feeds)
+        return self._updates
+
+    def feed_ended(self) -> None:
+        """One of the subscriptions was closed."""
+        self._open -= 1
+        if self._open <= 0:
+            self.queue.clear()
+        if self.waiter is not None:
+            self.waiter.wake()
+
+    def take(self) -> Any:
+        """The next value that has arrived, or NOTHING."""
+        queue = self.queue
+        while queue:
+            feed, item, reader = queue.popleft()
+            if not feed.closed:
+                value = feed.take() if item is None else feed.value_of(item, reader)
+                if value is not NOTHING:
+                    return value
+        return NOTHING
+
+    def take_in_turn(self) -> Any:
+        """The same; NOTHING also when `next_before` has to look at the clock."""
+        if self._served >= _LOOK_EVERY:
+            return NOTHING
+        self._served += 1
+        return self.take()
+
+    async def next_before(self, deadline: float) -> Any:
+        """The next value; NOTHING if all are closed or none has come by the deadline.
+
+        The deadline is on the portal's clock. A value that libca's thread had queued by then
+        counts, though the loop was busy.
+        """
+        portal = self._portal
+        while True:
+            if self._served >= _LOOK_EVERY:
+                self._served = 0
+                if portal.now() > self._turn_ends:
+                    await portal.breathe()  # before a value is taken: this may be cancelled
+                    self._turn_ends = portal.now() + TURN
+            self._served += 1
+            value = self.take()
+            if value is not NOTHING or self._open <= 0:
+                return value
+            if self.waiter is not None:
+                raise RuntimeError("another task is waiting for these updates already")
+            self.waiter = portal.waiter()
+            try:
+                in_time = await self.waiter.wait(deadline)
+            finally:
+                self.waiter = None
+            if not in_time:
+                if deadline > -math.inf:
+                    await portal.catch_up()
+                return self.take()
+            self._turn_ends = portal.now() + TURN
 
 
 class Subscriptions(_Enterable, list[Subscription]):
@@ -161,64 +249,23 @@ class Updates:
 
     __module__ = "aioca"
 
-    def __init__(self, context: Context) -> None:
-        self.subscriptions: list[Subscription] = []
-        # On the loop: whose turn it is, and the update, or None if it is still to be taken
-        self.order: deque[tuple[StreamFeed, Any]] = deque()
-        self.waiter: Waiter | None = None
-        self._portal = context.portal
-        self._served = 0
+    __slots__ = ("__weakref__", "_stream", "_take", "subscriptions")
+
+    def __init__(self, stream: Stream, subscriptions: list[Subscription]) -> None:
+        self.subscriptions: list[Subscription] = subscriptions
+        self._stream = stream
+        self._take = stream.take_in_turn
 
     def __aiter__(self) -> Updates:
         return self
 
     async def __anext__(self) -> AugmentedValue:
-        # As next_before(math.inf), without a second coroutine where there is no need to wait
-        if self._served < BATCH:
-            value = self._take()
-            if value is not NOTHING:
-                self._served += 1
-                return value  # type: ignore[no-any-return]
-        value = await self.next_before(math.inf)
+        value = self._take()
         if value is NOTHING:
-            raise StopAsyncIteration
+            value = await self._stream.next_before(math.inf)
+            if value is NOTHING:
+                raise StopAsyncIteration
         return value  # type: ignore[no-any-return]
-
-    async def next_before(self, deadline: float) -> Any:
-        """The next value; NOTHING if all is closed or the deadline has come."""
-        while True:
-            if self._served >= BATCH:  # a flood must not starve the other tasks
-                self._served = 0
-                await self._portal.breathe()  # before a value is taken: this may be cancelled
-            value = self._take()
-            if value is not NOTHING:
-                self._served += 1
-                return value
-            if all(s.state == Subscription.CLOSED for s in self.subscriptions):
-                return NOTHING
-            if self.waiter is not None:
-                raise RuntimeError("another task is waiting for these updates already")
-            self.waiter = self._portal.waiter()
-            try:
-                if not await self.waiter.wait(deadline):
-                    return NOTHING
-            finally:
-                self.waiter = None
-
-    def _take(self) -> Any:
-        order = self.order
-        while order:
-            feed, item = order.popleft()
-            if not feed.closed:
-                value = feed.take() if item is None else feed.value_of(item)
-                if value is not NOTHING:
-                    return value
-        return NOTHING
-
-    def wake(self) -> None:
-        """There is something to take, or nothing any more."""
-        if self.waiter is not None:
-            self.waiter.wake()
 
 
 def own(subscriptions: list[Subscription], lifetime: Lifetime) -> None:
@@ -236,6 +283,9 @@ class _Block:
 
     async def enter(self, whole: Any) -> Any:
         subscriptions = self._subscriptions
+        streams = not subscriptions or subscriptions[0].callback is None
+        if streams:  # nothing has begun; a callback's monitor has, and must get its owner first
+            await current().portal.checkpoint()
         for subscription in subscriptions:
             if subscription.state == Subscription.CLOSED:
                 raise RuntimeError(f"{subscription!r} cannot be entered")
@@ -244,23 +294,14 @@ class _Block:
                 raise RuntimeError(f"{subscription!r} has an owner already")
             if feed.context is not current():
                 raise RuntimeError(f"{subscription!r} was made in another run of an event loop")
-        if not subscriptions or subscriptions[0].callback is None:
-            return self._open_stream()
+        if streams:
+            first: Any = subscriptions[0]._feed if subscriptions else None
+            stream = Stream(current()) if first is None else first.stream
+            return stream.open(subscriptions)
         self._lifetime = lifetime = BlockLifetime(current().portal, subscriptions)
         own(subscriptions, lifetime)
         await lifetime.enter()
         return whole
-
-    def _open_stream(self) -> Updates:
-        feeds = [subscription._feed for subscription in self._subscriptions]
-        updates = feeds[0].updates if feeds else Updates(current())  # type: ignore[attr-defined]
-        assert isinstance(updates, Updates)
-        if updates.subscriptions:
-            raise RuntimeError("these updates are being iterated over already")
-        updates.subscriptions = list(self._subscriptions)
-        if feeds:
-            start_all(feeds[0].context, feeds)
-        return updates
 
     async def exit(
         self,

@@ -46,7 +46,7 @@ class Voice:
 
     def printed(self, text: str) -> None:
         """Text that was meant for the terminal."""
-        self._hear(lambda: self._record(logging.INFO, f"Channel Access: {text}"))
+        self._hear(lambda: self.record(logging.INFO, f"Channel Access: {text}"))
 
     def _hear(self, job: Callable[[], None]) -> None:
         self._heard += 1
@@ -60,14 +60,15 @@ class Voice:
     def _exception(self, name: str, status: int, op: int, context: str) -> None:
         if not name:
             level = logging.INFO if status == _libca.ECA_DISCONN else logging.WARNING
-            self._record(level, f"Channel Access: {_libca.message(status)} {context}")
+            self.record(level, f"Channel Access: {_libca.message(status)} {context}")
         elif op == _libca.OP_PUT:
             failure = Failure(name, status, "writing without wait; the value was not accepted")
-            self._record(logging.ERROR, str(error_for([failure])))
+            self.record(logging.ERROR, str(error_for([failure])))
         else:
-            self._record(logging.WARNING, f"{name}: {_libca.message(status)} {context}")
+            self.record(logging.WARNING, f"{name}: {_libca.message(status)} {context}")
 
-    def _record(self, level: int, text: str) -> None:
+    def record(self, level: int, text: str) -> None:
+        """Log a text, unless this second has had its records."""
         if self._cancel is None:
             self._cancel = self._loop.after(1.0, self._second_is_over)
         self._made += 1

@@ -78,6 +78,10 @@ WORKS: dict[str, Work] = {
     "monitor_10k": ({"work": "monitor", "count": 10_000, "seconds": 5}, ALL, "cpu_us", False),
     "iterate_3k": ({"work": "iterate", "count": 3_000, "seconds": 5}, OURS, "cpu_us", False),
     "iterate_10k": ({"work": "iterate", "count": 10_000, "seconds": 5}, OURS, "cpu_us", False),
+    # Behind a start for which there was hardly any processor: does it recover?
+    "iterate_starved_10k": (
+        {"work": "iterate", "count": 10_000, "seconds": 5, "starved": 8}, OURS, "per_second", True,
+    ),
     # aioca 2.1 delivers everything late, and does not come to the end of this
     "merge_10k": ({"work": "merge", "count": 10_000, "seconds": 5}, OURS, "cpu_us", False),
     "latency": ({"work": "latency", "repeat": 3_000}, (*OURS, "aioca2"), "p99_us", False),

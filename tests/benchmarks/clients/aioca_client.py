@@ -1,8 +1,11 @@
 """aioca, this one and 2.1: they have one API."""
 
 import asyncio
+import os
+import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 from common import (
     TIMEOUT,
@@ -102,12 +105,33 @@ async def do_monitor(count, seconds, **_):
     return monitored(updates[0] - before, lap)
 
 
-async def do_iterate(count, seconds, **_):
+@contextmanager
+def busy_processors(seconds):
+    """A process on each processor that keeps it busy, until so many seconds are over."""
+    command = [
+        sys.executable,
+        "-c",
+        f"import time\nend = time.time() + {seconds}\nwhile time.time() < end: pass",
+    ]
+    processes = [subprocess.Popen(command) for _ in range(os.cpu_count() if seconds else 0)]
+    yield
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+async def do_iterate(count, seconds, starved=0, **_):
+    """``starved``: seconds at the start in which other programs keep all processors busy."""
     pvs = names("M", count)
     await connect(pvs, timeout=TIMEOUT)
+    with busy_processors(starved):
+        return await iterate(pvs, starved + 2, seconds)
+
+
+async def iterate(pvs, warm, seconds):
     seen = 0
     async with camonitor(pvs, format=FORMAT_TIME, all_updates=True) as updates:
-        start = time.perf_counter() + 2
+        start = time.perf_counter() + warm
         lap = None
         async for _ in updates:
             now = time.perf_counter()

@@ -1,0 +1,131 @@
+"""``async for`` over many PVs: the work for one does not grow with what is queued for the others.
+
+Work is counted in lines of this package that Python executes, on the loop's thread.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+import aioca
+from aioca import FORMAT_TIME, caget, camonitor, caput
+from aioca._context import current
+from aioca.testing import SoftIoc
+
+pytestmark = pytest.mark.anyio
+
+HERE = str(Path(aioca.__file__).parent)
+QUEUED = 3_000
+
+
+class Lines:
+    """Counts lines of the package as they are executed in this thread."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, frame: FrameType, event: str, argument: object) -> Any:
+        if not frame.f_code.co_filename.startswith(HERE):
+            return None
+        self.count += event == "line"
+        return self
+
+
+@contextmanager
+def counted() -> Iterator[Lines]:
+    lines = Lines()
+    before = sys.gettrace()
+    sys.settrace(lines)
+    try:
+        yield lines
+    finally:
+        sys.settrace(before)
+
+
+async def fill(pv: str) -> None:
+    """Have `QUEUED` updates of a PV arrive that nobody takes."""
+    for number in range(QUEUED):
+        await caput(pv, float(number))
+    assert await caget(pv, timeout=30) == QUEUED - 1
+    # The reply came behind the updates; this job comes behind what the reply came with.
+    reached = anyio.Event()
+    current().post(reached.set)
+    await reached.wait()
+
+
+async def test_starting_reconnecting_retyping_and_closing_one(
+    own_ioc: Callable[..., SoftIoc], unique: str
+) -> None:
+    flood, other = unique + "FLOOD", unique + "OTHER"
+    with own_ioc(f'record(ao, "{flood}") {{}}'):
+        second = own_ioc(f'record(ao, "{other}") {{ field(VAL, "1") field(PINI, "YES") }}')
+        try:
+            async with camonitor([flood, other], format=FORMAT_TIME, all_updates=True) as updates:
+                assert (await anext(updates)).name == flood
+                await fill(flood)
+                subscription = updates.subscriptions[1]
+                # It is started, loses its server, and comes back with another type.
+                with counted() as lines:
+                    second.start()
+                    with anyio.fail_after(30):
+                        while subscription.state != subscription.OPEN:
+                            await anyio.sleep(0.01)
+                    assert await caget(other) == 1
+                assert 0 < lines.count < QUEUED
+                second.kill()
+                with counted() as lines:
+                    second.start(f'record(stringout, "{other}") {{ field(VAL, "text") }}')
+                    with anyio.fail_after(30):
+                        while await caget(other, throw=False) != "text":
+                            await anyio.sleep(0.1)
+                assert 0 < lines.count < QUEUED
+                with counted() as lines:
+                    subscription.close()
+                assert 0 < lines.count < QUEUED / 10
+                # Nothing was lost, and what is closed brings nothing more.
+                values = []
+                while len(values) < QUEUED:
+                    values.append(await anext(updates))
+                assert values == [float(number) for number in range(QUEUED)]
+                assert {value.name for value in values} == {flood}
+        finally:
+            second.kill()
+
+
+async def test_queued_values_of_a_pv_that_changes_its_type(
+    own_ioc: Callable[..., SoftIoc], unique: str
+) -> None:
+    """Each is decoded as the type that it was sent as, though it is taken later."""
+    pv = unique + "X"
+    ioc = own_ioc(f'record(ao, "{pv}") {{ field(VAL, "1") field(PINI, "YES") }}')
+    with ioc:
+        async with camonitor(pv, all_updates=True) as updates:
+            assert await anext(updates) == 1
+            for number in (2, 3):
+                await caput(pv, number, wait=True)
+            await caget(pv)
+            ioc.kill()
+            ioc.start(f'record(stringout, "{pv}") {{ field(VAL, "text") }}')
+            with anyio.fail_after(30):
+                while await caget(pv, throw=False) != "text":
+                    await anyio.sleep(0.1)
+                values = [await anext(updates) for _ in range(3)]
+            assert values == [2.0, 3.0, "text"]
+            assert [type(value).__name__ for value in values] == ["ca_float"] * 2 + ["ca_str"]
+
+
+async def test_updates_of_a_block_are_iterated_over_once(p: str) -> None:
+    subscription = camonitor(p + "ao:free")
+    async with subscription:
+        with pytest.raises(RuntimeError, match="iterated over already"):
+            async with subscription:
+                pass
