@@ -238,12 +238,13 @@ def test_messages_there_and_back() -> None:
 
 @given(st.binary(max_size=200), st.sampled_from(["10.0.0.1", "127.0.0.1"]))
 def test_any_bytes_are_survived(data: bytes, source: str) -> None:
-    _protocol.beacon_from(data, source)
     try:
         messages, rest = _protocol.take(data)
     except ProtocolError:
         return
     assert len(rest) <= len(data)
+    told, rest = _protocol.take(_protocol.passed_on(messages, source))
+    assert rest == b"" and {message.command for message in told} <= {_protocol.IS_UP}
     for answer in _protocol.search_answers(messages, source):
         assert answer.server is None or 0 < answer.server[1] < 65536
     for beacon in _protocol.beacons(messages, source, 5064):

@@ -120,6 +120,51 @@ def test_what_is_no_channel_access_is_not_passed_on(
     assert _nothing_more(clients[0])
 
 
+SEARCH = _protocol.search("SOME:PV", 3, reply=False)
+ANSWER = bytes(Message(_protocol.SEARCH, 5064, 0, 0xFFFFFFFF, 3, b"\0\x0d" + bytes(6)))
+FAR = ("10.1.2.3", 5064)
+
+
+@pytest.mark.parametrize(
+    ("datagram", "numbers"),
+    [
+        (SEARCH, []),
+        (_protocol.version() + SEARCH, []),  # as libca sends it
+        (ANSWER, []),
+        (bytes(Message(11, second=3, payload=SEARCH)), []),  # an exception
+        (bytes(Message(_protocol.NOT_FOUND, 10, 13, 3, 3)), []),
+        (_protocol.version(), []),
+        (bytes(Message(0)), []),
+        (_protocol.confirm("127.0.0.1"), []),
+        (BEACON + SEARCH, [7]),
+        (SEARCH + BEACON + ANSWER, [7]),
+        (BEACON + bytes(Message(13, 13, 6064, 8)), [7, 8]),
+        (bytes(Message(13, 13, 6064, 9, payload=SEARCH)), [9]),  # which it has not, in any version
+        (_protocol.register() + SEARCH + BEACON, [7]),
+        (_protocol.register() + SEARCH, []),
+        (bytes.fromhex("000dffff000d0000 00000007 00000000 00000000 00010000"), []),  # no port
+        (BEACON + SEARCH[:-1], []),
+    ],
+    ids=ascii,
+)
+def test_beacons_are_passed_on_and_nothing_else(
+    repeater: Repeater, clients: list[socket.socket], datagram: bytes, numbers: list[int]
+) -> None:
+    one, two, _ = clients
+    repeater.take(_protocol.register(), two.getsockname())
+    repeater.take(_protocol.register(), one.getsockname())
+    assert [_received(two)[0].command for _ in range(2)] == [17, 0]  # the confirmation, a look
+    repeater.take(datagram, one.getsockname() if datagram[1] == 24 else FAR)
+    if numbers:
+        messages = _received(two)
+        assert [message.first for message in messages] == numbers
+        assert {(m.command, m.data_type, m.count, m.payload) for m in messages} == {
+            (_protocol.IS_UP, 13, 6064, b"")
+        }
+        assert all(message.second for message in messages)  # from whom it came
+    assert _nothing_more(two)
+
+
 def test_only_clients_of_this_host_are_served(repeater: Repeater) -> None:
     repeater.take(_protocol.register(), ("198.51.100.7", 4000))
     repeater.take(_protocol.register(), ("0.0.0.0", 0))
@@ -162,13 +207,15 @@ def test_a_client_that_takes_the_place_of_one_that_left_is_kept(
     assert len(events) == 1
 
 
-# A client of libca: prints how it stands with the repeater, and how many servers it knows of.
+# A client of libca: prints how it stands with the repeater, and how many servers it knows of. What
+# libca itself has to say of servers that it cannot connect to comes among that.
 CLIENT = """
     import ctypes, os, re, sys, tempfile, time
     from epicscorelibs.lib import Com_dsoinfo, ca_dsoinfo
     com = ctypes.CDLL(Com_dsoinfo.sofilename, ctypes.RTLD_GLOBAL)
     ca = ctypes.CDLL(ca_dsoinfo.sofilename, ctypes.RTLD_GLOBAL)
     ours = os.dup(1)
+    os.dup2(ours, 2)
     status = tempfile.TemporaryFile()
     os.dup2(status.fileno(), 1)
     ca.ca_context_create(1)
@@ -293,11 +340,15 @@ def test_in_a_terminal_until_ctrl_c() -> None:
     assert repeater_runs(port) is False
 
 
-def test_clients_of_libca_hear_beacons_through_it(
+def test_clients_of_libca_get_beacons_through_it_and_no_searches(
     running: tuple[int, Output], libca: Output
 ) -> None:
     """The last one, since libca registers only after 10 s."""
     port, _ = running
     libca.until(lambda text: "registered=1 servers=0\n" in text)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:  # looks for its own PVs
+        for number in range(64):  # the number is that of a channel of libca, too
+            other.sendto(_protocol.search("NONE", number, reply=False), ("127.0.0.1", port))
     with SoftIoc("", environment={"EPICS_CAS_BEACON_PORT": str(port)}):
         libca.until(lambda text: "registered=1 servers=1\n" in text)
+    assert "Virtual circuit disconnect" not in libca.text, libca.text  # with 0.0.0.1, and the like

@@ -198,14 +198,26 @@ def confirm(address: str) -> bytes:
     return bytes(Message(REPEATER_CONFIRM, second=_number(address)))
 
 
-def beacon_from(data: bytes, source: str) -> bytes:
-    """A datagram that begins with a beacon without an address, with the one that it came from."""
-    if len(data) < _HEADER.size:
-        return data
-    command, size, minor, port, number, address = _HEADER.unpack_from(data)
-    if command != IS_UP or address:
-        return data
-    return _HEADER.pack(command, size, minor, port, number, _number(source)) + data[_HEADER.size :]
+def passed_on(messages: list[Message], source: str) -> bytes:
+    """What a repeater has to tell its clients of a datagram: its beacons, and nothing else.
+
+    A client believes what comes from its repeater. A search is an answer to it, from a server at
+    an address that nobody has.
+
+    Args:
+        messages: of the datagram.
+        source: the address that it came from. Clients get it with each beacon that has none.
+    """
+    return b"".join(
+        bytes(
+            Message(
+                IS_UP, message.data_type, message.count, message.first,
+                message.second or _number(source),
+            )
+        )
+        for message in messages
+        if message.command == IS_UP and message.count < 0x10000  # which is a port
+    )  # fmt: skip
 
 
 def _number(address: str) -> int:

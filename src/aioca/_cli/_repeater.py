@@ -1,12 +1,16 @@
 """The CA repeater: one process of a host hears the beacons of servers, and tells all clients.
 
 Servers send beacons to one UDP port of each host, which one process only can have. The others
-register with it: each datagram that it gets it passes on to all of them. There is no protocol to
-leave by; a client that has ended is noticed when its port refuses what is sent to it.
+register with it, and it passes the beacons on to all of them. There is no protocol to leave by; a
+client that has ended is noticed when its port refuses what is sent to it.
+
+Nothing but beacons is passed on. libca takes a search request that comes from its repeater for the
+answer of a server: it would report that connected PVs are on several servers, and connect to
+addresses that nobody has. (The repeater of EPICS base passes on whatever comes.)
 
 It is written here rather than called in libca (`ca_repeater()`): that one never returns, cannot
 be told apart from one that has failed to start, and would be one more reason to call into C. It
-serves libca's clients, whoever started it, and passes on nothing but Channel Access.
+serves libca's clients, whoever started it.
 """
 
 from __future__ import annotations
@@ -20,14 +24,13 @@ from ._protocol import (
     REPEATER_REGISTER,
     Message,
     ProtocolError,
-    beacon_from,
     confirm,
+    passed_on,
     register,
     take,
 )
 from ._search import Host
 
-_HEADER = 16
 _NOTHING = bytes(Message(0))  # which clients ignore: to see whether they are there
 _MOST_CLIENTS = 1000  # each has a socket
 
@@ -60,7 +63,7 @@ class Repeater:
             self._clients.pop(client).close()
 
     def serve(self) -> None:
-        """Pass on what comes, for ever."""
+        """Pass on the beacons that come, for ever."""
         while True:
             try:
                 data, source = self._socket.recvfrom(65536)
@@ -78,9 +81,8 @@ class Repeater:
             return
         if not data or messages[0].command == REPEATER_REGISTER:  # without data: in old times
             self._register(source)
-            data = data[_HEADER:]
-        if data:
-            self._pass_on(beacon_from(data, source[0]), source)
+        if beacons := passed_on(messages, source[0]):
+            self._pass_on(beacons, source)
 
     def _register(self, client: Host) -> None:
         if client not in self._clients:
