@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import copy
+import logging
 import os
 import pickle
 import subprocess
@@ -30,6 +31,7 @@ from aioca import (
     run,
 )
 from aioca._errors import Failure, error_for
+from aioca._printable import printable
 from aioca.testing import SoftIoc
 
 pytestmark = pytest.mark.anyio
@@ -131,6 +133,57 @@ def test_pickle_and_copy(kind: type[CANothing], duplicate: Callable[[Any], Any])
     assert [str(one) for one in getattr(other, "failures", [])] == [
         str(one) for one in getattr(error, "failures", [])
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("µm/s² 日本 \\ '", "µm/s² 日本 \\ '"),
+        ("a\x1b[31m\nb\x9b", r"a\x1b[31m\nb\x9b"),
+        ("\0\x7f\r\t\u202e\u2028", r"\x00\x7f\r\t\u202e\u2028"),
+        ("a\udcb5b\ud800", r"a\xb5b\ud800"),
+        ("", ""),
+    ],
+    ids=ascii,
+)
+def test_printable(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+NASTY = "X\x1b[2J\nY\x9b"
+SHOWN = r"X\x1b[2J\nY\x9b"
+
+
+async def test_a_name_is_no_command_for_the_terminal_that_shows_the_error(p: str) -> None:
+    with pytest.raises(CATimeout) as one:
+        await caget(NASTY, timeout=0)
+    assert str(one.value).startswith(f"{SHOWN}: User specified timeout")
+    with pytest.raises(CATimeout) as many:
+        await connect([NASTY, p + "ai", f"Z{NASTY}"], timeout=0.2)
+    with pytest.raises(CAValueError) as long:
+        await caget(NASTY * 200)
+    nothing = await caput(NASTY, 1, timeout=0, throw=False)
+    info = await cainfo(NASTY, wait=False)
+    told = CANothing("X", ECA_GETFAIL, detail=f"reading: {NASTY}")
+    for text in (str(many.value), str(long.value), str(nothing), repr(nothing), str(told)):
+        assert text.isprintable() and SHOWN in text
+    assert str(info).startswith(f"{SHOWN}\n    State: ")
+    assert one.value.name == nothing.name == info.name == NASTY  # for a program
+
+
+async def test_nor_is_it_one_line_more_in_the_log(p: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A name that has a newline, and a record: that of a filter."""
+    name = f'{p}ao:free.{{"dbnd":\n{{"d":0}}}}'
+    await caput(name, "nonsense")  # refused, which the log alone tells
+    while not (records := [r for r in caplog.records if "ao:free" in r.getMessage()]):
+        await anyio.sleep(0.01)  # nothing tells of a record
+    assert records[0].getMessage().startswith(rf'{p}ao:free.{{"dbnd":\n{{"d":0}}}}: Channel write')
+    assert records[0].getMessage().isprintable()
+    log = logging.getLogger("aioca")
+    log.warning("%s, %d", NASTY, 5)
+    log.warning("no arguments")
+    texts = [record.getMessage() for record in caplog.records[-2:]]
+    assert texts == [f"{SHOWN}, 5", "no arguments"]
 
 
 def test_timeout_is_no_system_error() -> None:

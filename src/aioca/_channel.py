@@ -25,6 +25,7 @@ from ._clearing import Clearing
 from ._client import ClientContext, default_priority
 from ._decode import make_reader, ways
 from ._errors import CAError
+from ._printable import printable
 from ._values import Reader
 from ._voice import Voice
 from ._write_confirm import Circuit, UnconfirmedWrites, WriteConfirmation
@@ -295,7 +296,7 @@ class Channel:
         if status != _libca.ECA_NORMAL:
             self.chid = None
             _tokens.unregister(self._token)
-            raise RuntimeError(f"{self.name}: {_libca.message(status)}")
+            raise RuntimeError(f"{printable(self.name)}: {_libca.message(status)}")
 
     def circuit_lost(self) -> None:
         """Some circuit was lost, perhaps under this channel before it was connected.

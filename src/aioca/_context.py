@@ -25,6 +25,7 @@ from ._intake import Intake
 from ._loops import portal_for, running_loop
 from ._names import valid_name
 from ._portal import Portal
+from ._printable import printable
 from ._prompting import Prompting
 from ._voice import Voice
 from ._watch import Watch
@@ -113,7 +114,7 @@ class Context:
         if channel is None:
             name = valid_name(name)
             if self._over:
-                raise RuntimeError(f"{name}: the run of the event loop is over")
+                raise RuntimeError(f"{printable(name)}: the run of the event loop is over")
             channel = Channel(self, name)
             self.watch.begin()
             self._channels[name] = channel

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from . import _libca
+from ._printable import printable
 
 
 class CANothing(Exception):  # noqa: N818
@@ -47,7 +48,8 @@ class CANothing(Exception):  # noqa: N818
 
     def __str__(self) -> str:
         text = f"{self.name}: {_libca.message(self.errorcode)}"
-        return f"{text} ({self._detail})" if self._detail else text
+        # Both may have come from anywhere: an escape sequence of theirs is none here
+        return printable(f"{text} ({self._detail})" if self._detail else text)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {self.errorcode})"

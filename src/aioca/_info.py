@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from . import _libca
 from ._channel import Channel
+from ._printable import printable
 
 _NO_ACCESS = 7  # what stands for the type of a channel that is not connected
 
@@ -56,4 +57,5 @@ class CAInfo:
             ("Request type", f"DBR_{kind}" if kind else "<disconnected>"),
             ("Element count", str(self.count)),
         ]
-        return "\n".join([self.name, *(f"    {label + ':':<17} {text}" for label, text in rows)])
+        name = printable(self.name)
+        return "\n".join([name, *(f"    {label + ':':<17} {text}" for label, text in rows)])

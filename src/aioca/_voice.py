@@ -14,8 +14,10 @@ from typing import Protocol
 
 from . import _libca
 from ._errors import Failure, error_for
+from ._printable import Escaping
 
 logger = logging.getLogger("aioca")
+logger.addFilter(Escaping())  # names of PVs are in the records of all modules
 
 _MOST = 20  # records in a second
 _HEARD = 200  # what is said in a second, of all that; the rest does not even reach the loop
@@ -46,7 +48,8 @@ class Voice:
 
     def printed(self, text: str) -> None:
         """Text that was meant for the terminal."""
-        self._hear(lambda: self.record(logging.INFO, f"Channel Access: {text}"))
+        line = " ".join(text.split())  # libca lays its texts out in several
+        self._hear(lambda: self.record(logging.INFO, f"Channel Access: {line}"))
 
     def _hear(self, job: Callable[[], None]) -> None:
         self._heard += 1

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
+from .._printable import printable
 from ._diagnosis import describe, shown, suggestion
 from ._examination import PlaceReport, PvReport, Report
 from ._findings import all_is_well
@@ -47,22 +48,17 @@ def print_report(report: Report, console: Console) -> None:
     well = all_is_well(report.findings)
     if console.is_terminal:
         style = _GOOD if well else "yellow"
-        advice = Text(_printable(suggestion(report)))
+        advice = Text(printable(suggestion(report)))
         console.print(Panel(advice, title="What to do", border_style=style))
     else:
         _print(console, Text(f"What to do: {suggestion(report)}"))
 
 
 def _print(console: Console, line: Text) -> None:
-    if not line.plain.isprintable():
-        line = Text(_printable(line.plain))
+    if not line.plain.isprintable():  # strings of servers and of the environment may be anything
+        line = Text(printable(line.plain))
     # Not wrapped: a terminal does that, and who cuts lines apart does not want it.
     console.print(line, soft_wrap=True, highlight=False)
-
-
-def _printable(text: str) -> str:
-    """Without what a terminal obeys: strings of servers and of the environment may be anything."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _head(console: Console, title: str) -> None:

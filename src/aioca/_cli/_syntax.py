@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import click
 
+from .._printable import printable
 from ._common import backend_option
 from ._numbers import c_integer, c_real
 
@@ -26,7 +27,7 @@ _MOST_DIGITS = 18
 
 def complain(text: str) -> None:
     """Say something on stderr."""
-    print(text, file=sys.stderr)
+    print(printable(text), file=sys.stderr)
 
 
 def see_help() -> str:

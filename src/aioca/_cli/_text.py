@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import DBR_CHAR, DBR_DOUBLE, DBR_ENUM, DBR_FLOAT, CANothing
+from .._printable import printable
 from ._syntax import Style
 
 NAME_WIDTH = 30
@@ -120,9 +121,10 @@ def value_text(reply: Any, style: Style, *, with_count: bool = True) -> str:
 
 def name_text(name: str, style: Style, count: int = 1) -> str:
     """The first column: padded, unless an array follows or the separator is no space."""
+    shown = printable(name)
     if style.separator != " " or count > 1:
-        return name
-    return name + " " * (NAME_WIDTH - len(name.encode("utf-8", "surrogateescape")))
+        return shown
+    return shown + " " * (NAME_WIDTH - len(shown.encode("utf-8")))
 
 
 def is_undefined(raw_stamp: tuple[int, int]) -> bool:
@@ -130,9 +132,15 @@ def is_undefined(raw_stamp: tuple[int, int]) -> bool:
     return raw_stamp == (_EPICS_EPOCH, 0)
 
 
+def rounded(timestamp_ns: int) -> tuple[int, int]:
+    """Seconds and microseconds of a time: rounded, but never up to the next second, as in base."""
+    seconds, nanoseconds = divmod(timestamp_ns, 1_000_000_000)
+    return seconds, min((nanoseconds + 500) // 1000, 999_999)
+
+
 def stamp_text(timestamp_ns: int) -> str:
-    """Local time, rounded to microseconds."""
-    seconds, microseconds = divmod((timestamp_ns + 500) // 1000, 1_000_000)
+    """Local time, to the microsecond."""
+    seconds, microseconds = rounded(timestamp_ns)
     return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(seconds))}.{microseconds:06d}"
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import click
 
 from .. import CAInfo, __version__, configure
+from .._printable import printable
 from ._common import run_command
 from ._json import json_info, put_json
 from ._numbers import c_integer
@@ -79,7 +80,7 @@ def _show_client(infos: list[CAInfo], level: int) -> None:
     put_line(f"Channel Access client: aioca {__version__}")
     settings = sorted(name for name in os.environ if name.startswith("EPICS_CA_"))
     for name in settings:
-        put_line(f"    {name}={os.environ[name]}")
+        put_line(printable(f"    {name}={os.environ[name]}"))
     hosts: dict[str, list[CAInfo]] = {}
     for info in infos:
         hosts.setdefault(info.host, []).append(info)
@@ -88,7 +89,7 @@ def _show_client(infos: list[CAInfo], level: int) -> None:
         put_line(f'Virtual circuit to "{host}": {len(channels)} channel(s)')
         for info in channels if level > 1 else ():
             put_line(
-                f'    Channel "{info.name}": {info.state_strings[info.state]},'
+                f'    Channel "{printable(info.name)}": {info.state_strings[info.state]},'
                 f" DBF_{info.datatype_strings[info.datatype].upper()}, {info.count} element(s),"
                 f" {'' if info.read else 'no '}read access,"
                 f" {'' if info.write else 'no '}write access"

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import click
 
+from .._printable import printable
 from ._beacons import Sighting, Watch
 from ._common import Failure
 from ._numbers import repeater_port, server_port
@@ -120,6 +121,6 @@ def _show(beacon: Beacon, sighting: Sighting, stamp: int, interest: int, as_obje
 def _name(address: str) -> str:
     """The name of a host; its address if it has none."""
     try:
-        return socket.gethostbyaddr(address)[0]
+        return printable(socket.gethostbyaddr(address)[0])
     except OSError:
         return address
