@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -337,8 +339,6 @@ print(json.dumps({k: v for k, v in os.environ.items() if k.startswith("EPICS_CA"
 
 
 def configured(settings: str, **environment: str) -> dict[str, str]:
-    import json
-
     unset = {name: "" for name in os.environ if name.startswith("EPICS_CA")}
     done = python(CONFIGURE, settings, **unset, **environment)
     assert done.returncode == 0, done.stderr
@@ -361,6 +361,52 @@ def test_configure() -> None:
         "EPICS_CA_MAX_ARRAY_BYTES": "100000",
         "EPICS_CA_AUTO_ARRAY_BYTES": "YES",
     }
+
+
+@pytest.mark.parametrize("name", ["addr_list", "name_servers"])
+@pytest.mark.parametrize(
+    ("word", "why"),
+    [
+        ("a,b", "blanks go between hosts; write `a b`"),
+        ("127.0.0.1;b", "blanks go between hosts"),
+        ("::1", "is an IPv6 address, and Channel Access has IPv4 only"),
+        ("[::1]:5064", "is an IPv6 address"),
+        ("fe80::1", "is an IPv6 address"),
+        ("127.0.0.1:99999", "has no port from 1 to 65535"),
+        ("a:0", "has no port"),
+        ("a:", "has no port"),
+        ("a:-1", "has no port"),
+        ("a:5064:5", "has no port"),
+        ("a:http", "has no port"),
+        ("25240", "takes it for the address 0.0.98.152; write host:port"),
+        (":5064", "is not the name of a host"),
+        ("a/b", "is not the name of a host"),
+        ("µ", "is not the name of a host"),
+        ("a\x1b[2J", r"`a\x1b[2J` is not the name of a host"),
+        ("a\0", "is not the name of a host"),
+        ("a" * 256, "is not the name of a host"),
+        ("300.1.1.1", "is not an IPv4 address"),
+        ("1.2.3.4.5", "is not an IPv4 address"),
+        ("4294967296", "is not an IPv4 address"),
+    ],
+    ids=ascii,
+)
+def test_configure_refuses_hosts_that_libca_would_leave_out(name: str, word: str, why: str) -> None:
+    before = dict(os.environ)
+    for hosts in (word, f"good {word}", [word], ["good", word], iter([word])):
+        settings: dict[str, Any] = {name: hosts}
+        with pytest.raises(ValueError, match=re.escape(why)) as raised:
+            configure(**settings)
+        assert str(raised.value).startswith(f"{name}: ")
+        assert str(raised.value).isprintable()
+    assert os.environ == before
+
+
+def test_configure_takes_what_libca_takes() -> None:
+    """However an address is written; an empty text is a list without hosts."""
+    for hosts in ("", "127.0.0.1 127.1:5 a-b.c_d:65535\t2130706433", "0x7f000001 1a"):
+        kept = {"EPICS_CA_ADDR_LIST": " ".join(hosts.split())} if hosts else {}
+        assert configured(f'{{"addr_list": {json.dumps(hosts)}}}') == kept
 
 
 def test_configure_leaves_what_is_not_given() -> None:
@@ -450,6 +496,8 @@ async def test_the_priority_may_be_configured_at_any_time(
         {"addr_list": ["a b"]},
         {"addr_list": [""]},
         {"addr_list": [5]},
+        {"addr_list": ["a "]},
+        {"addr_list": b"a"},
         {"name_servers": ["a\tb"]},
         {"auto_addr_list": "No"},  # libca takes it for yes
         {"auto_addr_list": 0},

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable
 
 from ._client import context_exists, set_priority
+from ._hosts import host_problem, words_of
+from ._printable import printable
 
 _CHARACTERS_READ = 31  # of a yes or no
 
@@ -34,7 +36,8 @@ def configure(
     ``os.environ``, so that child processes have them too.
 
     Args:
-        addr_list: hosts (``host`` or ``host:port``) to search: a list, or one string with spaces.
+        addr_list: hosts (``host`` or ``host:port``, names or IPv4 addresses) to search: a list, or
+            one string with spaces.
         auto_addr_list: whether to search by broadcast on all local networks as well.
         name_servers: hosts to search through TCP, likewise.
         server_port: default port of servers, 5001 to 65535 (libca ignores lower ones).
@@ -74,12 +77,14 @@ def configure(
 
 
 def _hosts(name: str, value: str | Iterable[str] | None) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    hosts = list(value)
+    if value is None:
+        return None
+    hosts = words_of(value) if isinstance(value, str) else list(value)
     for host in hosts:
-        if not isinstance(host, str) or not host or len(host.split()) != 1:
+        if not isinstance(host, str) or words_of(host) != [host]:
             raise ValueError(f"{name}: {host!r} is not a host")
+        if problem := host_problem(host):
+            raise ValueError(printable(f"{name}: {problem.what}; {problem.advice}"))
     return " ".join(hosts)
 
 

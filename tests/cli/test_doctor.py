@@ -48,7 +48,9 @@ SETTINGS: list[dict[str, str]] = [
         "127.0.0.1", "127.0.0.1:6000", "127.0.0.2:6000 127.0.0.2:6000", "localhost", "127.1",
         "no-such-host.invalid 127.0.0.1", "127.0.0.1,127.0.0.2", "127.0.0.1;127.0.0.2",
         "127.0.0.1:70000", "127.0.0.1:abc", "300.1.1.1", "::1", "127.0.0.1:5000", "",
-        "127.0.0.1\t127.0.0.3  127.0.0.2:7000",
+        "127.0.0.1\t127.0.0.3  127.0.0.2:7000", "127.0.0.1 25240", "25240:6000", "0177.0.0.1",
+        "2130706433:6000", "0177", "0x7f000001", "1.2.3.4.5", "[::1]:5064", "fe80::1", "localhost:",
+        ":5064", "127.0.0.1/24", "4294967296", "127.0.0.1\x1f127.0.0.2", "http://127.0.0.1",
     )),
     *({"EPICS_CA_SERVER_PORT": text, "EPICS_CA_ADDR_LIST": "127.0.0.9"} for text in (
         "5064", "5000", "5001", "0", "70000", "abc", "6070x", "", "0x1400", " 6070", "-1", "65535",
@@ -141,9 +143,12 @@ def _settings(**environment: str) -> Settings:
         ({"EPICS_CA_AUTO_ADDR_LIST": "none"}, "warning", "means NO"),
         ({"EPICS_CA_AUTO_ADDR_LIST": "NO"}, "error", "no address to search"),
         ({"EPICS_CA_ADDR_LIST": "gone"}, "error", "there is no host `gone`"),
-        ({"EPICS_CA_ADDR_LIST": "x" * 300}, "error", "there is no host"),
+        ({"EPICS_CA_ADDR_LIST": "x" * 300}, "error", "is not the name of a host"),
         ({"EPICS_CA_ADDR_LIST": "ioc,ioc"}, "error", "blanks go between hosts"),
         ({"EPICS_CA_ADDR_LIST": "ioc:0"}, "error", "no port from 1 to 65535"),
+        ({"EPICS_CA_ADDR_LIST": "ioc 25240"}, "error", "takes it for the address 0.0.98.152"),
+        ({"EPICS_CA_NAME_SERVERS": "::1"}, "error", "is an IPv6 address"),
+        ({"EPICS_CA_ADDR_LIST": "[fe80::1]:5064"}, "error", "Channel Access has IPv4 only"),
         ({"EPICS_CA_ADDR_LIST": "ioc ioc"}, "note", "there twice"),
         ({"EPICS_CA_NAME_SERVERS": "gone"}, "error", "EPICS_CA_NAME_SERVERS: there is no host"),
         ({"EPICS_CA_SERVER_PORT": "5000"}, "error", "libca uses 5064"),
@@ -173,6 +178,17 @@ def test_mistakes_in_settings(environment: dict[str, str], severity: str, words:
     findings = _settings(**environment).findings
     assert any(f.severity == severity and words in f.what for f in findings), findings
     assert all(f.advice and not f.advice.endswith(".") for f in findings)
+
+
+def test_a_port_that_is_a_word_of_its_own_is_put_where_it_belongs() -> None:
+    for text, advice in [
+        ("ioc 25240", 'set EPICS_CA_ADDR_LIST="ioc:25240"'),
+        ("ioc:6000 25240", "write host:port, with a colon and no blank"),
+        ("25240", "write host:port, with a colon and no blank"),
+    ]:
+        settings = _settings(EPICS_CA_ADDR_LIST=text)
+        assert [f.advice for f in settings.findings] == [advice]
+        assert Target("0.0.98.152", 5064) in [p.target for p in settings.places]  # as libca does
 
 
 def test_good_settings_have_no_findings() -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .._hosts import Problem, host_problem, ipv4
 from ._findings import CAUSE, REMARK, Finding
 from ._interfaces import Broadcast
 from ._search import Target
@@ -61,16 +60,22 @@ def add_hosts(
         resolve: gives the address of a host's name; raises OSError.
         findings: where mistakes are put.
     """
-    for word in words:
+    for before, word in zip(["", *words], words, strict=False):
         host, _, port = word.partition(":")
-        problem = _problem(name, word)
-        address = "" if problem else _address(host, resolve)
+        problem = host_problem(word)
+        if problem is not None:
+            advice = _advice(name, before, word, problem)
+            findings.append(Finding("error", name, f"{name}: {problem.what}", advice, CAUSE))
+            if not problem.searched:
+                continue
+        address = _address(host, resolve)
         if not address:
-            what, advice = problem or (
-                f"there is no host `{host}`; libca leaves it out",
-                f"correct `{host}` in {name}, or write its address instead",
-            )
-            findings.append(Finding("error", name, f"{name}: {what}", advice, CAUSE))
+            findings.append(
+                Finding(
+                    "error", name, f"{name}: there is no host `{host}`; libca leaves it out",
+                    f"correct `{host}` in {name}, or write its address instead", CAUSE,
+                )
+            )  # fmt: skip
             continue
         target = Target(address, int(port or default_port), _for_many(address))
         if any(place.target.address == target.address for place in places):
@@ -84,15 +89,12 @@ def add_hosts(
             places.append(Place(target, name))
 
 
-def _problem(name: str, word: str) -> tuple[str, str] | None:
-    """What is wrong with how a host is written, and what to do."""
-    if re.search("[,;]", word):
-        hosts = " ".join(filter(None, re.split("[,;]", word)))
-        return f"`{word}` is not a host; blanks go between hosts", f'set {name}="{hosts}"'
-    _, colon, port = word.partition(":")
-    if colon and not (re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 65536):
-        return f"`{word}` has no port from 1 to 65535", "write host:port, or the host alone"
-    return None
+def _advice(name: str, before: str, word: str, problem: Problem) -> str:
+    """What to do about a word; `before` is the one before it, whose port it may be."""
+    instead = problem.instead
+    if word.isdecimal() and before and ":" not in before and host_problem(before) is None:
+        instead = f"{before}:{word}"
+    return f'set {name}="{instead}"' if instead else problem.advice
 
 
 def _for_many(address: str) -> bool:
@@ -103,11 +105,8 @@ def _for_many(address: str) -> bool:
 
 def _address(host: str, resolve: Callable[[str], str]) -> str:
     """The address of a host; empty if there is none."""
-    if host[:1].isdigit():
-        try:
-            return socket.inet_ntoa(socket.inet_aton(host))
-        except OSError:
-            pass  # a name may begin with a digit
+    if (address := ipv4(host)) is not None:
+        return address
     try:
         return resolve(host)
     except (OSError, UnicodeError):

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from .._environment import local_networks_searched
+from .._hosts import words_of
 from ._findings import CAUSE, HABIT, REMARK, Finding
 from ._interfaces import Broadcast
 from ._numbers import c_integer, c_real, usable_port
@@ -111,7 +112,7 @@ class _Reader:
             ("EPICS_CA_ADDR_LIST", s.places),
             ("EPICS_CA_NAME_SERVERS", s.name_servers),
         ):
-            words = (self._text(name) or "").split()
+            words = words_of(self._text(name) or "")
             add_hosts(places, name, words, s.server_port, self._resolve, s.findings)
         self._seconds("EPICS_CA_CONN_TMO", 0.0, 300.0)
         self._search_period()
