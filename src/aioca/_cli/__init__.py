@@ -1,18 +1,20 @@
 """The ``aioca`` command.
 
 Each subcommand has a module of its own here, of the same name, and uses the public API only (the
-doctor also what `_environment` knows of libca).
+doctor also what `_environment` and `_hosts` know of libca), and `_printable` for what it shows.
 
     `_app`       the group of them: found by name, imported when asked for; completion
-    `_common`    what they share: options, errors, the run
+    `_common`    what they share: options, errors, the run; `_typed`: their arguments as text
     `caget` `caput` `camonitor` `cainfo`, after the tools of EPICS base:
         `_syntax` their options, `_reading` how they connect and read, `_text` and `_stamps` what
-        they print, `_details` for ``caget -d``, `_json`; `_progress` while they connect
+        they print, `_details` for ``caget -d``, `_json`, `_properties` for
+        camonitor; `_progress` while they connect
     `demo`       `_tour`: what it does, which needs nothing but aioca itself
     `watch`      `_watch_view`: its table; `_history`: rates and sparklines; `_screen` and `_keys`:
                  the terminal
     `plot`       `_recording`: what it keeps; `_figure`: what it draws, the only matplotlib
-                 Both: `_pv_state`: what is known of a PV, and as text; `_signals`: Ctrl-C
+                 Both: `_pv_state`: what is known of a PV, and as text; `_labels`: states of an
+                 enum that come without one; `_signals`: Ctrl-C
     `doctor`     `_examination`: what it looks at; `_diagnosis`, `_findings`: what that means;
                  `_doctor_report`; `_settings` `_numbers` `_places` `_interfaces`: where libca looks
     `casw`       `_beacons`: which of them are anomalies; `repeater`: `_repeater`
@@ -31,6 +33,7 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
+from ._typed import typed
 
 _EXTRA = ("click", "rich")
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # a disk is full, or broken
@@ -38,7 +41,7 @@ _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # a disk is 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    arguments = [typed(text) for text in (sys.argv[1:] if arguments is None else arguments)]
     _ready_streams()
     try:
         if all(importlib.util.find_spec(name) for name in _EXTRA):

@@ -8,9 +8,10 @@ import sys
 from collections.abc import Sequence
 
 import click
-from click.shell_completion import shell_complete
+from click.shell_completion import get_completion_class
 
 from .. import __version__
+from .._printable import printable
 
 # In the order in which `aioca --help` shows them; each is `command` in the module of its name.
 COMMANDS = (
@@ -60,7 +61,7 @@ def app() -> None:
 def run_app(arguments: Sequence[str]) -> int:
     """Run a subcommand; returns the exit status, which is what its function returns."""
     if wanted := os.environ.get(COMPLETE):
-        return shell_complete(app, {}, "aioca", COMPLETE, wanted)
+        return _complete(wanted)
     try:
         with app.make_context("aioca", list(arguments)) as context:
             status: int = app.invoke(context)
@@ -71,5 +72,21 @@ def run_app(arguments: Sequence[str]) -> int:
         context_of_error: click.Context | None = getattr(error, "ctx", None)
         program = context_of_error.command_path if context_of_error else "aioca"
         hint = f" ({program} --help tells more)" if isinstance(error, click.UsageError) else ""
-        print(f"{program}: {error.format_message().rstrip('.')}{hint}", file=sys.stderr)
+        message = printable(error.format_message().rstrip("."))
+        print(f"{program}: {message}{hint}", file=sys.stderr)
         return error.exit_code
+
+
+def _complete(wanted: str) -> int:
+    """What may follow the words so far, for a shell: ``bash_complete`` and the like.
+
+    click's own `shell_complete` fails where a word is no text of the locale.
+    """
+    shell, _, what = wanted.partition("_")
+    kind = get_completion_class(shell)
+    if kind is None or what not in ("complete", "source"):
+        return 1
+    completion = kind(app, {}, "aioca", COMPLETE)
+    text = completion.complete() if what == "complete" else completion.source()
+    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape") + b"\n")
+    return 0

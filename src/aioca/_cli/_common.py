@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from .. import run
+from ._typed import file_name
 
 T = TypeVar("T")
 
@@ -61,6 +62,14 @@ def _only_interrupted(error: BaseException) -> bool:
     if within:
         return all(map(_only_interrupted, within))
     return isinstance(error, KeyboardInterrupt)
+
+
+class FilePath(click.Path):
+    """A file, named as it was typed."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """From the command line's text."""
+        return super().convert(file_name(value) if isinstance(value, str) else value, param, ctx)
 
 
 class Seconds(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4 only

@@ -12,10 +12,11 @@ from pathlib import Path
 import click
 
 from ..testing import SoftIoc, SoftIocError, free_port
-from ._common import Failure
+from ._common import Failure, FilePath
 from ._numbers import repeater_port, server_port
+from ._typed import typed
 
-_FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+_FILE = FilePath(exists=True, dir_okay=False, readable=True, path_type=Path)
 _PROMPT = "ioc> "
 _LOOK = 0.5  # seconds between looks at what the IOC prints, where nobody types
 
@@ -225,7 +226,7 @@ def _wait(ioc: SoftIoc) -> None:
 def _said(ioc: SoftIoc, line: str) -> str:
     """What a command prints; that it does not end in time is no reason to end the IOC."""
     try:
-        return ioc.command(line)
+        return ioc.command(typed(line))
     except SoftIocError as error:
         if ioc.process is None or ioc.process.poll() is not None:
             raise

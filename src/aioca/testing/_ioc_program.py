@@ -26,8 +26,8 @@ def main(database: str, macros: str, access_security: str) -> None:
     )
     core.registerAllRecordDeviceDrivers.argtypes = [ctypes.c_void_p]
 
-    def run(command: str) -> None:
-        com.iocshCmd(command.encode())
+    def run(command: bytes) -> None:
+        com.iocshCmd(command)
         com.iocshCmd(f'echo "{MARK}"'.encode())
         com.fflush(None)
 
@@ -35,7 +35,8 @@ def main(database: str, macros: str, access_security: str) -> None:
         if failed:
             com.errlogFlush()
             com.fflush(None)
-            print(what, flush=True)
+            sys.stdout.buffer.write(what.encode("utf-8", "surrogateescape") + b"\n")
+            sys.stdout.flush()
             os._exit(1)
 
     core.iocshRegisterCommon()
@@ -44,13 +45,15 @@ def main(database: str, macros: str, access_security: str) -> None:
     base = ctypes.c_void_p.in_dll(core, "pdbbase")  # there from here on
     check(core.registerAllRecordDeviceDrivers(base), "the record types cannot be registered")
     if access_security:
-        core.asSetFilename(access_security.encode())
-    check(core.dbLoadRecords(database.encode(), macros.encode()), f"cannot load {database}")
+        core.asSetFilename(os.fsencode(access_security))
+    # The bytes that were given, whatever the locale
+    loaded = core.dbLoadRecords(os.fsencode(database), os.fsencode(macros))
+    check(loaded, f"cannot load {database}")
     check(core.iocInit(), "iocInit has failed")
-    run("")
-    for line in iter(sys.stdin.readline, ""):
-        command = line.rstrip("\n")
-        if command == "exit":
+    run(b"")
+    for line in iter(sys.stdin.buffer.readline, b""):
+        command = line.rstrip(b"\n")
+        if command == b"exit":
             break
         run(command)
     # No further clean-up: what is left to do for a stopped IOC is only to be gone.

@@ -109,14 +109,16 @@ class SoftIoc:
             file = self.database
             if not isinstance(file, Path):
                 file = Path(folder, "ioc.db")
-                file.write_text(str(self.database), encoding="utf-8")
+                # Surrogates: names of files that are no text, in an `include`
+                file.write_text(str(self.database), encoding="utf-8", errors="surrogateescape")
             texts = ",".join(f"{name}={_quoted(value)}" for name, value in self.macros.items())
+            macro_bytes = texts.encode("utf-8", "surrogateescape")  # whatever the locale
             security = str(self.access_security or "")
             self._last = []
             self._owed = 0
             self._output = queue.SimpleQueue()
             self.process = subprocess.Popen(
-                [sys.executable, "-u", "-c", _RUN, _PROGRAM, str(file), texts, security],
+                [sys.executable, "-u", "-c", _RUN, _PROGRAM, str(file), macro_bytes, security],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                 text=True, encoding="utf-8", errors="replace", env=self._environment(),
                 # Ctrl-C in a terminal is for the client; the IOC ends when the client says so.
