@@ -34,7 +34,7 @@ from aioca import (
 )
 from aioca._cli import _figure
 from aioca._cli._recording import Recording
-from aioca._cli.plot import Recorder
+from aioca._cli.plot import Recorder, Timed
 from aioca.testing import SoftIoc
 
 RECORDS = """
@@ -48,6 +48,7 @@ record(longout, "$(P)N") {
     field(LOLO, "1") field(LLSV, "MAJOR")
 }
 record(mbbo, "$(P)MODE") { field(ZRST, "Off") field(ONST, "On") field(VAL, "1") field(PINI, "YES") }
+record(bo, "$(P)BARE") {}
 record(stringout, "$(P)TEXT") { field(VAL, "hello") field(PINI, "YES") }
 record(waveform, "$(P)WAVE") {
     field(FTVL, "DOUBLE") field(NELM, "8") field(INP, [0, 1, 4, 9, 4, 1, 0]) field(EGU, "V")
@@ -282,6 +283,58 @@ def test_labels_of_an_enum(running: SoftIoc, unique: str) -> None:
     assert [label.get_text() for label in axes.get_yticklabels()] == ["Off", "On"]
     assert axes.get_title(loc="right") == "On"
     assert axes.lines[0].get_ydata().tolist() == [1, 1]
+
+
+def test_states_beyond_the_labels(running: SoftIoc, unique: str) -> None:
+    """They are on the axis, with what the server calls them, if that is known, or their number."""
+    recording = Recording(f"{unique}UNDEFINED.STAT")
+    read(recording)
+    assert len(recording.labels) == 16 and recording.value == 17
+    _, (axes,) = chart(recording)
+    bottom, top = axes.get_ylim()
+    assert bottom < 0 and 17 < top < 18
+    texts = [text.get_text() for text in axes.get_yticklabels()]
+    shown = dict(zip(axes.get_yticks(), texts, strict=True))
+    assert sorted(shown) == [*range(16), 17]
+    assert (shown[0], shown[15], shown[17]) == ("NO_ALARM", recording.labels[15], "17")
+    recording.name_state(17, "UDF")
+    _, (axes,) = chart(recording)
+    assert axes.get_yticklabels()[-1].get_text() == axes.get_title(loc="right").split()[0] == "UDF"
+
+
+def test_a_picture_has_what_the_server_calls_a_state(
+    running: SoftIoc, unique: str, backend: str
+) -> None:
+    """Also one for which nothing but a first value is waited for."""
+    recording = Recording(f"{unique}UNDEFINED.STAT")
+    assert run(Timed([recording], 0).run(), backend=backend) == 0
+    assert recording.text() == "UDF"
+
+
+def test_a_state_without_a_label_is_its_number(running: SoftIoc, unique: str) -> None:
+    recording = Recording(f"{unique}BARE")
+    read(recording)
+    _, (axes,) = chart(recording)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["0", "1"]
+    assert axes.get_title(loc="right").startswith("0")
+
+
+@pytest.mark.parametrize(
+    ("values", "labels", "bottom", "top", "states"),
+    [
+        ([0, 1], 2, -0.5, 1.5, [0, 1]),
+        ([math.nan], 3, -0.5, 2.5, [0, 1, 2]),
+        ([17, 17, 3], 16, -0.51, 17.51, [*range(16), 17]),
+        ([1, 65535], 3, -1966.05, 67501.05, [1, 65535]),
+        (list(range(1000)), 3, -29.97, 1028.97, list(range(0, 1000, 32))),
+    ],
+    ids=ascii,
+)
+def test_the_axis_of_an_enum(
+    values: list[float], labels: int, bottom: float, top: float, states: list[int]
+) -> None:
+    found = _figure.ticks_of_states(np.array(values, float), labels)
+    assert found == (pytest.approx(bottom), pytest.approx(top), states)
 
 
 def test_gaps_are_hatched_and_go(running: SoftIoc, unique: str) -> None:

@@ -9,7 +9,9 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import anyio
 import pytest
 from commands import run_cli
 from rich.console import Console
@@ -29,7 +31,8 @@ from screen import (
 
 from aioca import caput, run
 from aioca._cli import _history
-from aioca._cli._pv_state import number_text, printable
+from aioca._cli._labels import name_states
+from aioca._cli._pv_state import PVState, number_text
 from aioca._cli._watch_view import Painter, Row, View, fit, widths
 from aioca._cli.watch import _Log
 from aioca.testing import SoftIoc
@@ -40,6 +43,7 @@ record(ao, "$(P)T") {
     field(HIGH, "30") field(HSV, "MINOR") field(HIHI, "40") field(HHSV, "MAJOR")
 }
 record(mbbo, "$(P)MODE") { field(ZRST, "Off") field(ONST, "Manual") field(VAL, "1") field(PINI, "YES") }
+record(bo, "$(P)BARE") {}
 record(stringout, "$(P)TEXT") { field(VAL, "hello") field(PINI, "YES") }
 record(lsi, "$(P)LONG") { field(SIZV, "200") }
 record(waveform, "$(P)WAVE") {
@@ -155,6 +159,55 @@ def test_nothing_from_a_server_is_a_command_for_the_terminal(
         assert "\x1b]0;" not in screen.output.text
         assert "\x1b[31mred" not in screen.output.text
         assert "\x1b[2J" not in screen.output.text.replace("\x1b[?7l\x1b[2J", "")
+
+
+def test_nor_is_the_name_of_a_pv(running: SoftIoc, unique: str, backend: str) -> None:
+    with shown("watch", "--backend", backend, f"{unique}\x1b[31mT", f"{unique}T") as screen:
+        screen.until_row(f"{unique}T", "21.50")
+        screen.until_row(rf"{unique}\x1b[31mT", "searching")
+        assert f"{unique}\x1b[31mT" not in screen.output.text
+
+
+def test_states_without_a_label(running: SoftIoc, unique: str, backend: str) -> None:
+    """One beyond the labels that Channel Access carries is what caget calls it; an empty label is
+    its number."""
+    stat, bare, mode = (f"{unique}{name}" for name in ("UNDEFINED.STAT", "BARE", "MODE"))
+    assert run_cli("caget", "-w", "15", "-t", stat).stdout == "UDF\n"
+    with shown("watch", "--backend", backend, stat, bare, mode) as screen:
+        screen.until_row(stat, " UDF ")
+        screen.until_row(bare, " 0 ")
+        running.command(f"dbpf {bare} 1")
+        run(caput(mode, 7, wait=True))  # which has no label
+        screen.until_row(bare, " 1 ")
+        screen.until_row(mode, " 7 ")
+
+
+def test_a_state_that_cannot_be_named_is_asked_for_once(
+    unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aioca._cli._labels._PATIENCE", 0.05)
+    state = PVState(f"{unique}NOWHERE")
+    state.properties = SimpleNamespace(enums=["a", "b"])
+    state.value = 17
+    asked: list[int] = []
+
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+
+            def changed() -> None:
+                asked.append(1)
+                tasks.cancel_scope.cancel()
+
+            with anyio.fail_after(30):
+                await name_states(lambda: [state], changed)
+
+    assert state.unlabelled == 17
+    run(main())
+    assert asked == [1]
+    assert state.unlabelled is None
+    assert state.state_text(17) == "17"
+    state.learn(SimpleNamespace(enums=["a", "b"]))  # connected anew: it may be known by now
+    assert state.unlabelled == 17
 
 
 def test_arrays_of_char_as_strings(running: SoftIoc, unique: str, backend: str) -> None:
@@ -503,9 +556,16 @@ def test_numbers(value: float, precision: int | None, text: str) -> None:
     assert number_text(value, precision) == text
 
 
-def test_printable() -> None:
-    assert printable("µm/s²") == "µm/s²"
-    assert printable("a\x1b[31m\nb\x9b") == "a\ufffd[31m\ufffdb\ufffd"
+@pytest.mark.parametrize(
+    ("nanoseconds", "text"),
+    [(999_999_999, ".999"), (123_000_000, ".123"), (999_999, ".000"), (1_000_000, ".001")],
+)
+def test_times_are_cut_not_rounded_up(nanoseconds: int, text: str) -> None:
+    row = Row("X", 0, False)
+    now = 1_800_000_040
+    stamp = now * 10**9 + nanoseconds
+    row.value = SimpleNamespace(timestamp_ns=stamp, timestamp=round(stamp / 1e9, 6))
+    assert row.time_text(now) == time.strftime("%H:%M:%S", time.localtime(now)) + text
 
 
 def test_what_is_logged_does_not_go_over_the_screen(capfd: pytest.CaptureFixture[str]) -> None:

@@ -25,6 +25,8 @@ _PANEL, _ABOVE, _BELOW, _BETWEEN, _LEFT, _RIGHT = 1.65, 0.45, 0.5, 0.62, 0.95, 0
 # Of the height of a panel; there is nothing but words in the last two
 _SHARES = {"strip": 1.0, "trace": 1.0, "text": 0.01, None: 0.01}
 
+_MOST_STATES = 32  # of an enum, between the ends of an axis: more could not be read
+
 _LINE = "#1763a6"
 _GREY = "#6b7280"
 _INVALID = "#c026d3"
@@ -93,7 +95,7 @@ class _Panel:
         self.recording = recording
         self._bands: list[Any] = []
         self._banded: Any = None  # for what the bands were drawn
-        axes.set_title(_plain(recording.name), loc="left", fontsize=10, fontweight="bold")
+        axes.set_title(_plain(recording.shown_name), loc="left", fontsize=10, fontweight="bold")
         self._said = axes.set_title("", loc="right", fontsize=10)
         self.prepare(labelled)
 
@@ -119,10 +121,11 @@ class _Panel:
         """The vertical axis, and the bands on it."""
         properties = self.recording.properties
         self.axes.set_ylabel(_plain(self.recording.units), fontsize=9, color=_GREY)
-        labels = self.recording.labels
-        if labels:
-            self.axes.set_ylim(-0.5, len(labels) - 0.5)
-            self.axes.set_yticks(range(len(labels)), [_plain(label) for label in labels])
+        if labels := self.recording.labels:
+            bottom, top, states = ticks_of_states(values, len(labels))
+            self.axes.set_ylim(bottom, top)
+            texts = [_plain(self.recording.state_text(state)) for state in states]
+            self.axes.set_yticks(states, texts)
             return
         bottom, top = span(values, properties)
         self.axes.set_ylim(bottom, top)
@@ -233,6 +236,22 @@ def span(values: Any, properties: Any) -> tuple[float, float]:
         return -1.0, 1.0
     margin = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
     return float(low - margin), float(high + margin)
+
+
+def ticks_of_states(values: Any, labels: int) -> tuple[float, float, list[int]]:
+    """The ends of the axis of an enum, and which states are written at it.
+
+    All that have labels, and those beyond them that there are; or only those that there are, where
+    the labels would be written over each other.
+    """
+    present = {int(state) for state in np.unique(values[np.isfinite(values)])}
+    states = sorted({*range(labels), *present})
+    low, high = states[0], states[-1]
+    if high - low >= _MOST_STATES:
+        states = sorted(present)
+        states = states[:: len(states) // _MOST_STATES + 1]
+    margin = max(0.5, 0.03 * (high - low))
+    return low - margin, high + margin, states
 
 
 def alarm_limits(properties: Any) -> dict[str, float]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .. import CANothing
+from .._printable import printable
 
 # Time stamps up to here are of records that were never processed: 1990 is the epoch of EPICS.
 _NEVER = 631152000 + 86400
@@ -31,12 +32,15 @@ class PVState:
         properties: the last one with FORMAT_CTRL, None before the first.
         failure: what came in the place of a value last, if the last update was none.
         strings: whether an array of CHAR is a long string.
+        shown_name: the name as it may be written to a terminal.
     """
 
-    __slots__ = ("failure", "name", "properties", "strings", "value")
+    __slots__ = ("_beyond", "failure", "name", "properties", "shown_name", "strings", "value")
 
     def __init__(self, name: str, strings: bool = False) -> None:
         self.name = name
+        self.shown_name = printable(name)
+        self._beyond: dict[int, str] = {}  # what states without a label are called
         self.value: Any = None
         self.properties: Any = None
         self.failure: CANothing | None = None
@@ -54,6 +58,7 @@ class PVState:
         """An update of the properties."""
         if not isinstance(update, CANothing):
             self.properties = update
+            self._beyond = {}
 
     @property
     def units(self) -> str:
@@ -63,6 +68,25 @@ class PVState:
     def labels(self) -> list[str]:
         """Those of an enum."""
         return [printable(label) for label in getattr(self.properties, "enums", ())]
+
+    @property
+    def unlabelled(self) -> int | None:
+        """The state of an enum that the PV has now, if it came without a label: see `_labels`."""
+        labels = getattr(self.properties, "enums", None)
+        if not labels or not self.connected or not isinstance(self.value, int):
+            return None
+        number = int(self.value)
+        return None if 0 <= number < len(labels) or number in self._beyond else number
+
+    def name_state(self, number: int, text: str) -> None:
+        """A state without a label is called so."""
+        self._beyond[number] = printable(text)
+
+    def state_text(self, number: int) -> str:
+        """What a state of an enum is called: its number, if it has no label or an empty one."""
+        labels = self.labels
+        known = 0 <= number < len(labels)
+        return (labels[number] if known else self._beyond.get(number, "")) or str(number)
 
     @property
     def connected(self) -> bool:
@@ -88,7 +112,7 @@ class PVState:
             return "searching"
         if self.failure.errorcode == _DISCONNECTED:
             return "disconnected"
-        return printable(str(self.failure).removeprefix(f"{self.name}: "))
+        return str(self.failure).removeprefix(f"{self.shown_name}: ")
 
     def text(self) -> str:
         """The value with its precision, or its label; an array as its count and its range."""
@@ -108,8 +132,7 @@ class PVState:
             value = value.decode(errors="replace")
         if isinstance(value, str):
             return printable(value)
-        labels = self.labels
-        return labels[int(value)] if 0 <= value < len(labels) else str(value)
+        return self.state_text(int(value))
 
     def _array_text(self, array: Any) -> str:
         few = [self._scalar_text(element) for element in array[:3].tolist()]
@@ -130,13 +153,13 @@ class PVState:
         """The time of the value: of day, or its date if that is not today's."""
         if self.value is None:
             return ""
-        stamp = self.value.timestamp
+        stamp, nanoseconds = divmod(self.value.timestamp_ns, 10**9)
         if stamp <= _NEVER:
             return "never"
         local = time.localtime(stamp)
         if local[:3] != time.localtime(now)[:3]:
             return time.strftime("%Y-%m-%d", local)
-        return time.strftime("%H:%M:%S", local) + f".{int(stamp % 1 * 1000):03}"
+        return time.strftime("%H:%M:%S", local) + f".{nanoseconds // 10**6:03}"
 
 
 def number_text(value: float, precision: int | None) -> str:
@@ -151,12 +174,3 @@ def number_text(value: float, precision: int | None) -> str:
     if size >= 1e15 or 1e-14 < size < 10.0 ** -(precision + 3):
         return f"{value:.{precision}e}"
     return f"{value:.{precision}f}"
-
-
-def printable(text: str) -> str:
-    """Text of a server without anything that a terminal could take for a command."""
-    return (
-        text
-        if text.isprintable()
-        else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-    )

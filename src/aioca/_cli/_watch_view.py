@@ -131,19 +131,21 @@ class View:
 
     Attributes:
         rows: of all PVs, in the order in which they were given.
+        shown: those that are on the screen.
         order: which of `ORDERS` they are shown in.
         message: what is to be said in the last line.
     """
 
     def __init__(self, rows: Sequence[Row], order: str, painter: Painter) -> None:
         self.rows = list(rows)
+        self.shown: list[Row] = []
         self.order = order
         self.message = ""
         self._paint = painter
         self._top = 0
         self._page = 1
         # How wide the columns can become; they never shrink, or the table would be restless
-        longest = max(cell_len(row.name) for row in self.rows)
+        longest = max(cell_len(row.shown_name) for row in self.rows)
         self._most = {"name": longest, "value": 0, "units": 0, "alarm": 0, "spark": SPARKS}
 
     def press(self, key: str) -> None:
@@ -165,10 +167,10 @@ class View:
         width = max(1, width - 1)  # the last column is where terminals differ
         self._page = max(1, height - 3)
         self._bound()
-        shown = self._sorted()[self._top : self._top + self._page]
-        self._widen(shown)
+        self.shown = self._sorted()[self._top : self._top + self._page]
+        self._widen(self.shown)
         columns = widths(width, self._most)
-        table = [self._line(row, columns, now) for row in shown]
+        table = [self._line(row, columns, now) for row in self.shown]
         table += [""] * (self._page - len(table))
         return [self._title(width, now), self._head(columns), *table, self._foot(width)][:height]
 
@@ -191,7 +193,7 @@ class View:
         alarm = _ALARM_STYLES[row.severity]
         present = row.connected
         cells = {
-            "name": (row.name, "name" if present else "quiet", False),
+            "name": (row.shown_name, "name" if present else "quiet", False),
             "value": (row.text(), alarm if present else "quiet", True),
             "units": (row.units, "units" if present else "quiet", False),
             "alarm": (row.condition, alarm, False),

@@ -29,7 +29,8 @@ from .. import (
     Updates,
     camonitor,
 )
-from ._common import Failure, Seconds, backend_option, run_command
+from ._common import Failure, FilePath, Seconds, backend_option, run_command
+from ._labels import name_states
 from ._recording import Recording
 from ._signals import Interruption
 
@@ -48,7 +49,7 @@ _WINDOW_SHOWS, _FILE_SHOWS = 60.0, 10.0  # seconds
     " every PV has a value).",
 )  # fmt: skip
 @click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    "-o", "--output", type=FilePath(dir_okay=False, path_type=Path), metavar="FILE",
     help="Write a picture (.png, .svg, .pdf) in place of opening a window.",
 )  # fmt: skip
 @backend_option
@@ -123,6 +124,7 @@ class _Run:
         ) as properties, anyio.create_task_group() as tasks:  # fmt: skip
             tasks.start_soon(self.interruption.watch, tasks.cancel_scope)
             tasks.start_soon(self.recorder.record, properties, tasks)
+            tasks.start_soon(name_states, lambda: self.recordings)
             await self.until_over()
             tasks.cancel_scope.cancel()
         return self.interruption.status
@@ -141,7 +143,7 @@ class Timed(_Run):
             await anyio.sleep(self.seconds)
             return
         with anyio.move_on_after(_PATIENCE):
-            while any(recording.value is None for recording in self.recordings):
+            while any(r.value is None or r.unlabelled is not None for r in self.recordings):
                 await anyio.sleep(0.02)
 
 

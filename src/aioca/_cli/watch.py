@@ -19,8 +19,10 @@ import click
 from rich.console import Console
 
 from .. import DBE_PROPERTY, FORMAT_CTRL, FORMAT_TIME, CAValueError, Updates, camonitor
+from .._printable import printable
 from ._common import Failure, Seconds, backend_option, run_command
 from ._keys import Keyboard
+from ._labels import name_states
 from ._screen import Screen
 from ._signals import Interruption
 from ._watch_view import ORDERS, Painter, Row, View
@@ -94,6 +96,7 @@ class Watch:
                         tasks.start_soon(self._follow, values, Row.take)
                         tasks.start_soon(self._follow, properties, Row.learn)
                         tasks.start_soon(self._count, values)
+                        tasks.start_soon(name_states, lambda: self._view.shown, self._redraw)
                         tasks.start_soon(self._draw)
                 finally:
                     self._keyboard.close()
@@ -130,6 +133,9 @@ class Watch:
             took = time.thread_time() - begin
             await anyio.sleep(min(max(_FRAME, 5 * took), 1.0))
             await self._changed.wait()
+
+    def _redraw(self) -> None:
+        self._changed.set()
 
     async def _obey(self, scope: anyio.CancelScope) -> None:
         while keys := await self._keyboard.read():
@@ -170,7 +176,7 @@ class _Log(logging.Handler):
         self._logger.propagate = self._propagate
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._last = time.monotonic(), record.getMessage()
+        self._last = time.monotonic(), printable(record.getMessage())
 
     def message(self, now: float) -> str:
         logged, text = self._last
