@@ -13,23 +13,32 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from ctypes import CDLL, c_size_t, c_uint32, create_string_buffer
+from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 from commands import AIOCA, Output, in_terminal, run_cli, started
+from epicscorelibs.lib import Com_dsoinfo
 
+from aioca import DBR_DOUBLE, caput, run
 from aioca._cli import main
 from aioca._cli._common import run_command
 from aioca._cli._details import dbr_code
+from aioca._cli._json import json_line, json_reply
+from aioca._cli._stamps import Stamps
 from aioca._cli._syntax import Style
-from aioca._cli._text import float_text
+from aioca._cli._text import float_text, stamp_text
 from aioca._cli.caput import unescaped
-from aioca.testing import SoftIoc
+from aioca.testing import SoftIoc, free_port, loopback_environment
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
 NONE = "NO:SUCH:PV"
+
+com = CDLL(Com_dsoinfo.sofilename)
 
 
 def run_tool(tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -117,6 +126,79 @@ def test_a_value_that_cannot_be_read_is_not_made_up(p: str) -> None:
     assert done.stderr == "Read operation timed out: some PV data was not read.\n"
     (row,) = lines_of(run_tool("caget", "--json", "-d", "DOUBLE", p + "stringin"))
     assert row == {"name": p + "stringin", "error": "CA error Channel read request failed"}
+
+
+def test_text_of_anybody_is_no_command_for_the_terminal(
+    own_ioc: Callable[..., SoftIoc], unique: str
+) -> None:
+    """Names, units, labels; as values are."""
+    pv, enum, escape = unique + "a", unique + "m", "\x1b[2J"
+    nasty = f'{pv}.{{"dbnd":\n{{"d":0}}}}'
+    shown = rf'{pv}.{{"dbnd":\n{{"d":0}}}}'
+    with own_ioc(f'record(ao, "{pv}") {{}}\nrecord(mbbo, "{enum}") {{}}'):
+        run(caput([f"{pv}.EGU", f"{enum}.ZRST"], [escape, escape], wait=True))
+        lines = run_tool("caget", "-d", "CTRL_DOUBLE", nasty).stdout.splitlines()
+        assert lines[0] == shown
+        assert r"    Units:            \x1b[2J" in lines
+        assert run_tool("caget", "-d", "CTRL_ENUM", enum).stdout.count(r"\x1b[2J") == 2
+        assert run_tool("caget", nasty).stdout == f"{shown} 0\n"
+        assert run_tool("cainfo", nasty).stdout.startswith(f"{shown}\n    State:")
+        assert f'"{shown}"' in run_tool("cainfo", "-s", "2", nasty).stdout
+        done = run_tool("caget", "--json", "-d", "CTRL_DOUBLE", nasty)
+        assert done.stdout.count("\n") == 1 and "\x1b" not in done.stdout
+        (row,) = lines_of(done)
+        assert (row["name"], row["units"]) == (nasty, escape)
+        with started(
+            "camonitor", "-t", "n", "--properties", nasty, stdout=subprocess.PIPE
+        ) as process:
+            assert process.stdout is not None
+            output = Output(process.stdout.fileno())
+            output.until(lambda text: text.endswith("UDF INVALID\n"))
+        assert output.text.splitlines()[-1] == f"{shown}  0 UDF INVALID"
+        assert "\x1b" not in output.text
+    for tool in ("caget", "cainfo", "doctor", "camonitor"):
+        arguments = ["--window", "0.1"] if tool == "doctor" else []
+        arguments += ["--backend", "no\x9b"] if tool == "camonitor" else ["-w", "0.1"]
+        done = run_cli(tool, *arguments, f"{escape}\n\x9b")
+        assert done.returncode != 0
+        assert done.stderr.count("\n") == 1 and done.stderr.rstrip("\n").isprintable()
+
+
+def test_json_escapes_what_a_terminal_obeys() -> None:
+    row = {"name": "a\x9b\x1b\x7fµ\u202e\U000e0001", "value": ["x", 1.5]}
+    assert json_line(row).isprintable()
+    assert json.loads(json_line(row)) == row
+
+
+NS = [0, 499, 500, 999_999_499, 999_999_500, 999_999_999, 123_456_499, 123_456_500]
+
+
+@pytest.mark.parametrize("nanoseconds", NS)
+def test_time_stamps_are_those_of_base(nanoseconds: int) -> None:
+    """Rounded, but never to the next second: as libCom does."""
+    seconds = 1_800_000_040
+    stamp = (c_uint32 * 2)(seconds - 631152000, nanoseconds)
+    text = create_string_buffer(99)
+    com.epicsTimeToStrftime.restype = c_size_t
+    com.epicsTimeToStrftime(text, c_size_t(99), b"%Y-%m-%d %H:%M:%S.%06f", stamp)
+    ours = stamp_text(seconds * 10**9 + nanoseconds)
+    assert ours == text.value.decode()
+    reply: Any = ca_reply(seconds, nanoseconds)
+    written = json_reply("X", reply, None, Style())["timestamp"]
+    assert f"{written:.6f}".split(".") == [str(seconds), ours[-6:]]
+    assert Stamps("s").text(0, reply) == ours
+
+
+def ca_reply(seconds: int, nanoseconds: int) -> object:
+    """A value of that time."""
+
+    class Reply(float):
+        datatype = DBR_DOUBLE
+        raw_stamp = (seconds, nanoseconds)
+        timestamp_ns = seconds * 10**9 + nanoseconds
+        timestamp = round(timestamp_ns / 1e9, 6)
+
+    return Reply(1.5)
 
 
 def test_not_utf8(own_ioc: Callable[..., SoftIoc], unique: str) -> None:
@@ -255,9 +337,107 @@ def test_camonitor_as_json(own_ioc: Callable[..., SoftIoc], unique: str, backend
         rows = [json.loads(line) for line in output.to_the_end(10).splitlines()]
         assert process.wait(10) == 130
     assert (rows[0]["name"], rows[0]["value"]) == (unique + "a", 1.0)
+    assert set(rows[0]) == {"name", "value", "timestamp", "severity", "status"}
     assert rows[1] == {"name": unique + "no", "error": "not connected"}
     assert rows[2] == {"name": unique + "a", "error": "not connected"}
     assert (rows[3]["name"], rows[3]["value"]) == (unique + "a", 1.0)
+
+
+PROPERTIES = """
+record(ao, "$(P)a") {
+    field(VAL, "1") field(PINI, "YES") field(EGU, "mA") field(PREC, "2") field(HOPR, "10")
+}
+record(mbbo, "$(P)m") { field(ZRST, "Off") field(ONST, "On") field(VAL, "0") field(PINI, "YES") }
+record(stringout, "$(P)s") { field(VAL, "text") field(PINI, "YES") }
+record(waveform, "$(P)w") { field(FTVL, "DOUBLE") field(NELM, "3") field(EGU, "V") }
+"""
+
+
+@pytest.mark.parametrize("options", [["-m", "p"], ["-m", "vap"], ["--properties"]], ids=str)
+def test_camonitor_of_properties_as_json(
+    own_ioc: Callable[..., SoftIoc], unique: str, backend: str, options: list[str]
+) -> None:
+    """They are in each object; a change is one object more, a change to the same none."""
+    names = [unique + name for name in "amsw"]
+    with (
+        own_ioc(PROPERTIES, {"P": unique}) as own,
+        started(
+            "camonitor", "--backend", backend, "--json", "-w", "15", *options, *names,
+            stdout=subprocess.PIPE,
+        ) as process,
+    ):  # fmt: skip
+        assert process.stdout is not None
+        output = Output(process.stdout.fileno())
+
+        def rows() -> list[dict[str, Any]]:
+            whole = output.text[: output.text.rfind("\n") + 1]
+            return [json.loads(line) for line in whole.splitlines()]
+
+        def last(name: str) -> dict[str, Any]:
+            return next((row for row in rows()[::-1] if row["name"] == unique + name), {})
+
+        output.until(lambda _: last("w") and last("m").get("enums") and last("a").get("units"))
+        first = {row["name"]: row for row in rows()}
+        a, m, s, w = (first[name] for name in names)
+        assert (a["value"], a["units"], a["precision"], a["severity"]) == (1, "mA", 2, "NO_ALARM")
+        assert (a["upper_disp_limit"], a["upper_alarm_limit"]) == (10.0, "NaN")
+        assert isinstance(a["timestamp"], float)
+        assert (m["value"], m["enums"]) == ("Off", ["Off", "On"])
+        assert set(s) == {"name", "value", "timestamp", "severity", "status"}
+        assert (w["value"], w["units"]) == ([], "V")
+        before = len(rows())
+        own.command(f"dbpf {names[0]}.EGU A")
+        own.command(f"dbpf {names[0]}.EGU A")
+        own.command(f"dbpf {names[1]}.ONST Auto")
+        output.until(lambda _: last("m")["enums"] == ["Off", "Auto"])
+        assert last("a") == {**a, "units": "A"}
+        assert last("m")["value"] == "Off"
+        assert len(rows()) == before + 2
+        own.command(f"dbpf {names[0]} 3")
+        own.command(f"dbpf {names[0]}.PREC 4")
+        output.until(lambda _: last("a")["precision"] == 4 and last("a")["value"] == 3)
+        own.kill()
+        output.until(lambda _: all("error" in last(name) for name in "amsw"))
+        assert last("a") == {"name": names[0], "error": "not connected"}
+        own.start()
+        output.until(lambda _: last("a").get("units") == "mA")
+        assert (last("a")["value"], last("a")["precision"]) == (1, 2)
+
+
+def test_camonitor_of_properties(
+    own_ioc: Callable[..., SoftIoc], unique: str, backend: str
+) -> None:
+    """As the lines that caget -d has for them, at first and when one has changed."""
+    pv, enum, text = (unique + name for name in "ams")
+    lines = [
+        "    Units:            mA", "    Precision:        2",
+        "    Lo disp limit:    0", "    Hi disp limit:    10",
+        "    Lo alarm limit:   nan", "    Lo warn limit:    nan",
+        "    Hi warn limit:    nan", "    Hi alarm limit:   nan",
+        "    Lo ctrl limit:    0", "    Hi ctrl limit:    0",
+    ]  # fmt: skip
+    with (
+        own_ioc(PROPERTIES, {"P": unique}) as own,
+        started(
+            "camonitor", "--backend", backend, "-t", "n", "-w", "15", "--properties", pv, enum,
+            text, stdout=subprocess.PIPE,
+        ) as process,
+    ):  # fmt: skip
+        assert process.stdout is not None
+        output = Output(process.stdout.fileno())
+        output.until(lambda so_far: so_far.count("\n") == 18)
+        found = output.text.splitlines()
+        assert found == [
+            pv, *lines, f"{pv:30}  1  ",
+            enum, "    Enums:            ( 2)", *(f"{'':22}[ {n}] {label}" for n, label in
+                                                  enumerate(["Off", "On"])), f"{enum:30}  Off  ",
+            f"{text:30}  text  ",
+        ]  # fmt: skip
+        own.command(f"dbpf {pv}.PREC 3")
+        own.command(f"dbpf {pv} 5")
+        output.until(lambda so_far: so_far.count("\n") == 30)
+        lines[1] = "    Precision:        3"
+        assert output.text.splitlines()[18:] == [pv, *lines, f"{pv:30}  5  "]
 
 
 def test_camonitor_of_a_lost_server(own_ioc: Callable[..., SoftIoc], unique: str) -> None:
@@ -410,6 +590,94 @@ def test_a_dumb_terminal_gets_no_colours(p: str, monkeypatch: pytest.MonkeyPatch
     with in_terminal("caget", "-w", "15", "-a", p + "ai:never") as (_, screen, _):
         text = screen.to_the_end()
     assert "INVALID" in text and "\x1b" not in text
+
+
+# -- Locales ---------------------------------------------------------------------------------------
+
+# Without UTF-8, and without what Python does by itself about that
+C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+UTF8_RECORDS = """
+record(ao, "$(P)µSv") { field(EGU, "µSv") }
+record(mbbo, "$(P)é") { field(ZRST, "aus") field(ONST, "eins µ") }
+record(stringout, "$(P)s") {}
+"""
+
+
+def test_names_and_values_in_a_locale_without_utf8(
+    own_ioc: Callable[..., SoftIoc], unique: str
+) -> None:
+    """They reach the server as what was typed, and are shown so."""
+    dose, mode, text = (unique + name for name in ("µSv", "é", "s"))
+
+    def tool(*arguments: str) -> str:
+        done = run_cli(arguments[0], "-w", "15", *arguments[1:], environment=C_LOCALE)
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+        return done.stdout
+
+    with own_ioc(UTF8_RECORDS, {"P": unique}) as own:
+        assert tool("caget", "-t", dose) == "0\n"
+        assert tool("caget", dose) == f"{dose + ' ' * (30 - len(dose.encode()))} 0\n"
+        assert "Units:            µSv\n" in tool("caget", "-d", "CTRL_DOUBLE", dose)
+        assert tool("cainfo", dose).startswith(f"{dose}\n")
+        assert json.loads(tool("caput", "--json", "-c", mode, "eins µ"))["value"] == "eins µ"
+        tool("caput", "-c", text, "µ")
+        assert r'"\xc2\xb5"' in own.command(f"dbgf {text}")
+        done = run_cli("doctor", "--window", "0.1", dose, environment=C_LOCALE)
+        assert "connected to" in done.stdout and done.stderr == ""
+        with started(
+            "camonitor", dose, stdout=subprocess.PIPE, env={**os.environ, **C_LOCALE}
+        ) as process:
+            assert process.stdout is not None
+            Output(process.stdout.fileno()).until(lambda shown: f"{dose} " in shown)
+
+
+def test_files_in_a_locale_without_utf8(
+    own_ioc: Callable[..., SoftIoc], unique: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    database = tmp_path / "µ.db"
+    database.write_text('record(ao, "$(P)é") {}\n', encoding="utf-8")
+    environment = {**os.environ, **C_LOCALE}
+    port = free_port()
+    with started(
+        "ioc", str(database), "-m", f"P={unique}µ:", "--port", str(port),
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        Output(process.stdout.fileno()).until(lambda text: "Ctrl-C ends it." in text)
+        done = run_cli(
+            "caget", "-w", "15", "-t", f"{unique}µ:é", environment=loopback_environment(port)
+        )
+        assert done.stdout == "0\n"
+        picture = tmp_path / "ö.png"
+        done = run_cli(
+            "plot", "--seconds", "0", "-o", str(picture), f"{unique}µ:é",
+            environment={**C_LOCALE, **loopback_environment(port)},
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
+        assert picture.exists()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize("word", ["µ", "\udcb5"], ids=ascii)
+def test_words_that_are_no_text_of_the_locale_are_completed(shell: str, word: str) -> None:
+    completed = subprocess.run(
+        AIOCA, capture_output=True, timeout=60, check=False,
+        env={
+            **os.environ, **C_LOCALE, "_AIOCA_COMPLETE": f"{shell}_complete",
+            "COMP_WORDS": f"aioca plot -o {word}", "COMP_CWORD": word if shell == "fish" else "3",
+        },
+    )  # fmt: skip
+    assert (completed.returncode, completed.stderr) == (0, b"")
+    assert b"file" in completed.stdout and os.fsencode(word) in completed.stdout
+
+
+def test_what_is_no_text_at_all_is_refused(p: str) -> None:
+    """Bytes of another encoding than UTF-8, wherever."""
+    for environment in ({}, C_LOCALE):
+        done = run_cli("caget", "-w", ".1", "a\udcb5", environment=environment)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert r"'a\xb5'" in done.stderr and done.stderr.count("\n") == 1
 
 
 # -- Values without a server -----------------------------------------------------------------------

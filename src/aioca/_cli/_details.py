@@ -15,6 +15,7 @@ from .. import (
     CAInfo,
     CANothing,
 )
+from .._printable import printable
 from ._numbers import c_integer
 from ._reading import Ask, is_char_array, request_count, why_not
 from ._syntax import Style
@@ -76,18 +77,18 @@ def details_text(info: CAInfo, dbr: int, reply: Any, extra: Any, style: Style) -
     """The lines for a value; ``extra`` is the reply to `acknowledge_ask` if there was one."""
     for nothing in (reply, extra):
         if isinstance(nothing, CANothing):
-            return f"{nothing.name}\n    {why_not(nothing)}"
+            return f"{printable(nothing.name)}\n    {why_not(nothing)}"
     rows = [
         ("Native data type", f"DBF_{info.datatype_strings[info.datatype].upper()}"),
         ("Request type", DBR_NAMES[dbr]),
     ]
     if dbr == DBR_CLASS_NAME:
-        rows.append(("Class Name", str(+reply)))
+        rows.append(("Class Name", printable(str(+reply))))
     else:
         rows.append(("Element count", str(len(elements(reply)))))
         rows.append(("Value", _value(reply, dbr, style)))
         rows += _form_rows(reply, dbr, extra)
-    return "\n".join([reply.name, *(f"    {label + ':':<17} {text}" for label, text in rows)])
+    return _lines(reply.name, rows)
 
 
 def _form_rows(reply: Any, dbr: int, extra: Any) -> list[tuple[str, str]]:
@@ -108,6 +109,21 @@ def _form_rows(reply: Any, dbr: int, extra: Any) -> list[tuple[str, str]]:
     return rows
 
 
+def properties_text(reply: Any) -> str:
+    """The lines for units, precision, limits or labels; empty for a value that has none."""
+    if reply.datatype == DBR_ENUM:
+        rows = [("Enums", _states(reply.enums))]
+    elif reply.datatype == DBR_STRING:
+        return ""
+    else:
+        rows = _limits(reply, reply.datatype, _CTRL)
+    return _lines(reply.name, rows)
+
+
+def _lines(name: str, rows: list[tuple[str, str]]) -> str:
+    return "\n".join([printable(name), *(f"    {label + ':':<17} {text}" for label, text in rows)])
+
+
 def _value(reply: Any, dbr: int, style: Style) -> str:
     if dbr // 7 in (_GR, _CTRL) and reply.datatype == DBR_ENUM and not style.enum_numbers:
         return style.separator.join(_label(state, reply.enums) for state in elements(reply))
@@ -117,17 +133,17 @@ def _value(reply: Any, dbr: int, style: Style) -> str:
 def _label(state: int, labels: list[str]) -> str:
     if state >= _MOST_STATES:
         return f"Illegal Value ({state})"
-    return labels[state] if state < len(labels) else f"Enum Index Overflow ({state})"
+    return printable(labels[state]) if state < len(labels) else f"Enum Index Overflow ({state})"
 
 
 def _states(labels: list[str]) -> str:
     lines = [f"({len(labels):2d})"]
-    lines += [f"{'':22}[{state:2d}] {label}" for state, label in enumerate(labels)]
+    lines += [f"{'':22}[{state:2d}] {printable(label)}" for state, label in enumerate(labels)]
     return "\n".join(lines)
 
 
 def _limits(reply: Any, base: int, form: int) -> list[tuple[str, str]]:
-    rows = [("Units", reply.units)]
+    rows = [("Units", printable(reply.units))]
     floating = hasattr(reply, "precision")
     if floating:
         rows.append(("Precision", str(reply.precision)))

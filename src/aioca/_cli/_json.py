@@ -9,7 +9,7 @@ from typing import Any
 from .. import DBR_CHAR, CAInfo, CANothing
 from ._reading import why_not
 from ._syntax import Style
-from ._text import elements, is_array, is_undefined, put_line
+from ._text import elements, is_array, is_undefined, put_line, rounded
 
 _EXTRA = (
     "units", "precision", "enums",
@@ -20,7 +20,11 @@ _EXTRA = (
 
 def json_line(row: dict[str, Any]) -> str:
     """An object as one line."""
-    return json.dumps(row, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(row, ensure_ascii=False, allow_nan=False)
+    if text.isprintable():
+        return text
+    # Only strings have such characters. json escapes but those below a blank.
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def put_json(row: dict[str, Any]) -> None:
@@ -44,13 +48,23 @@ def json_reply(pv: str, reply: Any, extra: Any, style: Style) -> dict[str, Any]:
         return {**row, "error": why_not(reply).removeprefix("*** ")}
     row["value"] = json_value(reply, style)
     if hasattr(reply, "raw_stamp"):
-        row["timestamp"] = None if is_undefined(reply.raw_stamp) else reply.timestamp
+        row["timestamp"] = None if is_undefined(reply.raw_stamp) else _time(reply.timestamp_ns)
     if hasattr(reply, "alarm"):
         row["severity"], row["status"] = reply.alarm.severity, reply.alarm.status
-    row.update({name: _element(getattr(reply, name)) for name in _EXTRA if hasattr(reply, name)})
+    row.update(json_properties(reply))
     if extra is not None and not isinstance(extra, CANothing):
         row.update(ackt=bool(extra.ackt), acks=extra.acks)
     return row
+
+
+def json_properties(reply: Any) -> dict[str, Any]:
+    """Units, precision, labels and limits, as far as they came with a value."""
+    return {name: _element(getattr(reply, name)) for name in _EXTRA if hasattr(reply, name)}
+
+
+def _time(timestamp_ns: int) -> float:
+    seconds, microseconds = rounded(timestamp_ns)
+    return seconds + microseconds / 1e6
 
 
 def json_value(reply: Any, style: Style) -> Any:

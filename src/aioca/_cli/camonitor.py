@@ -18,6 +18,8 @@ from .. import (
     DBE_LOG,
     DBE_PROPERTY,
     DBE_VALUE,
+    DBR_STRING,
+    FORMAT_CTRL,
     FORMAT_TIME,
     CANothing,
     cainfo,
@@ -26,8 +28,10 @@ from .. import (
     connect,
     run,
 )
-from ._json import json_line, json_reply
+from ._details import properties_text
+from ._json import json_line, json_properties, json_reply
 from ._progress import connect_all
+from ._properties import Properties
 from ._reading import ECA_DISCONN, complain_of_names, request_count, usual_datatype
 from ._stamps import Stamps
 from ._syntax import Common, complain, format_options, given, see_help, tool, value
@@ -47,10 +51,13 @@ class Choices(Common):
     events: int = DBE_VALUE | DBE_ALARM
     stamps: str = "s"
     as_json: bool = False
+    properties: bool = False
 
     def __post_init__(self) -> None:
         for option, argument in given():
             self.take(option, argument)
+        # There is no room for them in the lines of base
+        self.properties |= self.as_json and bool(self.events & DBE_PROPERTY)
 
     def take(self, option: str, argument: str) -> bool:
         if option == "mask":
@@ -80,17 +87,23 @@ class Choices(Common):
     " i (since the last update), I (since the last of that PV) (default: s).",
 )
 @format_options
+@click.option(
+    "--properties", is_flag=True,
+    help="Print units, precision, limits and labels, too: at first, and when one has changed"
+    " (with --json, -m p is enough).",
+)  # fmt: skip
 @click.argument("pvs", nargs=-1, metavar="PV...")
-def command(pvs: tuple[str, ...], as_json: bool, backend: str) -> int:
+def command(pvs: tuple[str, ...], as_json: bool, properties: bool, backend: str) -> int:
     """Print PVs whenever they change, until Ctrl-C.
 
     \b
     Examples:
       aioca camonitor BEAM:CURRENT SHUTTER
       aioca camonitor -t sI -m vap BEAM:CURRENT
+      aioca camonitor --properties BEAM:CURRENT
       aioca camonitor --json BEAM:CURRENT | jq --unbuffered .value
     """
-    choices = Choices(as_json=as_json)
+    choices = Choices(as_json=as_json, properties=properties)
     if not pvs:
         complain(f"No pv name specified. {see_help()}")
         return 1
@@ -111,6 +124,7 @@ class _Monitors:
         self._pending = set(range(len(pvs)))
         self._late: set[int] = set()  # connected, not monitored yet
         self._failure: Exception | None = None
+        self._properties = Properties()
 
     async def run(self) -> None:
         """Until it is cancelled; BrokenPipeError if nobody reads our output any more."""
@@ -172,6 +186,13 @@ class _Monitors:
         infos = await cainfo([self._pvs[index] for index in indices], wait=False)
         for index, info in zip(indices, infos, strict=True):
             # One by one: those of one call need not start before those of the next
+            if self._choices.properties and info.datatype != DBR_STRING:
+                # Before the values: the server tells of a change in the order of subscription.
+                # One element is enough: an array has the properties of its record.
+                camonitor(
+                    info.name, partial(self._print, self._properties_text, index), DBE_PROPERTY,
+                    None, FORMAT_CTRL, 1, notify_disconnect=True,
+                )  # fmt: skip
             camonitor(
                 info.name, partial(self._print, self._text, index), self._choices.events,
                 usual_datatype(info.datatype, style), FORMAT_TIME, request_count(style, False),
@@ -199,15 +220,34 @@ class _Monitors:
         if lost and reply.errorcode != ECA_DISCONN:
             complain(f"{pv}: {status_text(reply)}")
             return ""
+        if lost:
+            self._properties.lost(index)
         if self._choices.as_json:
-            return json_line(json_reply(pv, reply, None, style))
+            row = json_reply(pv, reply, None, style)
+            if self._choices.properties and not lost:
+                return _line_if(self._properties.complete(index, row))
+            return json_line(row)
         if lost:
             now = stamp_text(time.time_ns())
             return f"{name_text(pv, style)}{style.separator}{now} *** disconnected"
         return wide_line(reply, style, self._stamps.text(index, reply), self._colour)
+
+    def _properties_text(self, index: int, reply: Any) -> str:
+        """For an update of the properties: nothing if they are as before."""
+        if isinstance(reply, CANothing):
+            return ""  # which the values tell, too
+        changed = self._properties.learn(index, json_properties(reply))
+        if self._choices.as_json:
+            return _line_if(self._properties.corrected(index))
+        return properties_text(reply) if changed else ""
 
     def _not_found_text(self, index: int, _: Any) -> str:
         pv, style = self._pvs[index], self._choices.style
         if self._choices.as_json:
             return json_line(json_reply(pv, None, None, style))
         return f"{name_text(pv, style)}{style.separator}*** Not connected (PV not found)"
+
+
+def _line_if(row: dict[str, Any] | None) -> str:
+    """An object as a line; nothing where there is none."""
+    return json_line(row) if row is not None else ""
