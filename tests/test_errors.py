@@ -186,6 +186,16 @@ async def test_nor_is_it_one_line_more_in_the_log(p: str, caplog: pytest.LogCapt
     assert texts == [f"{SHOWN}, 5", "no arguments"]
 
 
+class OwnError(CARequestError):
+    """Of a program."""
+
+
+def test_pickle_of_a_class_of_a_program() -> None:
+    again = pickle.loads(pickle.dumps(OwnError("PV", 160, detail="doing this")))
+    assert type(again) is OwnError
+    assert "doing this" in str(again)
+
+
 def test_timeout_is_no_system_error() -> None:
     """As a TimeoutError it is an OSError, which would take a PV and a status for an errno."""
     error = CATimeout("PV", ECA_TIMEOUT)

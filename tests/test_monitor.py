@@ -7,6 +7,7 @@ import gc
 import logging
 import struct
 import time
+import warnings
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -41,6 +42,7 @@ from aioca import (
     wait_for_value,
 )
 from aioca._context import current
+from aioca._lifetime import LoopLifetime
 from aioca.testing import SoftIoc
 from conftest import shown
 
@@ -898,6 +900,84 @@ async def test_states_and_attributes(a: str, p: str) -> None:
     every.close()
 
 
+@pytest.mark.parametrize("kind", ["plain", "async"])
+async def test_another_callback_is_assigned(a: str, kind: str) -> None:
+    """As aioca 2.x lets programs do it: the next update goes to the new one."""
+    first, second = Received(), Received()
+
+    async def later(value: Any) -> None:
+        await anyio.lowlevel.checkpoint()
+        second(value)
+
+    subscription = camonitor(a, first, all_updates=True)
+    await first.until(lambda values: values == [0])
+    subscription.callback = second if kind == "plain" else later
+    assert subscription.callback is (second if kind == "plain" else later)
+    await caput(a, 1)
+    await second.until(lambda values: values == [1])
+    subscription.callback = first
+    await caput(a, 2)
+    await first.until(lambda values: values == [0, 2])
+    assert second.values == [1]
+    subscription.close()
+
+
+async def test_another_callback_of_one_of_many(a: str, b: str) -> None:
+    """It is called with the value alone, as in aioca 2.x; what was there can be put back."""
+    first, second = Received(), Received()
+    subscriptions = camonitor([a, b], first, all_updates=True)
+    await first.until(lambda values: sorted(values) == [(0, 0), (1, 0)])
+    before = subscriptions[1].callback
+    subscriptions[1].callback = second
+    assert subscriptions[1].callback is second
+    await caput([a, b], [1, 2])
+    await second.until(lambda values: values == [2])
+    await first.until(lambda values: (0, 1) in values)
+    subscriptions[1].callback = before
+    assert subscriptions[1].callback == before != subscriptions[0].callback
+    await caput(b, 3)
+    await first.until(lambda values: (1, 3) in values)
+    assert (first.values[2:], second.values) == ([(0, 1), (1, 3)], [2])
+    subscriptions.close()
+
+
+async def test_another_callback_before_the_first_has_begun(a: str) -> None:
+    """A closed monitor's async callback does not begin, whatever was assigned after its call."""
+    called: list[Any] = []
+    closed = anyio.Event()
+
+    async def first(value: Any) -> None:
+        called.append(value)
+
+    class Lifetime(LoopLifetime):
+        def spawn(self, *args: Any, **kwargs: Any) -> None:
+            super().spawn(*args, **kwargs)  # the coroutine is made, and will begin later
+            subscription.callback = _callback
+            subscription.close()
+            closed.set()
+
+    subscription = camonitor(a, first)
+    feed: Any = subscription._feed
+    feed.lifetime = Lifetime(current().portal)
+    with anyio.fail_after(5):
+        await closed.wait()
+    await _everything_arrived(a)
+    assert called == []
+
+
+async def test_what_cannot_be_assigned_as_callback(a: str) -> None:
+    async with camonitor(a, _callback) as subscription:
+        for wrong in (None, 1):
+            with pytest.raises(TypeError, match=f"{a}: callback must be callable"):
+                subscription.callback = wrong
+        assert subscription.callback is _callback
+    without = camonitor(a)
+    with pytest.raises(TypeError, match="has no callback"):
+        without.callback = _callback
+    assert without.callback is None
+    without.close()
+
+
 async def test_opening_until_connected(unique: str) -> None:
     received = Received()
     subscription = camonitor(unique + "absent", received)
@@ -1129,6 +1209,50 @@ async def test_finished_task_group(a: str) -> None:
         camonitor(a, _callback, task_group=group)
     await _everything_arrived(a)
     assert [info.subscriber_count for info in get_channel_infos()] == [0]
+
+
+@pytest.mark.parametrize("wrong", [1, "group", object()])
+async def test_what_is_no_task_group(a: str, wrong: Any) -> None:
+    with pytest.raises(TypeError, match="task_group must be a TaskGroup"):
+        camonitor(a, _callback, task_group=wrong)
+    assert get_channel_infos() == [] or get_channel_infos()[0].subscriber_count == 0
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one", "list"])
+async def test_a_block_that_is_never_entered(a: str, b: str, many: bool) -> None:
+    with pytest.warns(ResourceWarning, match=f"camonitor of {a!r}.* was never entered") as record:
+        camonitor([a, b, b] if many else a)
+        gc.collect()
+    (warning,) = record
+    assert ("and 2 others" in str(warning.message)) is many
+    assert all(info.subscriber_count == 0 for info in get_channel_infos())
+
+
+@pytest.mark.parametrize("end", ["entered", "closed", "one closed", "callback", "none", "error"])
+async def test_no_warning_of_a_block(a: str, b: str, end: str) -> None:
+    """The tests make errors of warnings; one in __del__ would be reported as unraisable."""
+    subscriptions: Any = []
+    if end == "entered":
+        async with camonitor([a, b]):
+            pass
+    elif end == "closed":
+        subscriptions = camonitor([a, b])
+        subscriptions.close()
+    elif end == "one closed":
+        subscriptions = camonitor([a, b])
+        subscriptions[0].close()
+    elif end == "callback":
+        camonitor(a, _callback).close()
+    elif end == "none":
+        subscriptions = camonitor([])
+    else:
+        with pytest.raises(CAValueError):
+            camonitor([a, ""])
+    with warnings.catch_warnings(record=True) as record:
+        warnings.simplefilter("always")
+        del subscriptions
+        gc.collect()
+    assert record == []
 
 
 async def test_iterate_without_a_block(a: str) -> None:

@@ -15,6 +15,7 @@ import sys
 import textwrap
 import threading
 import time
+import typing
 from collections.abc import Callable
 from importlib import metadata, resources
 from pathlib import Path
@@ -29,11 +30,13 @@ import aioca
 import aioca.testing
 import aioca.types
 from aioca import (
+    ECA,
     FORMAT_CTRL,
     FORMAT_RAW,
     FORMAT_TIME,
     CANothing,
     Subscription,
+    _libca,
     ca_extra_fields,
     caget,
     camonitor,
@@ -97,12 +100,12 @@ CONTRACT = {
     "aioca": """
         caget caput camonitor connect cainfo wait_for_value get_channel_infos purge_channel_caches
         configure run CAInfo CANothing CATimeout CADisconnected CAAccessDenied CARequestError
-        ChannelInfo Subscription __version__ ca_extra_fields
+        ChannelInfo ECA Subscription __version__ ca_extra_fields
         DBR_STRING DBR_SHORT DBR_FLOAT DBR_ENUM DBR_CHAR DBR_LONG DBR_DOUBLE DBR_CHAR_STR
         DBR_CHAR_UNICODE DBR_ENUM_STR DBR_CHAR_BYTES DBR_PUT_ACKT DBR_PUT_ACKS DBR_STSACK_STRING
         DBR_CLASS_NAME DBE_VALUE DBE_LOG DBE_ALARM DBE_PROPERTY FORMAT_RAW FORMAT_TIME FORMAT_CTRL
         """,
-    "aioca.types": "AugmentedValue Count Datatype Dbe Dbr Format Timeout",
+    "aioca.types": "AugmentedValue Count Datatype Dbe Dbr Format TaskGroup Timeout",
     "aioca.testing": "SoftIoc SoftIocError free_port loopback_environment",
 }
 
@@ -119,11 +122,18 @@ def test_import_star() -> None:
     assert namespace["caget"] is caget
 
 
-def test_public_objects_have_public_names() -> None:
+@pytest.mark.parametrize("name", ["aioca", "aioca.types", "aioca.testing"])
+def test_public_objects_have_public_names(name: str) -> None:
     """In tracebacks, in pickles and in documentation."""
-    for name in ("CANothing", "CATimeout", "CADisconnected", "Subscription", "CAAccessDenied"):
-        assert getattr(aioca, name).__module__ == "aioca"
-    assert aioca.types.ca_float.__module__ == "aioca.types"
+    module = importlib.import_module(name)
+    own = 0
+    for public in module.__all__:
+        thing = getattr(module, public)
+        if inspect.isfunction(thing) or (inspect.isclass(thing) and thing is not int):
+            assert (thing.__module__, thing.__qualname__) == (name, public)
+            assert isinstance(typing.get_type_hints(thing), dict)  # found where they are public
+            own += 1
+    assert own >= 4
 
 
 def test_everything_public_is_documented() -> None:
@@ -316,6 +326,36 @@ def test_eca_codes(code: int, message: str) -> None:
     assert nothing.errorcode == code
     assert nothing.ok is bool(nothing) is (code == 1)
     assert str(nothing) == f"PV: {message}"
+
+
+def test_eca_has_every_code_of_caerr_h() -> None:
+    """The header from which libca is made is in the wheel of epicscorelibs."""
+    header = (resources.files("epicscorelibs") / "include" / "caerr.h").read_text("utf-8")
+    severities = {"SUCCESS": 1, "WARNING": 0, "ERROR": 2, "INFO": 3, "FATAL": 6}
+    codes = {
+        name: int(number) * 8 + severities[severity]
+        for name, severity, number in re.findall(
+            r"#define ECA_(\w+)\s+DEFMSG\(CA_K_(\w+),\s*(\d+)\)", header
+        )
+    }
+    codes["ARRAY16KCLIENT"] = codes.pop("16KARRAYCLIENT")  # which is no name in Python
+    assert len(codes) == 61
+    assert {member.name: member.value for member in ECA} == codes
+    comments = re.findall(r"^/// (.*)\n#define ECA_(\w+)", header, re.MULTILINE)
+    alike = [
+        comment for comment, name in comments if name in codes and ECA[name].message in comment
+    ]
+    assert len(alike) > 50  # a few are worded otherwise there
+
+
+def test_eca_is_what_errorcodes_are_compared_with() -> None:
+    assert CANothing("PV", 192).errorcode == ECA.DISCONN
+    assert CANothing("PV", ECA.TIMEOUT).errorcode == 80
+    assert ECA(CANothing("PV").errorcode) is ECA.NORMAL
+    assert ECA.TIMEOUT.message in str(CANothing("PV", 80))
+    ours = {name: code for name, code in vars(_libca).items() if name.startswith("ECA_")}
+    assert len(ours) > 10
+    assert {name: ECA[name.removeprefix("ECA_")] for name in ours} == ours
 
 
 def test_nothing_is_success_by_default() -> None:

@@ -6,6 +6,7 @@ import copy
 import math
 import os
 import pickle
+import pickletools
 import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
@@ -30,15 +31,22 @@ from aioca import (
     DBR_SHORT,
     DBR_STRING,
     DBR_STSACK_STRING,
+    ECA,
     FORMAT_CTRL,
     FORMAT_RAW,
     FORMAT_TIME,
+    CAInfo,
+    CANothing,
+    CATimeout,
+    ChannelInfo,
     ca_extra_fields,
     caget,
+    cainfo,
     caput,
     run,
 )
-from aioca.types import ca_array, ca_bytes, ca_float, ca_int, ca_str
+from aioca._errors import Failure, error_for
+from aioca.types import Alarm, AugmentedValue, ca_array, ca_bytes, ca_float, ca_int, ca_str
 from conftest import shown
 
 pytestmark = pytest.mark.anyio
@@ -553,6 +561,68 @@ def by_pickle(value: Any) -> Any:
 
 def by_oldest_pickle(value: Any) -> Any:
     return pickle.loads(pickle.dumps(value, protocol=0))
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_pickles_have_public_paths_only(p: str, protocol: int) -> None:
+    """Later versions, in which the private modules are others, must be able to read them."""
+    info = run(cainfo(p + "ai"))
+    values = [
+        *(get(p + pv, format=FORMAT_TIME) for pv in ("ai", "longin", "stringin", "wf:DOUBLE")),
+        get(p + "stringin", bytes), get(p + "ai", format=FORMAT_TIME).alarm,
+        info, ChannelInfo("PV", True, 1), ECA.TIMEOUT,
+        CANothing("PV", 192), error_for([Failure("A", 80, "x"), Failure("B", 192, "y")]),
+    ]  # fmt: skip
+    for value in values:
+        data = pickle.dumps(value, protocol)
+        assert b"aioca._" not in data
+        strings = [argument for _, argument, _ in pickletools.genops(data)]
+        assert not [s for s in strings if isinstance(s, str) and s.startswith("aioca._")]
+        again = pickle.loads(data)
+        assert type(again) is type(value)
+        assert str(again) == str(value)
+    assert pickle.loads(pickle.dumps(info, protocol)).__dict__ == info.__dict__
+
+
+# As they were made before 3.0 was released, when they had the paths of private modules
+OLD_PICKLES = {
+    "value": b"caioca._values\n_rebuild\n(Vca_float\nF1.5\n(dVname\nVPV\nsVseverity\nI2\nstR.",
+    "alarm": b"caioca._values\nAlarm\n(VHIHI\nVMAJOR\ntR.",
+    "error": b"caioca._errors\n_restore\n(VCATimeout\nVPV\nI80\n(dV_detail\nVconnecting\nstR.",
+    "channel": b"caioca._context\nChannelInfo\n(VPV\nI01\nI2\ntR.",
+    "info": b"ccopy_reg\n_reconstructor\n(caioca._info\nCAInfo\nc__builtin__\nobject\nNtR"
+    b"(dVname\nVPV\nsb.",
+}
+
+
+def test_old_pickles_can_be_read() -> None:
+    """Wherever those modules are now: this path is in files."""
+    read = {name: pickle.loads(data) for name, data in OLD_PICKLES.items()}
+    value, error = read["value"], read["error"]
+    assert (type(value), value, value.name, value.severity) == (ca_float, 1.5, "PV", 2)
+    assert read["alarm"] == Alarm("HIHI", "MAJOR")
+    assert (type(error), error.name, error.errorcode) == (CATimeout, "PV", 80)
+    assert "(connecting)" in str(error)
+    assert read["channel"] == ChannelInfo("PV", True, 2)
+    assert (type(read["info"]), read["info"].name) == (CAInfo, "PV")
+
+
+def test_a_value_is_an_augmented_value(p: str) -> None:
+    """Which tells it from a plain one, and from a CANothing."""
+    for pv, datatype in (("ai", None), ("longin", None), ("stringin", None), ("stringin", bytes),
+                         ("wf:DOUBLE", None)):  # fmt: skip
+        value = get(p + pv, datatype)
+        assert isinstance(value, AugmentedValue)
+        assert not isinstance(+value, AugmentedValue)
+    assert not isinstance(CANothing("PV", 80), AugmentedValue)
+
+
+def test_classes_by_datatype_are_what_the_overloads_promise(p: str) -> None:
+    kinds = {float: ca_float, int: ca_int, bool: ca_int, str: ca_str, bytes: ca_bytes}
+    for datatype, kind in kinds.items():
+        assert type(get(p + "ai", datatype)) is kind
+        assert type(run(caget([p + "ai"], datatype))[0]) is kind  # type: ignore[call-overload]
+    assert get(p + "ai", np.dtype("f8")) == 1.5
 
 
 @pytest.mark.parametrize("duplicate", [by_pickle, by_oldest_pickle, copy.copy, copy.deepcopy])

@@ -16,17 +16,20 @@ How a value travels, and where that is written:
     `_portal`        from libca's threads into the loop; `_asyncio_portal` (with
                      `_asyncio_waiter`) and `_trio_portal` are the only asyncio and trio;
                      `_doorbell`: how they are woken
-    `_decode`        bytes to augmented values, which are in `_values`; `_encode`: back
+    `_decode`        bytes to augmented values, which are in `_values`, and what they have in
+                     common in `_augmented`; `_encode`: back
     `_dbr`           the types that they have on their way
     `_client`        which libca context a thread uses
     `_trampolines`   what libca calls; `_messages`: what it says beside that
     `_tokens`        who is meant by what it hands back
     `_libca`         the libraries, the prototypes, the calls by a channel
 
-`_catools` has what programs for aioca 2.x look for there.
+`_catools` has what programs for aioca 2.x look for there. `_eca` has the status codes by name.
+`_publish`: public objects name `aioca` or `aioca.types` as their module.
 """
 
 from . import _catools as _catools  # programs find it as an attribute, not having imported it
+from . import types as _types
 from ._camonitor import camonitor, wait_for_value
 from ._context import ChannelInfo, get_channel_infos, purge_channel_caches
 from ._dbr import (
@@ -53,6 +56,7 @@ from ._dbr import (
     FORMAT_RAW,
     FORMAT_TIME,
 )
+from ._eca import ECA
 from ._environment import configure
 from ._errors import (
     CAAccessDenied,
@@ -65,8 +69,10 @@ from ._errors import (
 )
 from ._info import CAInfo
 from ._operations import caget, cainfo, caput, connect
+from ._publish import publish as _publish
 from ._run import run
-from ._subscription import Subscription, Subscriptions, Updates
+from ._stream import Updates
+from ._subscription import Subscription, Subscriptions
 from ._values import ca_extra_fields
 
 __version__ = "3.0.0"
@@ -92,6 +98,7 @@ __all__ = [
     "CAAccessDenied",
     "CARequestError",
     "CAValueError",
+    "ECA",
     # The process
     "ChannelInfo",
     "configure",
@@ -126,3 +133,6 @@ __all__ = [
     "FORMAT_CTRL",
     "ca_extra_fields",
 ]
+
+_publish(__name__, globals(), __all__)
+_publish(_types.__name__, vars(_types), [*_types.__all__, "_rebuild"])

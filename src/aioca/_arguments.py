@@ -4,15 +4,35 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Protocol
 
 from ._dbr import FORMAT_CTRL, FORMAT_RAW, FORMAT_TIME
 from ._names import check_is_str
 from ._portal import Portal
-from .types import Timeout
+from .types import AugmentedValue, Timeout, ca_bytes, ca_float, ca_int, ca_str
 
-# Any iterable of str will do when the program runs; a str is one, too, hence not its type here.
-PVs = list[str] | tuple[str, ...]
+
+class _Names(Protocol):
+    """A collection of names. A str is none: it can only be asked for a str that is in it."""
+
+    def __contains__(self, value: object, /) -> bool: ...
+    def __iter__(self) -> Iterator[str]: ...
+
+
+# To type checkers, the names of many PVs: any iterable of str, but no str, which is one PV.
+# What is declared as no more than Iterable[str] could be a str. Overloads for that come last.
+PVs = _Names | Iterator[str]
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    # What a list of values holds that were read with a Python type. It is a list made for the
+    # caller: a variable declared as list[float] or list[AugmentedValue] can have it as well.
+    Ints = TypeVar("Ints", ca_int, AugmentedValue, int, default=ca_int)
+    Floats = TypeVar("Floats", ca_float, AugmentedValue, float, default=ca_float)
+    Strs = TypeVar("Strs", ca_str, AugmentedValue, str, default=ca_str)
+    Bytes = TypeVar("Bytes", ca_bytes, AugmentedValue, bytes, default=ca_bytes)
 
 
 def names_of(pv: str | Iterable[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -18,89 +18,117 @@ from ._environment import searched
 from ._errors import Failure, error_for
 from ._lifetime import GroupLifetime, LoopLifetime
 from ._monitor import NOTHING, Feed, start_all
-from ._options import Options, check_options
-from ._subscription import (
-    Stream,
-    StreamFeed,
-    Subscription,
-    Subscriptions,
-    Updates,
-    own,
+from ._options import MonitorOptions, Options, check_options
+from ._stream import Stream, StreamFeed, Updates
+from ._subscription import Subscription, Subscriptions, expect_entry, own
+from .types import (
+    AugmentedValue,
+    Count,
+    Datatype,
+    Dbe,
+    Format,
+    TaskGroup,
+    Timeout,
+    ca_bytes,
+    ca_float,
+    ca_int,
+    ca_str,
 )
-from .types import AugmentedValue, Count, Datatype, Dbe, Format, Timeout
 
 if TYPE_CHECKING:
-    # To type checkers only: a block without a callback gives the updates.
-
-    class _Stream(Subscription):
-        async def __aenter__(self) -> Updates: ...
-
-    class _Streams(Subscriptions):
-        async def __aenter__(self) -> Updates: ...
+    from typing_extensions import Unpack
 
 
 @overload
-def camonitor(
-    pv: str,
-    callback: None = None,
-    events: Dbe = None,
-    datatype: Datatype = None,
-    format: Format = FORMAT_RAW,
-    count: Count = 0,
-    all_updates: bool = False,
-    notify_disconnect: bool = False,
-    connect_timeout: Timeout = None,
-    *,
-    task_group: Any = None,
-    max_pending: int | None = None,
-) -> _Stream: ...
+def camonitor(  # type: ignore[overload-overlap]
+    pv: str, callback: None = ..., *, datatype: type[int], **options: Unpack[MonitorOptions]
+) -> Subscription[Updates[ca_int]]: ...
+@overload
+def camonitor(  # type: ignore[overload-overlap]
+    pv: str, callback: None = ..., *, datatype: type[float], **options: Unpack[MonitorOptions]
+) -> Subscription[Updates[ca_float]]: ...
+@overload
+def camonitor(  # type: ignore[overload-overlap]
+    pv: str, callback: None = ..., *, datatype: type[str], **options: Unpack[MonitorOptions]
+) -> Subscription[Updates[ca_str]]: ...
+@overload
+def camonitor(  # type: ignore[overload-overlap]
+    pv: str, callback: None = ..., *, datatype: type[bytes], **options: Unpack[MonitorOptions]
+) -> Subscription[Updates[ca_bytes]]: ...
+@overload
+def camonitor(  # type: ignore[overload-overlap]
+    pv: str, callback: None = ..., events: Dbe = ...,
+    datatype: Datatype = ..., format: Format = ..., count: Count = ..., all_updates: bool = ...,
+    notify_disconnect: bool = ..., connect_timeout: Timeout = ..., *,
+    max_pending: int | None = ...,
+) -> Subscription[Updates]: ...  # fmt: skip
+@overload
+def camonitor(  # type: ignore[overload-overlap]
+    pv: str, callback: Callback, events: Dbe = ...,
+    datatype: Datatype = ..., format: Format = ..., count: Count = ..., all_updates: bool = ...,
+    notify_disconnect: bool = ..., connect_timeout: Timeout = ..., *,
+    task_group: TaskGroup | None = ..., max_pending: int | None = ...,
+) -> Subscription: ...  # fmt: skip
+@overload
+def camonitor(  # pyright: ignore[reportOverlappingOverload]
+    pv: PVs, callback: None = ..., *, datatype: type[int], **options: Unpack[MonitorOptions]
+) -> Subscriptions[Updates[ca_int]]: ...
 @overload
 def camonitor(
-    pv: str,
-    callback: Callback,
-    events: Dbe = None,
-    datatype: Datatype = None,
-    format: Format = FORMAT_RAW,
-    count: Count = 0,
-    all_updates: bool = False,
-    notify_disconnect: bool = False,
-    connect_timeout: Timeout = None,
-    *,
-    task_group: Any = None,
-    max_pending: int | None = None,
-) -> Subscription: ...
+    pv: PVs, callback: None = ..., *, datatype: type[float], **options: Unpack[MonitorOptions]
+) -> Subscriptions[Updates[ca_float]]: ...
 @overload
 def camonitor(
-    pv: PVs,
-    callback: None = None,
-    events: Dbe = None,
-    datatype: Datatype = None,
-    format: Format = FORMAT_RAW,
-    count: Count = 0,
-    all_updates: bool = False,
-    notify_disconnect: bool = False,
-    connect_timeout: Timeout = None,
-    *,
-    task_group: Any = None,
-    max_pending: int | None = None,
-) -> _Streams: ...
+    pv: PVs, callback: None = ..., *, datatype: type[str], **options: Unpack[MonitorOptions]
+) -> Subscriptions[Updates[ca_str]]: ...
 @overload
 def camonitor(
-    pv: PVs,
-    callback: Callback,
-    events: Dbe = None,
-    datatype: Datatype = None,
-    format: Format = FORMAT_RAW,
-    count: Count = 0,
-    all_updates: bool = False,
-    notify_disconnect: bool = False,
-    connect_timeout: Timeout = None,
-    *,
-    task_group: Any = None,
-    max_pending: int | None = None,
-) -> Subscriptions: ...
+    pv: PVs, callback: None = ..., *, datatype: type[bytes], **options: Unpack[MonitorOptions]
+) -> Subscriptions[Updates[ca_bytes]]: ...
+@overload
 def camonitor(
-    pv: str | PVs,
+    pv: PVs, callback: None = ..., events: Dbe = ...,
+    datatype: Datatype = ..., format: Format = ..., count: Count = ..., all_updates: bool = ...,
+    notify_disconnect: bool = ..., connect_timeout: Timeout = ..., *,
+    max_pending: int | None = ...,
+) -> Subscriptions[Updates]: ...  # fmt: skip
+@overload
+def camonitor(
+    pv: PVs, callback: Callback, events: Dbe = ...,
+    datatype: Datatype = ..., format: Format = ..., count: Count = ..., all_updates: bool = ...,
+    notify_disconnect: bool = ..., connect_timeout: Timeout = ..., *,
+    task_group: TaskGroup | None = ..., max_pending: int | None = ...,
+) -> Subscriptions: ...  # fmt: skip
+@overload
+def camonitor(  # type: ignore[overload-overlap]
+    pv: str | PVs, callback: None = ..., events: Dbe = ...,
+    datatype: Datatype = ..., format: Format = ..., count: Count = ..., all_updates: bool = ...,
+    notify_disconnect: bool = ..., connect_timeout: Timeout = ..., *,
+    max_pending: int | None = ...,
+) -> Subscription[Updates] | Subscriptions[Updates]: ...  # fmt: skip
+@overload
+def camonitor(  # type: ignore[overload-overlap]
+    pv: str | PVs, callback: Callback, events: Dbe = ...,
+    datatype: Datatype = ..., format: Format = ..., count: Count = ..., all_updates: bool = ...,
+    notify_disconnect: bool = ..., connect_timeout: Timeout = ..., *,
+    task_group: TaskGroup | None = ..., max_pending: int | None = ...,
+) -> Subscription | Subscriptions: ...  # fmt: skip
+@overload
+def camonitor(
+    pv: Iterable[str], callback: None = ..., events: Dbe = ...,
+    datatype: Datatype = ..., format: Format = ..., count: Count = ..., all_updates: bool = ...,
+    notify_disconnect: bool = ..., connect_timeout: Timeout = ..., *,
+    max_pending: int | None = ...,
+) -> Subscriptions[Updates]: ...  # fmt: skip
+@overload
+def camonitor(
+    pv: Iterable[str], callback: Callback, events: Dbe = ...,
+    datatype: Datatype = ..., format: Format = ..., count: Count = ..., all_updates: bool = ...,
+    notify_disconnect: bool = ..., connect_timeout: Timeout = ..., *,
+    task_group: TaskGroup | None = ..., max_pending: int | None = ...,
+) -> Subscriptions: ...  # fmt: skip
+def camonitor(
+    pv: str | Iterable[str],
     callback: Callback | None = None,
     events: Dbe = None,
     datatype: Datatype = None,
@@ -110,7 +138,7 @@ def camonitor(
     notify_disconnect: bool = False,
     connect_timeout: Timeout = None,
     *,
-    task_group: Any = None,
+    task_group: TaskGroup | None = None,
     max_pending: int | None = None,
 ) -> Subscription | Subscriptions:
     """Monitor one PV, or several.
@@ -129,7 +157,8 @@ def camonitor(
         callback: called with each `aioca.types.AugmentedValue`, and for a list of PVs with
             ``(value, index)``. A function, an async function, or a function that returns something
             to be awaited; the next update is delivered when that is done. Without a
-            callback nothing happens until the subscription is entered with ``async with``.
+            callback nothing happens until the subscription is entered with ``async with``; if that
+            never happens, there is a ResourceWarning.
         events: which events to ask for; see `aioca.types.Dbe`.
         datatype: the type to read as; see `aioca.types.Datatype`.
         format: what comes with the value; see `aioca.types.Format`.
@@ -158,6 +187,15 @@ def camonitor(
         raise TypeError(f"callback must be callable, not {callback!r}")
     if task_group is not None and callback is None:
         raise ValueError("a monitor in a task group needs a callback")
+    if not (
+        task_group is None
+        or hasattr(task_group, "start_soon")
+        or hasattr(task_group, "create_task")
+    ):
+        raise TypeError(
+            "task_group must be a TaskGroup of anyio or asyncio or a trio.Nursery, not"
+            f" {task_group!r}"
+        )
     context = current()
     options = check_options(
         datatype, format, count, events, all_updates, max_pending, notify_disconnect,
@@ -166,8 +204,12 @@ def camonitor(
     single = isinstance(pv, str)
     names = names_of(pv)
     make = _maker(context, options, callback, single)
-    subscriptions = Subscriptions(Subscription(make(*item)) for item in enumerate(names))
-    if callback is not None:
+    subscriptions: Subscriptions = Subscriptions(
+        Subscription(make(*item)) for item in enumerate(names)
+    )
+    if callback is None:
+        expect_entry(subscriptions)
+    else:
         if task_group is not None:
             lifetime = GroupLifetime(context.portal, subscriptions)
             own(subscriptions, lifetime)
@@ -199,6 +241,31 @@ def _seconds(timeout: Timeout, context: Context) -> float | None:
 # -- wait_for_value --------------------------------------------------------------------------------
 
 
+@overload
+async def wait_for_value(
+    pv: str, match: Any, timeout: Timeout = ..., *, datatype: type[int],
+    **options: Unpack[MonitorOptions],
+) -> ca_int: ...  # fmt: skip
+@overload
+async def wait_for_value(
+    pv: str, match: Any, timeout: Timeout = ..., *, datatype: type[float],
+    **options: Unpack[MonitorOptions],
+) -> ca_float: ...  # fmt: skip
+@overload
+async def wait_for_value(
+    pv: str, match: Any, timeout: Timeout = ..., *, datatype: type[str],
+    **options: Unpack[MonitorOptions],
+) -> ca_str: ...  # fmt: skip
+@overload
+async def wait_for_value(
+    pv: str, match: Any, timeout: Timeout = ..., *, datatype: type[bytes],
+    **options: Unpack[MonitorOptions],
+) -> ca_bytes: ...  # fmt: skip
+@overload
+async def wait_for_value(
+    pv: str, match: Any, timeout: Timeout = ..., *, datatype: Datatype = ...,
+    **options: Unpack[MonitorOptions],
+) -> AugmentedValue: ...  # fmt: skip
 async def wait_for_value(
     pv: str,
     match: Any,

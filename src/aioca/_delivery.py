@@ -35,6 +35,16 @@ class Callee(NamedTuple):
     lifetime: Lifetime  # the owner that they have as long as they are given no other
 
 
+class OfMany(NamedTuple):
+    """The callback of a list of PVs, as one of its subscriptions has it: called with the value."""
+
+    callback: Callback
+    place: int
+
+    def __call__(self, value: object) -> Any:
+        return self.callback(value, self.place)
+
+
 class CallbackFeed(Feed):
     """A subscription whose updates go to a callback.
 
@@ -53,7 +63,20 @@ class CallbackFeed(Feed):
         self._index = index  # the second argument of the callback, if it has one
         # Nothing is to be delivered just now: what a callback has returned is being awaited
         self._busy = False
-        self._unbegun: object = None  # what is yet to begin, which `close` still prevents
+        # What is yet to begin, which `close` still prevents; and the callback that returned it,
+        # as another may have been assigned meanwhile
+        self._unbegun: tuple[object, Callback] | None = None
+
+    @property
+    def called_with_value(self) -> Callback:
+        """The callback as something that is called with the value alone."""
+        if self._index is None:
+            return self.callback
+        return OfMany(self.callback, self._index)  # type: ignore[return-value]  # it has __call__
+
+    @called_with_value.setter
+    def called_with_value(self, callback: Callback) -> None:
+        self.callback, self._index = callback if isinstance(callback, OfMany) else (callback, None)
 
     def ended(self) -> None:
         self.lifetime.closed()
@@ -88,7 +111,7 @@ class CallbackFeed(Feed):
         if awaitable is not None:
             self._busy = True
             # A callback that has closed its own monitor goes on.
-            self._unbegun = None if self.closed else awaitable
+            self._unbegun = None if self.closed else (awaitable, self.callback)
             try:
                 self.lifetime.spawn(self._pump, awaitable, self._variables, self._over)
             except Exception as error:
@@ -111,7 +134,7 @@ class CallbackFeed(Feed):
     async def _pump(self, awaitable: Awaitable[object]) -> None:
         """Await what a callback returned, and go on as long as they return such."""
         unbegun, self._unbegun = self._unbegun, None
-        if unbegun is not None and self.closed and _does_nothing_yet(self.callback):
+        if unbegun is not None and self.closed and _does_nothing_yet(unbegun[1]):
             close_unstarted(awaitable)
             return
         served = 0
@@ -139,7 +162,7 @@ class CallbackFeed(Feed):
 
     def _over(self, awaitable: object) -> None:
         """The task of `_pump` was cancelled. Before its first step?"""
-        if self._unbegun is awaitable:
+        if self._unbegun is not None and self._unbegun[0] is awaitable:
             self._unbegun = None
             self._cancelled()
 

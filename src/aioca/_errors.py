@@ -30,9 +30,6 @@ class CANothing(Exception):  # noqa: N818
         ok (bool): whether ``errorcode`` is ``ECA_NORMAL``.
     """
 
-    # Defined in a private module, but known to users (and to pickle) by its public name.
-    __module__ = "aioca"
-
     # Those of success, which `success` need not set
     errorcode: int = _libca.ECA_NORMAL
     ok: bool = True
@@ -58,7 +55,9 @@ class CANothing(Exception):  # noqa: N818
         return self.ok
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (type(self).__name__, self.name, self.errorcode, self.__dict__)
+        # Only the public class is named in a pickle: what reads it may be another version.
+        kind = getattr(type(self), "_ours", type(self))
+        return kind, (self.name, self.errorcode), self.__dict__
 
 
 def success(name: str) -> CANothing:
@@ -74,8 +73,6 @@ class CAError(CANothing):
     Attributes:
         failures (list[CANothing]): one for each PV of the call that failed, in order.
     """
-
-    __module__ = "aioca"
 
     def __init__(self, name: str, errorcode: int, *, detail: str = "") -> None:
         super().__init__(name, errorcode, detail=detail)
@@ -93,31 +90,21 @@ class CAError(CANothing):
 class CATimeout(CAError, TimeoutError):  # noqa: N818
     """The operation did not end by its deadline (``ECA_TIMEOUT``)."""
 
-    __module__ = "aioca"
-
 
 class CADisconnected(CAError):  # noqa: N818
     """The channel was lost, or closed by this program, while the operation waited."""
-
-    __module__ = "aioca"
 
 
 class CAAccessDenied(CAError):  # noqa: N818
     """The server does not let this client read or write the PV."""
 
-    __module__ = "aioca"
-
 
 class CARequestError(CAError):
     """Any other ECA status: the request was refused here or by the server."""
 
-    __module__ = "aioca"
-
 
 class CAValueError(CARequestError, ValueError):
     """The name of the PV, or the value to be written, cannot be sent; nothing was."""
-
-    __module__ = "aioca"
 
 
 class Failure(NamedTuple):
@@ -181,26 +168,19 @@ def _with_cadef(kind: type[CAError], foreign: type[Exception]) -> type[CAError]:
     # __init__ nor __str__ of the foreign class runs: ours come first.
     joint = _joint_classes.get((kind, foreign))
     if joint is None:
-        content = {"__module__": "aioca", "status": property(lambda self: self.errorcode)}
+        content = {
+            "__module__": "aioca",
+            "status": property(lambda self: self.errorcode),
+            "_ours": kind,
+        }
         joint = _joint_classes[kind, foreign] = type(kind.__name__, (kind, foreign), content)
     return joint
 
 
-_CLASSES: dict[str, type[CANothing]] = {
-    kind.__name__: kind
-    for kind in (
-        CANothing,
-        CAError,
-        CATimeout,
-        CADisconnected,
-        CAAccessDenied,
-        CARequestError,
-        CAValueError,
-    )
-}
-
-
-def _restore(kind: str, name: str, errorcode: int, state: dict[str, Any]) -> CANothing:
-    error = _CLASSES[kind](name, errorcode)
+def _restore(  # pyright: ignore[reportUnusedFunction]
+    kind: str, name: str, errorcode: int, state: dict[str, Any]
+) -> CANothing:
+    """What pickles of 3.0 before its release name; none is made with it any more."""
+    error: CANothing = globals()[kind](name, errorcode)
     error.__dict__.update(state)
     return error

@@ -1,6 +1,7 @@
 """CAInfo: what there is to know of a channel."""
 
-from __future__ import annotations
+# No `from __future__ import annotations`: the annotations are looked up where the class is
+# public, in `aioca`.
 
 from typing import ClassVar
 

@@ -1,13 +1,17 @@
 """caget, caput, connect, cainfo: arguments in, one `Request`, results out.
 
+The overloads of each: one PV; many; one or many, as the caller does not know; and what is declared
+as no more than an iterable of str. The last one is not chosen for a str, as the first comes before
+(that of `caput` has no ``repeat_value``: a str with it would be chosen for nothing else).
+
 The public functions own the deadline. Everything that is wrong with the arguments is found
 before a channel is made or anything is sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from typing import Any, cast, overload
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from ._arguments import PVs, check_count, check_format, deadline_of, names_of
 from ._channel import Channel
@@ -19,7 +23,20 @@ from ._info import CAInfo
 from ._portal import TURN
 from ._put import Put
 from ._requests import PART, Request
-from .types import AugmentedValue, Count, Datatype, Format, Timeout
+from .types import (
+    AugmentedValue,
+    Count,
+    Datatype,
+    Format,
+    Timeout,
+    ca_bytes,
+    ca_float,
+    ca_int,
+    ca_str,
+)
+
+if TYPE_CHECKING:
+    from ._arguments import Bytes, Floats, Ints, Strs
 
 # Channels that are asked about between looks at the clock: three calls to libca for each, after
 # which libca's threads may have the GIL.
@@ -29,31 +46,73 @@ _INFOS = 25
 
 
 @overload
-async def caget(
-    pv: str,
-    datatype: Datatype = None,
-    format: Format = FORMAT_RAW,
-    count: Count = 0,
-    timeout: Timeout = 5.0,
-    throw: bool = True,
-) -> AugmentedValue: ...
+async def caget(  # type: ignore[overload-overlap]
+    pv: str, datatype: type[int], format: Format = ..., count: Count = ...,
+    timeout: Timeout = ..., throw: bool = ...,
+) -> ca_int: ...  # fmt: skip
+@overload
+async def caget(  # type: ignore[overload-overlap]
+    pv: str, datatype: type[float], format: Format = ..., count: Count = ...,
+    timeout: Timeout = ..., throw: bool = ...,
+) -> ca_float: ...  # fmt: skip
+@overload
+async def caget(  # type: ignore[overload-overlap]
+    pv: str, datatype: type[str], format: Format = ..., count: Count = ...,
+    timeout: Timeout = ..., throw: bool = ...,
+) -> ca_str: ...  # fmt: skip
+@overload
+async def caget(  # type: ignore[overload-overlap]
+    pv: str, datatype: type[bytes], format: Format = ..., count: Count = ...,
+    timeout: Timeout = ..., throw: bool = ...,
+) -> ca_bytes: ...  # fmt: skip
+@overload
+async def caget(  # type: ignore[overload-overlap]
+    pv: str, datatype: Datatype = ..., format: Format = ..., count: Count = ...,
+    timeout: Timeout = ..., throw: bool = ...,
+) -> AugmentedValue: ...  # fmt: skip
+@overload
+async def caget(  # type: ignore[overload-overlap]
+    pv: PVs, datatype: type[int], format: Format = ..., count: Count = ...,
+    timeout: Timeout = ..., throw: bool = ...,
+) -> list[Ints]: ...  # fmt: skip
+@overload
+async def caget(  # type: ignore[overload-overlap]
+    pv: PVs, datatype: type[float], format: Format = ..., count: Count = ...,
+    timeout: Timeout = ..., throw: bool = ...,
+) -> list[Floats]: ...  # fmt: skip
+@overload
+async def caget(  # type: ignore[overload-overlap]
+    pv: PVs, datatype: type[str], format: Format = ..., count: Count = ...,
+    timeout: Timeout = ..., throw: bool = ...,
+) -> list[Strs]: ...  # fmt: skip
+@overload
+async def caget(  # type: ignore[overload-overlap]
+    pv: PVs, datatype: type[bytes], format: Format = ..., count: Count = ...,
+    timeout: Timeout = ..., throw: bool = ...,
+) -> list[Bytes]: ...  # fmt: skip
 @overload
 async def caget(
-    pv: PVs,
-    datatype: Datatype = None,
-    format: Format = FORMAT_RAW,
-    count: Count = 0,
-    timeout: Timeout = 5.0,
-    throw: bool = True,
-) -> list[AugmentedValue]: ...
+    pv: PVs, datatype: Datatype = ..., format: Format = ..., count: Count = ...,
+    timeout: Timeout = ..., throw: bool = ...,
+) -> list[AugmentedValue]: ...  # fmt: skip
+@overload
+async def caget(  # type: ignore[overload-overlap]
+    pv: str | PVs, datatype: Datatype = ..., format: Format = ..., count: Count = ...,
+    timeout: Timeout = ..., throw: bool = ...,
+) -> AugmentedValue | list[AugmentedValue]: ...  # fmt: skip
+@overload
 async def caget(
-    pv: str | PVs,
+    pv: Iterable[str], datatype: Datatype = ..., format: Format = ..., count: Count = ...,
+    timeout: Timeout = ..., throw: bool = ...,
+) -> list[AugmentedValue]: ...  # fmt: skip
+async def caget(
+    pv: str | Iterable[str],
     datatype: Datatype = None,
     format: Format = FORMAT_RAW,
     count: Count = 0,
     timeout: Timeout = 5.0,
     throw: bool = True,
-) -> AugmentedValue | list[AugmentedValue]:
+) -> AugmentedValue | list[Any]:
     """Read one PV, or many at once.
 
     Args:
@@ -97,23 +156,24 @@ async def caget(
 
 @overload
 async def caput(
-    pv: str,
-    value: Any,
-    datatype: Datatype = None,
-    wait: bool = False,
-    timeout: Timeout = 5.0,
-    throw: bool = True,
-) -> CANothing: ...
+    pv: str, value: Any, datatype: Datatype = ..., wait: bool = ..., timeout: Timeout = ...,
+    throw: bool = ...,
+) -> CANothing: ...  # fmt: skip
 @overload
 async def caput(
-    pvs: PVs,
-    values: Any,
-    repeat_value: bool = False,
-    datatype: Datatype = None,
-    wait: bool = False,
-    timeout: Timeout = 5.0,
-    throw: bool = True,
-) -> list[CANothing]: ...
+    pvs: PVs, values: Any, repeat_value: bool = ..., datatype: Datatype = ...,
+    wait: bool = ..., timeout: Timeout = ..., throw: bool = ...,
+) -> list[CANothing]: ...  # fmt: skip
+@overload
+async def caput(
+    pv: str | PVs, value: Any, /, *, datatype: Datatype = ..., wait: bool = ...,
+    timeout: Timeout = ..., throw: bool = ...,
+) -> CANothing | list[CANothing]: ...  # fmt: skip
+@overload
+async def caput(
+    pvs: Iterable[str], values: Any, *, datatype: Datatype = ..., wait: bool = ...,
+    timeout: Timeout = ..., throw: bool = ...,
+) -> list[CANothing]: ...  # fmt: skip
 async def caput(  # noqa: D417
     *args: Any, **kwargs: Any
 ) -> CANothing | list[CANothing]:
@@ -167,7 +227,7 @@ async def _caput_one(
 
 
 async def _caput_many(
-    pvs: PVs,
+    pvs: Iterable[str],
     values: Any,
     repeat_value: bool = False,
     datatype: Datatype = None,
@@ -223,15 +283,23 @@ async def _caput(
 
 
 @overload
-async def connect(
+async def connect(  # type: ignore[overload-overlap]
     pv: str, wait: bool = True, timeout: Timeout = 5.0, throw: bool = True
 ) -> CANothing: ...
 @overload
 async def connect(
     pv: PVs, wait: bool = True, timeout: Timeout = 5.0, throw: bool = True
 ) -> list[CANothing]: ...
-async def connect(
+@overload
+async def connect(  # type: ignore[overload-overlap]
     pv: str | PVs, wait: bool = True, timeout: Timeout = 5.0, throw: bool = True
+) -> CANothing | list[CANothing]: ...
+@overload
+async def connect(
+    pv: Iterable[str], wait: bool = True, timeout: Timeout = 5.0, throw: bool = True
+) -> list[CANothing]: ...
+async def connect(
+    pv: str | Iterable[str], wait: bool = True, timeout: Timeout = 5.0, throw: bool = True
 ) -> CANothing | list[CANothing]:
     """Connect to one PV, or to many at once.
 
@@ -257,15 +325,23 @@ async def connect(
 
 
 @overload
-async def cainfo(
+async def cainfo(  # type: ignore[overload-overlap]
     pv: str, wait: bool = True, timeout: Timeout = 5.0, throw: bool = True
 ) -> CAInfo: ...
 @overload
 async def cainfo(
     pv: PVs, wait: bool = True, timeout: Timeout = 5.0, throw: bool = True
 ) -> list[CAInfo]: ...
-async def cainfo(
+@overload
+async def cainfo(  # type: ignore[overload-overlap]
     pv: str | PVs, wait: bool = True, timeout: Timeout = 5.0, throw: bool = True
+) -> CAInfo | list[CAInfo]: ...
+@overload
+async def cainfo(
+    pv: Iterable[str], wait: bool = True, timeout: Timeout = 5.0, throw: bool = True
+) -> list[CAInfo]: ...
+async def cainfo(
+    pv: str | Iterable[str], wait: bool = True, timeout: Timeout = 5.0, throw: bool = True
 ) -> CAInfo | list[CAInfo]:
     """Find out about the channel of one PV, or of many.
 
@@ -294,7 +370,7 @@ async def cainfo(
 
 
 async def _connect(
-    pv: str | PVs, wait: bool, timeout: Timeout, throw: bool
+    pv: str | Iterable[str], wait: bool, timeout: Timeout, throw: bool
 ) -> tuple[list[str], dict[int, Failure], Request]:
     context, names = current(), names_of(pv)
     deadline = deadline_of(timeout, context.portal)
@@ -337,7 +413,11 @@ async def _channels(
 
 
 def _outcome(
-    pv: str | PVs, names: list[str], refused: dict[int, Failure], found: list[Any], throw: bool
+    pv: str | Iterable[str],
+    names: list[str],
+    refused: dict[int, Failure],
+    found: list[Any],
+    throw: bool,
 ) -> Any:
     """Results in the order of the names; failures raised, or in their place."""
     results = found

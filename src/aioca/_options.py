@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 from ._dbr import (
     DBE_ALARM,
@@ -12,6 +12,19 @@ from ._dbr import (
     FORMAT_TIME,
     datatype_code,
 )
+from .types import Count, Dbe, Format, Timeout
+
+
+class MonitorOptions(TypedDict, total=False):
+    """What a monitor can be asked for besides its PV and its datatype, for overloads."""
+
+    events: Dbe
+    format: Format
+    count: Count
+    all_updates: bool
+    notify_disconnect: bool
+    connect_timeout: Timeout
+    max_pending: int | None
 
 
 class Options(NamedTuple):

@@ -1,26 +1,30 @@
-"""What camonitor returns: subscriptions, and the updates of a block."""
+"""What camonitor returns: subscriptions, which can be entered as a block."""
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections import deque
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, cast
 
-from ._context import Context, current
+from ._context import current
 from ._delivery import Callback, CallbackFeed
 from ._lifetime import BlockLifetime, Lifetime, LoopLifetime
-from ._monitor import NOTHING, Feed, start_all
-from ._options import Options
-from ._portal import TURN, Waiter
-from ._values import Reader
-from .types import AugmentedValue
+from ._monitor import Feed
+from ._stream import Stream, StreamFeed
 
-_LOOK_EVERY = 8  # values that an iteration takes between looks at the clock
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    Entered = TypeVar("Entered", default=Any)  # what entering the block gives
+    Entered_co = TypeVar("Entered_co", covariant=True, default=Any)
+else:  # Python itself knows the default of a type variable from 3.13 on; only checkers use it
+    from typing import TypeVar
+
+    Entered = TypeVar("Entered")
+    Entered_co = TypeVar("Entered_co", covariant=True)
 
 
-class _Enterable(ABC):
+class _Enterable(ABC, Generic[Entered_co]):
     """What can be entered with ``async with``: one subscription, or a list of them."""
 
     __slots__ = ()
@@ -30,11 +34,11 @@ class _Enterable(ABC):
     @abstractmethod
     def _members(self) -> list[Subscription]: ...
 
-    async def __aenter__(self) -> Any:
+    async def __aenter__(self) -> Entered_co:
         block = _Block(self._members())
         entered = await block.enter(self)
         self._block = block  # type: ignore[misc]  # not before: a second attempt to enter fails
-        return entered
+        return entered  # type: ignore[no-any-return]
 
     async def __aexit__(
         self,
@@ -45,23 +49,25 @@ class _Enterable(ABC):
         return await self._block.exit(kind, error, traceback)
 
 
-class Subscription(_Enterable):
+class Subscription(_Enterable[Entered_co]):
     """A monitor of one PV, as :func:`camonitor` returns it.
 
     It lives until `close` is called, until the block, task group or nursery that owns it ends,
     or until the run of its event loop ends.
 
+    For type checkers, ``Subscription[Updates]`` is one without a callback: a block of it gives
+    `Updates`.
+
     Attributes:
         name (str): the PV.
         state (int): ``OPENING`` until the server has been asked for updates for the first time,
             ``OPEN`` from then on, ``CLOSED`` in the end.
-        callback: what is called with each update; None if they are iterated over.
+        callback: what is called with each update; None if they are iterated over. Another one can
+            be assigned: it is called from the next update on, with the value alone.
         all_updates (bool): whether every update is kept.
         dropped_callbacks (int): how many updates were dropped because newer ones came before
             they could be delivered.
     """
-
-    __module__ = "aioca"
 
     __slots__ = ("__weakref__", "_block", "_feed")
 
@@ -76,7 +82,18 @@ class Subscription(_Enterable):
 
     @property
     def callback(self) -> Callback | None:
-        return self._feed.callback if isinstance(self._feed, CallbackFeed) else None
+        return self._feed.called_with_value if isinstance(self._feed, CallbackFeed) else None
+
+    @callback.setter
+    def callback(self, callback: Callback) -> None:
+        if not isinstance(self._feed, CallbackFeed):
+            raise TypeError(
+                f"{self!r} has no callback that could be replaced: its updates are iterated over."
+                " Give camonitor a callback for that"
+            )
+        if not callable(callback):
+            raise TypeError(f"{self.name}: callback must be callable, not {callback!r}")
+        self._feed.called_with_value = callback
 
     @property
     def all_updates(self) -> bool:
@@ -113,121 +130,11 @@ class Subscription(_Enterable):
         )
 
 
-class StreamFeed(Feed):
-    """A subscription whose updates are iterated over."""
+class Subscriptions(_Enterable[Entered], list[Subscription[Entered]]):
+    """The monitors of several PVs: a list of `Subscription` that can be entered as a block.
 
-    __slots__ = ("stream",)
-
-    def __init__(self, context: Context, name: str, options: Options, stream: Stream) -> None:
-        super().__init__(context, name, options)
-        self.stream = stream
-
-    def ended(self) -> None:
-        self.stream.feed_ended()
-
-    def receive(self, item: Any) -> None:
-        # With the reader that the item was requested with: when the type of the PV changes, the
-        # updates that are queued here need not be looked for.
-        stream = self.stream
-        stream.queue.append((self, item, self._reader))
-        if stream.waiter is not None:
-            stream.waiter.wake()
-
-
-class Stream:
-    """The queue behind one `Updates`. All of it runs on the loop's thread.
-
-    Attributes:
-        queue: in order of arrival: the subscription, its update (None is a ticket to `Feed.take`
-            what is pending), and the reader that decodes the update.
-        waiter: what the one task that iterates waits with, while it waits.
+    For type checkers, ``Subscriptions[Updates]`` are without a callback.
     """
-
-    def __init__(self, context: Context) -> None:
-        self.queue: deque[tuple[StreamFeed, Any, Reader | None]] = deque()
-        self.waiter: Waiter | None = None
-        self._portal = context.portal
-        self._updates: Updates | None = None
-        self._open = 0  # number of subscriptions that are not closed
-        self._served = 0  # number of values since the last look at the clock
-        self._turn_ends = 0.0
-
-    def open(self, subscriptions: list[Subscription]) -> Updates:
-        """Start the subscriptions.
-
-        Raises:
-            RuntimeError: they were started before.
-        """
-        if self._updates is not None:
-            raise RuntimeError("these updates are being iterated over already")
-        self._updates = Updates(self, list(subscriptions))
-        self._open = len(subscriptions)
-        if subscriptions:
-            feeds = [subscription._feed for subscription in subscriptions]
-            start_all(feeds[0].context, feeds)
-        return self._updates
-
-    def feed_ended(self) -> None:
-        """One of the subscriptions was closed."""
-        self._open -= 1
-        if self._open <= 0:
-            self.queue.clear()
-        if self.waiter is not None:
-            self.waiter.wake()
-
-    def take(self) -> Any:
-        """The next value that has arrived, or NOTHING."""
-        queue = self.queue
-        while queue:
-            feed, item, reader = queue.popleft()
-            if not feed.closed:
-                value = feed.take() if item is None else feed.value_of(item, reader)
-                if value is not NOTHING:
-                    return value
-        return NOTHING
-
-    def take_in_turn(self) -> Any:
-        """The same; NOTHING also when `next_before` has to look at the clock."""
-        if self._served >= _LOOK_EVERY:
-            return NOTHING
-        self._served += 1
-        return self.take()
-
-    async def next_before(self, deadline: float) -> Any:
-        """The next value; NOTHING if all are closed or none has come by the deadline.
-
-        The deadline is on the portal's clock. A value that libca's thread had queued by then
-        counts, though the loop was busy.
-        """
-        portal = self._portal
-        while True:
-            if self._served >= _LOOK_EVERY:
-                self._served = 0
-                if portal.now() > self._turn_ends:
-                    await portal.breathe()  # before a value is taken: this may be cancelled
-                    self._turn_ends = portal.now() + TURN
-            self._served += 1
-            value = self.take()
-            if value is not NOTHING or self._open <= 0:
-                return value
-            if self.waiter is not None:
-                raise RuntimeError("another task is waiting for these updates already")
-            self.waiter = portal.waiter()
-            try:
-                in_time = await self.waiter.wait(deadline)
-            finally:
-                self.waiter = None
-            if not in_time:
-                if deadline > -math.inf:
-                    await portal.catch_up()
-                return self.take()
-            self._turn_ends = portal.now() + TURN
-
-
-class Subscriptions(_Enterable, list[Subscription]):
-    """The monitors of several PVs: a list of `Subscription` that can be entered as a block."""
-
-    __module__ = "aioca"
 
     def close(self) -> None:
         """Close all of them. Idempotent."""
@@ -238,40 +145,17 @@ class Subscriptions(_Enterable, list[Subscription]):
         return self
 
 
-class Updates:
-    """The updates of one or more PVs, in a block: ``async for value in updates``.
-
-    Iteration ends when all of the subscriptions are closed.
-
-    Attributes:
-        subscriptions (list[Subscription]): one for each PV.
-    """
-
-    __module__ = "aioca"
-
-    __slots__ = ("__weakref__", "_stream", "_take", "subscriptions")
-
-    def __init__(self, stream: Stream, subscriptions: list[Subscription]) -> None:
-        self.subscriptions: list[Subscription] = subscriptions
-        self._stream = stream
-        self._take = stream.take_in_turn
-
-    def __aiter__(self) -> Updates:
-        return self
-
-    async def __anext__(self) -> AugmentedValue:
-        value = self._take()
-        if value is NOTHING:
-            value = await self._stream.next_before(math.inf)
-            if value is NOTHING:
-                raise StopAsyncIteration
-        return value  # type: ignore[no-any-return]
-
-
 def own(subscriptions: list[Subscription], lifetime: Lifetime) -> None:
     """Make a lifetime the owner of subscriptions that have a callback."""
     for subscription in subscriptions:
         subscription._feed.lifetime = lifetime  # type: ignore[attr-defined]
+
+
+def expect_entry(subscriptions: list[Subscription]) -> None:
+    """Have a warning if the block of these, which have no callback, is never entered."""
+    if subscriptions:
+        stream = cast(StreamFeed, subscriptions[0]._feed).stream
+        stream.unentered = [subscription.name for subscription in subscriptions]
 
 
 class _Block:
@@ -283,8 +167,11 @@ class _Block:
 
     async def enter(self, whole: Any) -> Any:
         subscriptions = self._subscriptions
-        streams = not subscriptions or subscriptions[0].callback is None
-        if streams:  # nothing has begun; a callback's monitor has, and must get its owner first
+        streams = [s._feed.stream for s in subscriptions if isinstance(s._feed, StreamFeed)]
+        for stream in streams:
+            stream.unentered = ()  # if entering fails, it says so itself
+        if streams or not subscriptions:
+            # Nothing has begun. The monitor of a callback has, and must first get its owner.
             await current().portal.checkpoint()
         for subscription in subscriptions:
             if subscription.state == Subscription.CLOSED:
@@ -294,9 +181,8 @@ class _Block:
                 raise RuntimeError(f"{subscription!r} has an owner already")
             if feed.context is not current():
                 raise RuntimeError(f"{subscription!r} was made in another run of an event loop")
-        if streams:
-            first: Any = subscriptions[0]._feed if subscriptions else None
-            stream = Stream(current()) if first is None else first.stream
+        if streams or not subscriptions:
+            stream = streams[0] if streams else Stream(current())
             return stream.open(subscriptions)
         self._lifetime = lifetime = BlockLifetime(current().portal, subscriptions)
         own(subscriptions, lifetime)

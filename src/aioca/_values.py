@@ -14,9 +14,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex, cast
+from typing import TYPE_CHECKING, Any, SupportsIndex, cast
 
 import numpy as np
+
+from ._augmented import Alarm, AugmentedValue
 
 if TYPE_CHECKING:
     from ._tokens import Raw
@@ -57,16 +59,6 @@ _STATUSES = (
     "HWLIMIT", "CALC", "SCAN", "LINK", "SOFT", "BAD_SUB", "UDF", "DISABLE", "SIMM",
     "READ_ACCESS", "WRITE_ACCESS",
 )  # fmt: skip
-
-
-class Alarm(NamedTuple):
-    """An alarm by its names in EPICS: ``status`` the reason, ``severity`` how bad it is."""
-
-    status: str
-    severity: str
-
-    def __str__(self) -> str:
-        return f"{self.status} {self.severity}"
 
 
 def alarm_of(status: int, severity: int) -> Alarm:
@@ -144,25 +136,26 @@ _CONSTANTS: dict[str, Callable[[Reader], Any]] = {
 class _Augmented:
     __slots__ = ()
 
-    _reader: Reader | None
-    _raw: Raw
-
-    # Decode on the first miss, and keep. It is no lie for values derived from this one
-    # (slices, results of arithmetic): they have no reader, so they have no attributes.
-    def __getattr__(self, attribute: str) -> Any:
-        if attribute == "_reader":
-            return None
-        reader = self._reader
-        if reader is not None:
-            if attribute in _CONSTANTS:
-                found = _CONSTANTS[attribute](reader)
-            elif attribute in reader.shape.fields:
-                found = reader.shape.fields[attribute](self._raw)
-            else:
-                raise AttributeError(_why_missing(self, attribute))
-            self.__dict__[attribute] = found
-            return found
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {attribute!r}")
+    if TYPE_CHECKING:
+        _reader: Reader | None
+        _raw: Raw
+    else:  # to type checkers, there are the attributes of AugmentedValue and no others
+        # Decode on the first miss, and keep. It is no lie for values derived from this one
+        # (slices, results of arithmetic): they have no reader, so they have no attributes.
+        def __getattr__(self, attribute: str) -> Any:
+            if attribute == "_reader":
+                return None
+            reader = self._reader
+            if reader is not None:
+                if attribute in _CONSTANTS:
+                    found = _CONSTANTS[attribute](reader)
+                elif attribute in reader.shape.fields:
+                    found = reader.shape.fields[attribute](self._raw)
+                else:
+                    raise AttributeError(_why_missing(self, attribute))
+                self.__dict__[attribute] = found
+                return found
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {attribute!r}")
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *_attributes(self)})
@@ -204,52 +197,45 @@ def _attributes(value: _Augmented) -> dict[str, Any]:
 
 
 def _rebuild(kind: str, plain: Any, attributes: dict[str, Any]) -> Any:
+    """A value out of a pickle, in which this is ``aioca.types._rebuild``."""
     value = plain.view(ca_array) if kind == "ca_array" else _KINDS[kind](plain)
     value.__dict__.update(attributes)
     return value
 
 
-class ca_int(_Augmented, int):
+class ca_int(_Augmented, int, AugmentedValue):
     """An int that also has the attributes of :class:`aioca.types.AugmentedValue`."""
 
-    __module__ = "aioca.types"
 
-
-class ca_float(_Augmented, float):
+class ca_float(_Augmented, float, AugmentedValue):
     """A float that also has the attributes of :class:`aioca.types.AugmentedValue`."""
 
-    __module__ = "aioca.types"
     # Faster to set than what is in the dict. An int or bytes cannot have such.
     __slots__ = ("__dict__", "__weakref__", "_raw", "_reader")
 
 
-class ca_str(_Augmented, str):
+class ca_str(_Augmented, str, AugmentedValue):
     """A str that also has the attributes of :class:`aioca.types.AugmentedValue`."""
 
-    __module__ = "aioca.types"
     __slots__ = ("__dict__", "__weakref__", "_raw", "_reader")
 
     def __pos__(self) -> str:
         return str(self)
 
 
-class ca_bytes(_Augmented, bytes):
+class ca_bytes(_Augmented, bytes, AugmentedValue):
     """A bytes that also has the attributes of :class:`aioca.types.AugmentedValue`."""
-
-    __module__ = "aioca.types"
 
     def __pos__(self) -> bytes:
         return bytes(self)
 
 
-class ca_array(_Augmented, _NDArray):
+class ca_array(_Augmented, _NDArray, AugmentedValue):  # type: ignore[misc]  # has no hash
     """A numpy array that also has the attributes of :class:`aioca.types.AugmentedValue`.
 
     Slices and views have none of them (they are no longer the value of the PV), the results
     of arithmetic are plain arrays, and a copy keeps them all.
     """
-
-    __module__ = "aioca.types"
 
     def __pos__(self) -> _NDArray:  # type: ignore[override]  # plain: that is its point
         return np.array(self)

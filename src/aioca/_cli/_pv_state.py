@@ -14,13 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import CANothing
+from .. import ECA, CANothing
 from .._printable import printable
 
 # Time stamps up to here are of records that were never processed: 1990 is the epoch of EPICS.
 _NEVER = 631152000 + 86400
-
-_DISCONNECTED = 192  # ECA_DISCONN
 
 
 class PVState:
@@ -110,7 +108,7 @@ class PVState:
             return str(self.value.alarm) if self.value.severity else "no alarm"
         if self.failure is None:
             return "searching"
-        if self.failure.errorcode == _DISCONNECTED:
+        if self.failure.errorcode == ECA.DISCONN:
             return "disconnected"
         return str(self.failure).removeprefix(f"{self.shown_name}: ")
 

@@ -13,6 +13,7 @@ from .. import (
     DBR_FLOAT,
     DBR_SHORT,
     DBR_STRING,
+    ECA,
     FORMAT_TIME,
     CAInfo,
     CANothing,
@@ -23,12 +24,6 @@ from ..types import Datatype, Format
 from ._progress import connect_all
 from ._syntax import Style, complain
 from ._text import name_text, stamp_text, status_text
-
-ECA_TIMEOUT = 80
-ECA_PUTFAIL = 160
-ECA_BADSTR = 186
-ECA_DISCONN = 192
-ECA_NORDACCESS = 368
 
 
 class Ask(NamedTuple):
@@ -52,7 +47,7 @@ async def connect_or_complain(pvs: Sequence[str], timeout: float | None) -> list
 def complain_of_names(results: Sequence[CANothing]) -> bool:
     """Say which is the first name that no PV can have, if there is one."""
     for result in results:
-        if result.errorcode == ECA_BADSTR:
+        if result.errorcode == ECA.BADSTR:
             complain(
                 f"CA error {status_text(result)} occurred while trying to create channel"
                 f" '{result.name}'."
@@ -109,11 +104,11 @@ def is_char_array(info: CAInfo) -> bool:
 
 def why_not(nothing: CANothing) -> str:
     """What is printed in the place of a value."""
-    if nothing.errorcode == ECA_NORDACCESS:
+    if nothing.errorcode == ECA.NORDACCESS:
         return "*** no read access"
-    if nothing.errorcode == ECA_TIMEOUT:
+    if nothing.errorcode == ECA.TIMEOUT:
         return "*** no data available (timeout)"
-    if nothing.errorcode == ECA_DISCONN:
+    if nothing.errorcode == ECA.DISCONN:
         return "*** not connected"
     return f"*** CA error {status_text(nothing)}"
 

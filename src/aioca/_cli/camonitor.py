@@ -19,6 +19,7 @@ from .. import (
     DBE_PROPERTY,
     DBE_VALUE,
     DBR_STRING,
+    ECA,
     FORMAT_CTRL,
     FORMAT_TIME,
     CANothing,
@@ -32,7 +33,7 @@ from ._details import properties_text
 from ._json import json_line, json_properties, json_reply
 from ._progress import connect_all
 from ._properties import Properties
-from ._reading import ECA_DISCONN, complain_of_names, request_count, usual_datatype
+from ._reading import complain_of_names, request_count, usual_datatype
 from ._stamps import Stamps
 from ._syntax import Common, complain, format_options, given, see_help, tool, value
 from ._text import coloured, name_text, put_line, stamp_text, status_text, wide_line
@@ -217,7 +218,7 @@ class _Monitors:
     def _text(self, index: int, reply: Any) -> str:
         pv, style = self._pvs[index], self._choices.style
         lost = isinstance(reply, CANothing)
-        if lost and reply.errorcode != ECA_DISCONN:
+        if lost and reply.errorcode != ECA.DISCONN:
             complain(f"{pv}: {status_text(reply)}")
             return ""
         if lost:

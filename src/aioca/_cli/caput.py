@@ -13,6 +13,7 @@ from .. import (
     DBR_CHAR,
     DBR_ENUM,
     DBR_STRING,
+    ECA,
     FORMAT_CTRL,
     CAInfo,
     CANothing,
@@ -26,8 +27,6 @@ from ..types import Datatype
 from ._common import run_command
 from ._json import json_reply, put_json
 from ._reading import (
-    ECA_DISCONN,
-    ECA_PUTFAIL,
     connect_or_complain,
     plain_failure,
     read,
@@ -173,7 +172,7 @@ async def _write(pv: str, data: Any, datatype: Datatype, choices: Choices) -> bo
 
 
 # What a put-callback ends with, rather than its request
-_FROM_SERVER = (ECA_PUTFAIL, ECA_DISCONN)
+_FROM_SERVER = (ECA.PUTFAIL, ECA.DISCONN)
 
 
 # -- Values ----------------------------------------------------------------------------------------

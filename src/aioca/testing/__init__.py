@@ -12,7 +12,10 @@ process of its own, and it talks to 127.0.0.1 only::
         ...
 """
 
+from .._publish import publish as _publish
 from ._ports import free_port, loopback_environment
 from ._soft_ioc import SoftIoc, SoftIocError
 
 __all__ = ["SoftIoc", "SoftIocError", "free_port", "loopback_environment"]
+
+_publish(__name__, globals(), __all__)
