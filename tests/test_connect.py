@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -17,12 +18,16 @@ import anyio.to_thread
 import pytest
 
 from aioca import (
+    ECA,
     CADisconnected,
     CAInfo,
     CANothing,
+    CARequestError,
     CATimeout,
+    CAValueError,
     Subscription,
     _channel,
+    _client,
     _libca,
     _watch,
     caget,
@@ -34,6 +39,7 @@ from aioca import (
     get_channel_infos,
     purge_channel_caches,
     run,
+    wait_for_value,
 )
 from aioca._context import current
 from aioca._environment import searched
@@ -80,6 +86,80 @@ async def test_connect_without_wait(p: str) -> None:
     assert [info.name for info in get_channel_infos()] == [p + "ai"]
     await until(lambda: get_channel_infos()[0].connected)
     assert all(await connect([p + "absent", p + "longin"], wait=False))
+
+
+async def test_connect_without_wait_tells_nothing_of_the_connection(unique: str) -> None:
+    """As in aioca 2.x. How to find out is in its docstring."""
+    done = await connect(unique + "absent", wait=False)
+    assert done and done.ok
+    info = await cainfo(unique + "absent", wait=False)
+    assert not info.ok and info.state_strings[info.state] == "never connected"
+    assert "cainfo(pv, wait=False)" in inspect.getdoc(connect)
+
+
+@pytest.fixture
+def no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """libca makes no further channel, as it does when there is no memory for it."""
+
+    def refuse(*_: object) -> tuple[int, Any]:
+        return ECA.ALLOCMEM, _libca.Chid()
+
+    monkeypatch.setattr(_client.ClientContext, "create_channel", refuse)
+
+
+CALLS: dict[str, Callable[[str], Any]] = {
+    "caget": caget,
+    "caput": lambda pv: caput(pv, 1),
+    "connect": connect,
+    "cainfo": cainfo,
+    "wait_for_value": lambda pv: wait_for_value(pv, 1),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_libca_makes_no_channel(unique: str, no_memory: None, call: str) -> None:
+    with pytest.raises(
+        CARequestError, match=f"{unique}X: Unable to allocate .*no channel"
+    ) as caught:
+        await CALLS[call](unique + "X")
+    error = caught.value
+    assert (error.name, error.errorcode) == (unique + "X", ECA.ALLOCMEM)
+    assert not isinstance(error, CAValueError)
+    assert get_channel_infos() == []
+
+
+async def test_libca_makes_no_channel_for_a_monitor(unique: str, no_memory: None) -> None:
+    with pytest.raises(CARequestError, match=f"{unique}X: "):
+        camonitor(unique + "X", print)
+
+
+async def test_libca_makes_no_channel_for_one_of_many(
+    p: str, unique: str, request: pytest.FixtureRequest
+) -> None:
+    """The others keep their values."""
+    await connect(p + "ai")
+    request.getfixturevalue("no_memory")
+    pvs = [unique + "X", p + "ai"]
+    failed, value = await caget(pvs, throw=False)
+    assert type(failed) is CANothing and value == 1.5
+    assert (failed.name, failed.errorcode) == (unique + "X", ECA.ALLOCMEM)
+    assert [one.ok for one in await connect(pvs, throw=False)] == [False, True]
+    assert [one.ok for one in await cainfo(pvs, wait=False, throw=False)] == [False, True]
+    with pytest.raises(CARequestError) as caught:
+        await caget(pvs)
+    assert [one.name for one in caught.value.failures] == [unique + "X"]
+
+
+async def test_libca_makes_no_channel_in_place_of_a_lost_one(
+    unique: str, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is searched for anew after the loss of a circuit: the log says that it cannot be."""
+    await connect([unique + "X", unique + "Y"], wait=False)
+    request.getfixturevalue("no_memory")
+    current().exception(_libca.ECA_DISCONN, 5, "a circuit", False)
+    for name in ("X", "Y"):  # the second, too
+        await until(lambda name=name: f"{unique}{name} cannot be searched for" in caplog.text)
+    assert "please report" not in caplog.text
 
 
 async def test_connect_to_nothing(p: str) -> None:

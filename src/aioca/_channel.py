@@ -24,8 +24,7 @@ from . import _libca, _tokens
 from ._clearing import Clearing
 from ._client import ClientContext, default_priority
 from ._decode import make_reader, ways
-from ._errors import CAError
-from ._printable import printable
+from ._errors import CAError, CARequestError
 from ._values import Reader
 from ._voice import Voice
 from ._write_confirm import Circuit, UnconfirmedWrites, WriteConfirmation
@@ -296,7 +295,7 @@ class Channel:
         if status != _libca.ECA_NORMAL:
             self.chid = None
             _tokens.unregister(self._token)
-            raise RuntimeError(f"{printable(self.name)}: {_libca.message(status)}")
+            raise CARequestError(self.name, status, detail="libca has made no channel for it")
 
     def circuit_lost(self) -> None:
         """Some circuit was lost, perhaps under this channel before it was connected.

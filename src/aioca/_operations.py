@@ -17,7 +17,7 @@ from ._arguments import PVs, check_count, check_format, deadline_of, names_of
 from ._channel import Channel
 from ._context import Context, current
 from ._dbr import FORMAT_RAW, datatype_code
-from ._errors import CANothing, CAValueError, Failure, error_for
+from ._errors import CAError, CANothing, CAValueError, Failure, error_for
 from ._get import Get
 from ._info import CAInfo
 from ._portal import TURN
@@ -308,7 +308,9 @@ async def connect(
 
     Args:
         pv: the PV, or a list of PVs.
-        wait: whether to wait for the connection. If not, it is only begun.
+        wait: whether to wait for the connection. If not, it is only begun: the result says that it
+            was, and ``ok`` is true, whether or not there is such a PV, as in aioca 2.x.
+            ``cainfo(pv, wait=False)`` tells whether it is connected by now.
         timeout: seconds for the whole call; see `aioca.types.Timeout`.
         throw: whether to raise. If not, a falsy `CANothing` stands for each PV that failed.
 
@@ -392,7 +394,7 @@ async def _connect(
 async def _channels(
     context: Context, names: Sequence[str]
 ) -> tuple[list[Channel], dict[int, Failure]]:
-    """A channel for each name, and a failure for each that is no name."""
+    """A channel for each name, and a failure for each that cannot have one."""
     found = context.channels_there(names)
     if found is not None:
         return found, {}
@@ -407,8 +409,10 @@ async def _channels(
             for index, name in enumerate(names[start : start + PART], start):
                 try:
                     channels.append(context.channel(name))
-                except CAValueError as error:
-                    refused[index] = Failure(error.name, error.errorcode, error._detail, local=True)
+                except CAError as error:
+                    refused[index] = Failure(
+                        error.name, error.errorcode, error._detail, isinstance(error, CAValueError)
+                    )
     return channels, refused
 
 
