@@ -1,6 +1,10 @@
 """Sphinx configuration: ``sphinx-build --fail-on-warning docs docs/_build``."""
 
 import aioca
+import aioca.types
+
+# Where Sphinx looks for the comments on its attributes
+aioca.types.AugmentedValue.__module__ = "aioca._augmented"
 
 project = "aioca"
 author = copyright = "the aioca developers"

@@ -10,11 +10,9 @@ from . import _libca
 class ECA(IntEnum):
     """A status code of Channel Access: the ``errorcode`` of a `CANothing`.
 
-    They are ints, and equal to an ``errorcode``: ``error.errorcode == ECA.TIMEOUT``. ``ECA(80)`` is
-    the name of a code. The names are those of ``caerr.h`` in EPICS base, without ``ECA_``.
-
-    Attributes:
-        message (str): what libca says of this code.
+    They are ints, and equal to an ``errorcode``: ``error.errorcode == ECA.TIMEOUT``.
+    ``ECA(80).name`` is the name of a code. The names are those of ``caerr.h`` in EPICS base,
+    without ``ECA_``.
     """
 
     NORMAL = 1
@@ -81,4 +79,5 @@ class ECA(IntEnum):
 
     @property
     def message(self) -> str:
+        """The text of libca for this code."""
         return _libca.message(self)

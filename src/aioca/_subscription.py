@@ -55,7 +55,7 @@ class Subscription(_Enterable[Entered_co]):
     It lives until `close` is called, until the block, task group or nursery that owns it ends,
     or until the run of its event loop ends.
 
-    For type checkers, ``Subscription[Updates]`` is one without a callback: a block of it gives
+    To type checkers, ``Subscription[Updates]`` is one without a callback: its block gives
     `Updates`.
 
     Attributes:
@@ -133,7 +133,7 @@ class Subscription(_Enterable[Entered_co]):
 class Subscriptions(_Enterable[Entered], list[Subscription[Entered]]):
     """The monitors of several PVs: a list of `Subscription` that can be entered as a block.
 
-    For type checkers, ``Subscriptions[Updates]`` are without a callback.
+    To type checkers, ``Subscriptions[Updates]`` are those without a callback.
     """
 
     def close(self) -> None:
