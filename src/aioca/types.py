@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -14,6 +14,11 @@ __all__ = [
     "Alarm", "AugmentedValue", "Count", "Datatype", "Dbe", "Dbr", "Format", "TaskGroup", "Timeout",
     "ca_array", "ca_bytes", "ca_float", "ca_int", "ca_str",
 ]  # fmt: skip
+
+if TYPE_CHECKING:
+    _DType = np.dtype[Any]
+else:  # numpy 1.21 does not take the brackets
+    _DType = np.dtype
 
 # Every pickle of a value names this function by this path, `aioca.types._rebuild`: keep it.
 _rebuild = _values._rebuild
@@ -46,7 +51,7 @@ Dbr = Literal[0, 1, 2, 3, 4, 5, 6, 35, 36, 37, 38, 996, 997, 998, 999]
 #: a scalar: `ca_float`, `ca_int`, `ca_str`, `ca_bytes`. Of a PV that is an array it is a
 #: `ca_array`: those classes allow what can be done with one, and ``"f8"`` or
 #: ``np.dtype("f8")`` has the type `AugmentedValue`.
-Datatype = Dbr | type | np.dtype[Any] | str | None
+Datatype = Dbr | type | _DType | str | None
 
 #: What comes with the value. ``FORMAT_RAW`` nothing, ``FORMAT_TIME`` alarm and time stamp,
 #: ``FORMAT_CTRL`` alarm, units, precision, limits and enum labels.
