@@ -183,19 +183,7 @@ def camonitor(
     """
     check_format(format)
     check_count(count)
-    if callback is not None and not callable(callback):
-        raise TypeError(f"callback must be callable, not {callback!r}")
-    if task_group is not None and callback is None:
-        raise ValueError("a monitor in a task group needs a callback")
-    if not (
-        task_group is None
-        or hasattr(task_group, "start_soon")
-        or hasattr(task_group, "create_task")
-    ):
-        raise TypeError(
-            "task_group must be a TaskGroup of anyio or asyncio or a trio.Nursery, not"
-            f" {task_group!r}"
-        )
+    _check_callback(callback, task_group)
     context = current()
     options = check_options(
         datatype, format, count, events, all_updates, max_pending, notify_disconnect,
@@ -216,6 +204,22 @@ def camonitor(
             context.portal.spawn_in(task_group, lifetime.live, subscriptions.close)
         start_all(context, [subscription._feed for subscription in subscriptions])
     return subscriptions[0] if single else subscriptions
+
+
+def _check_callback(callback: object, task_group: object) -> None:
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be callable, not {callback!r}")
+    if task_group is not None and callback is None:
+        raise ValueError("a monitor in a task group needs a callback")
+    if not (
+        task_group is None
+        or hasattr(task_group, "start_soon")
+        or hasattr(task_group, "create_task")
+    ):
+        raise TypeError(
+            "task_group must be a TaskGroup of anyio or asyncio or a trio.Nursery, not"
+            f" {task_group!r}"
+        )
 
 
 def _maker(
