@@ -60,9 +60,9 @@ def python(program: str, *args: str, **environment: str) -> subprocess.Completed
     )  # fmt: skip
 
 
-async def until(condition: Callable[[], bool]) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
     """There is no event for what other clients, or the network, have done."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(seconds):
         while not condition():
             await anyio.sleep(0.01)
 
@@ -408,6 +408,80 @@ def test_purge_between_connection_and_cainfo(p: str, backend: str) -> None:
     assert done.stdout.count(p + "ai") >= 2
 
 
+# -- A channel that a server refuses ---------------------------------------------------------------
+
+REFUSED = {
+    "ai.TIME": "perhaps the field TIME is not for clients",
+    "ai.VAL$": "cannot be read as a long string",
+    "stringout.DESC$$": "cannot be read as a long string",
+    "ai.VAL ": "a blank at the end",
+    'ai.{"nosuch":{}}': "the filter",
+    "ai.VAL[1:2": "the filter",
+    'wf:LONG.VAL{"arr":{"s":}}': "the filter",
+}
+
+
+async def refused_by(function: Any, pv: str) -> str:
+    """What the time-out says, once the server has refused the channel."""
+    channel = current().channel(pv)
+    await until(lambda: channel.refused)
+    with pytest.raises(CATimeout) as caught:
+        await function(pv)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda pv: connect(pv, timeout=0.1),
+        lambda pv: caget(pv, timeout=0.1),
+        lambda pv: caput(pv, 1, wait=True, timeout=0.1),
+        lambda pv: wait_for_value(pv, 1, timeout=0.1),
+    ],
+    ids=["connect", "caget", "caput", "wait_for_value"],
+)
+async def test_a_server_that_refuses_the_channel_is_told_from_silence(
+    p: str, function: Any
+) -> None:
+    for pv, why in REFUSED.items():
+        text = await refused_by(function, p + pv)
+        assert text.startswith(f"{p}{pv}: ")
+        assert "a server has this name, but refuses the channel" in text
+        assert why in text
+        assert "no server has answered" not in text
+
+
+@pytest.mark.parametrize("policy", [{}, {"all_updates": True}, {"max_pending": 3}], ids=str)
+async def test_no_disconnection_of_what_was_never_connected(p: str, policy: Any) -> None:
+    heard: list[Any] = []
+    pv = p + "ai.TIME"
+    async with camonitor(pv, heard.append, notify_disconnect=True, connect_timeout=1, **policy):
+        channel = current().channel(pv)
+        await until(lambda: channel.refused)
+        await until(lambda: bool(heard))
+    assert [nothing.errorcode for nothing in heard] == [_libca.ECA_TIMEOUT]
+    assert "refuses the channel" in str(heard[0])
+
+
+async def test_lost_and_then_refused(own_ioc: Callable[..., SoftIoc], unique: str) -> None:
+    """The server comes back with a record whose value is no text. One disconnection is told."""
+    pv = unique + "X.VAL$"
+    heard: list[bool] = []
+    with own_ioc('record(stringout, "$(P)X") {}', {"P": unique}) as ioc:
+        async with camonitor(pv, lambda value: heard.append(value.ok), notify_disconnect=True):
+            await until(lambda: heard == [True])
+            channel = current().channel(pv)
+            await anyio.to_thread.run_sync(ioc.kill)
+            await until(lambda: heard == [True, False])
+            with pytest.raises(CATimeout, match="its server was lost"):
+                await caget(pv, timeout=0.1)
+            await anyio.to_thread.run_sync(ioc.start, 'record(ao, "$(P)X") {}')
+            await until(lambda: channel.refused, 30)
+            with pytest.raises(CATimeout, match="refuses the channel"):
+                await caget(pv, timeout=0.1)
+    assert heard == [True, False]
+
+
 # -- configure -------------------------------------------------------------------------------------
 
 CONFIGURE = """
@@ -506,14 +580,67 @@ def test_configure_leaves_what_is_not_given() -> None:
     ],
 )  # fmt: skip
 def test_an_error_names_the_local_networks_where_libca_searches_them(
-    auto_addr_list: str | None, local_networks: bool, monkeypatch: pytest.MonkeyPatch
+    auto_addr_list: str | None, local_networks: bool
 ) -> None:
     """As libca reads it, which `aioca doctor` relies on too: its tests compare it with libca."""
-    if auto_addr_list is None:
-        monkeypatch.delenv("EPICS_CA_AUTO_ADDR_LIST", raising=False)
-    else:
-        monkeypatch.setenv("EPICS_CA_AUTO_ADDR_LIST", auto_addr_list)
-    assert ("local networks" in searched()) == local_networks
+    where = searched({"EPICS_CA_AUTO_ADDR_LIST": auto_addr_list})
+    assert ("local networks" in where) == local_networks
+
+
+CHANGED_TOO_LATE = """
+import os, sys
+import aioca
+
+async def complain():
+    try:
+        await aioca.connect("NOBODY", timeout=0.1)
+    except aioca.CATimeout as error:
+        print(error, flush=True)
+
+async def main():
+    os.environ["EPICS_CA_ADDR_LIST"] = "127.0.0.1:7777"  # in time
+    await complain()
+    os.environ["EPICS_CA_ADDR_LIST"] = "127.0.0.1:8888"
+    await complain()
+    os.environ["EPICS_CA_SERVER_PORT"] = "6064"
+    os.environ["EPICS_CA_AUTO_ADDR_LIST"] = "YES"
+    del os.environ["EPICS_CA_ADDR_LIST"]
+    await complain()
+    try:
+        await aioca.wait_for_value("NOBODY", 1, timeout=0.1)
+    except aioca.CATimeout as error:
+        print(error, flush=True)
+
+os.environ["EPICS_CA_ADDR_LIST"] = "127.0.0.1:6666"
+aioca.run(main(), backend=sys.argv[1])
+if (child := os.fork()) == 0:  # which reads its environment for itself
+    os.environ["EPICS_CA_ADDR_LIST"] = "127.0.0.1:9999"
+    os.environ["EPICS_CA_AUTO_ADDR_LIST"] = "NO"
+    aioca.run(complain(), backend=sys.argv[1])
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+
+
+def test_settings_that_were_changed_too_late(backend: str) -> None:
+    """The time-out names what libca has read, not what there is now."""
+    done = python(
+        CHANGED_TOO_LATE, backend, EPICS_CA_AUTO_ADDR_LIST="NO", EPICS_CA_NAME_SERVERS="",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    in_time, later, more, waiting, child = done.stdout.splitlines()
+    for text in (in_time, later, more, waiting):
+        assert "searched EPICS_CA_ADDR_LIST='127.0.0.1:7777'" in text
+    assert "too late" not in in_time
+    assert "EPICS_CA_ADDR_LIST was set to '127.0.0.1:8888' too late" in later
+    assert "before the first use" in later
+    for text in (more, waiting):
+        assert "EPICS_CA_ADDR_LIST was unset too late" in text
+        assert "EPICS_CA_AUTO_ADDR_LIST was set to 'YES' too late" in text
+        assert "EPICS_CA_SERVER_PORT was set to '6064' too late" in text
+        assert "and the local networks" not in text
+    assert "searched EPICS_CA_ADDR_LIST='127.0.0.1:9999'" in child
+    assert "too late" not in child
 
 
 CONFIGURE_AND_GET = """

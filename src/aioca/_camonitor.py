@@ -14,7 +14,6 @@ from ._arguments import PVs, check_count, check_format, deadline_of, names_of
 from ._context import Context, current
 from ._dbr import DBR_ENUM_STR, FORMAT_RAW
 from ._delivery import Callback, CallbackFeed, Callee
-from ._environment import searched
 from ._errors import Failure, error_for
 from ._lifetime import GroupLifetime, LoopLifetime
 from ._monitor import NOTHING, Feed, start_all
@@ -315,7 +314,7 @@ async def wait_for_value(
     context = current()
     deadline = deadline_of(timeout, context.portal)
     seen: Any = NOTHING
-    closed = connected = False
+    failure = Failure(pv, _libca.ECA_TIMEOUT, "waiting for a value")
     monitor = camonitor(
         pv, events=events, datatype=datatype, format=format, count=count,
         all_updates=all_updates and max_pending is None, notify_disconnect=notify_disconnect,
@@ -336,21 +335,19 @@ async def wait_for_value(
                 # In a flood there is always a next one: only those that came by the deadline count.
                 await context.portal.catch_up()
                 left = len(stream.queue)
-        closed = monitor.state == Subscription.CLOSED
-        connected = monitor.state == Subscription.OPEN
-    raise error_for([_why_not(pv, match, seen, closed, connected)])
+        failure = _why_not(monitor, match, seen)  # before the monitor is closed
+    raise error_for([failure])
 
 
-def _why_not(pv: str, match: Any, seen: Any, closed: bool, connected: bool) -> Failure:
+def _why_not(monitor: Subscription, match: Any, seen: Any) -> Failure:
     """Why no value has come that matches; ``seen`` is the last one."""
-    if closed:
+    pv = monitor.name
+    if monitor.state == Subscription.CLOSED:
         return Failure(pv, _libca.ECA_DISCONN, "waiting for a value: closed meanwhile")
     if seen is not NOTHING:
         detail = f"waiting for a value that matches {match!r}: the last one was {seen!r}"
-    elif connected:
-        detail = "waiting for a value: connected, but no update has come"
     else:
-        detail = f"connecting: no server has answered for this name; searched {searched()}"
+        detail = monitor._feed.why_no_update()
     return Failure(pv, _libca.ECA_TIMEOUT, detail)
 
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Protocol
 
-from . import _libca, _tokens
+from . import _explain, _libca, _tokens
 from ._clearing import Clearing
 from ._client import ClientContext, default_priority
 from ._decode import make_reader, ways
@@ -106,6 +106,8 @@ class Channel:
         name: the PV.
         connected: whether it is, as far as the loop has heard; false as soon as it goes down.
         ever_connected: whether it ever was.
+        refused: whether a server has answered the last search, and refused the channel. On libca's
+            threads.
         native_type, native_count: what the server said when it last connected.
         last_key, last_reader: how it was asked last, which is how it will be asked next.
         searching_since: when it was first searched for, or was lost (time.monotonic).
@@ -124,10 +126,10 @@ class Channel:
     """
 
     __slots__ = (
-        "_applied", "_circuit", "_home", "_noted", "_searches", "_seen", "_token",
+        "_applied", "_circuit", "_home", "_is_up", "_noted", "_searches", "_seen", "_token",
         "chid", "closed", "confirmation", "connected", "ever_connected", "last_key", "last_reader",
         "listeners", "monitors", "name", "native_count", "native_type", "priority", "put_owner",
-        "scalar_key", "searching_since", "spares", "unconfirmed", "unresponsive",
+        "refused", "scalar_key", "searching_since", "spares", "unconfirmed", "unresponsive",
     )  # fmt: skip
 
     def __init__(self, home: Home, name: str, priority: int | None = None) -> None:
@@ -150,6 +152,8 @@ class Channel:
         self.scalar_key: int = -1
         self.last_reader: Any = None
         self._seen: tuple[int, int] | None = None  # native type and count, on libca's threads
+        self._is_up = False  # likewise
+        self.refused: bool = False  # likewise
         self.unresponsive: bool = False  # likewise
         # Numbers of the last change: noted on a thread of libca, applied on the loop
         self._noted = self._applied = 0
@@ -162,7 +166,15 @@ class Channel:
     # -- On a thread of libca ----------------------------------------------------------------------
 
     def connection_changed(self, up: bool, native_type: int, native_count: int) -> None:
+        if not (up or self._is_up):
+            # libca calls so when a server has answered the search and then refuses the channel; not
+            # when a circuit is lost before the channel is made. Nothing has gone down.
+            self.refused = True
+            self.searching_since = time.monotonic()
+            return
+        self._is_up = up
         if up:
+            self.refused = False
             native = native_type, native_count
             if self.unresponsive or (self._seen is not None and self._seen != native):
                 for monitor in self.monitors:
@@ -258,6 +270,10 @@ class Channel:
             self.scalar_key = key
         return self.last_reader  # type: ignore[no-any-return]
 
+    def last_dbr(self) -> int:
+        """The DBR type in which it was read last."""
+        return self.native_type if self.last_reader is None else self.last_reader.shape.dbr
+
     def circuit(self) -> Circuit | None:
         """The circuit that the channel is on; None while it is not connected."""
         if self._circuit is None and self.connected:
@@ -346,12 +362,20 @@ class Channel:
             self._home.clearing.channel(chid, cleared)
         self._applied = self._noted  # what the old one may have had to say
         self._seen = None
-        self.unresponsive = False
+        self._is_up = self.refused = self.unresponsive = False
         try:
             self._search()
         except (RuntimeError, CAError) as error:
             logger.warning("%s cannot be searched for now, and will be again: %s", self.name, error)
             self._home.watch.begin()
+
+    def why_not_connected(self) -> str:
+        """Why it is not, for people."""
+        host = _libca.host_name(self.chid) if self.chid else _libca.NO_HOST
+        return _explain.not_connected(
+            self.name, host, self._home.client.settings,
+            refused=self.refused, ever_connected=self.ever_connected, lost=self._searches > 0,
+        )  # fmt: skip
 
     @property
     def state(self) -> int:

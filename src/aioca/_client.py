@@ -21,6 +21,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from . import _libca, _messages, _tokens, _trampolines
+from ._array_limit import limit_of
 
 logger = logging.getLogger("aioca")
 
@@ -32,18 +33,47 @@ _NOT_PREEMPTIVE = (
 
 _all: weakref.WeakSet[ClientContext] = weakref.WeakSet()
 
+# libca reads these when a context is made, and the others when its first channel is.
+_READ_WITH_CONTEXT = (
+    "EPICS_CA_SERVER_PORT",
+    "EPICS_CA_NAME_SERVERS",
+    "EPICS_CA_CONN_TMO",
+    "EPICS_CA_AUTO_ARRAY_BYTES",
+    "EPICS_CA_MAX_ARRAY_BYTES",
+)
+_READ_WITH_CHANNEL = (
+    "EPICS_CA_ADDR_LIST",
+    "EPICS_CA_AUTO_ADDR_LIST",
+    "EPICS_CA_REPEATER_PORT",
+    "EPICS_CA_MAX_SEARCH_PERIOD",
+    "EPICS_CA_MCAST_TTL",
+)
+# What they were then, by context: one that was adopted may have several of ours.
+_settings_read: dict[int, dict[str, str | None]] = {}
+
 
 class ClientContext:
     """A libca context, ours or adopted.
 
     Attributes:
         forgotten: whether it was left behind in a fork, and must not be called any more.
+        settings: what libca has read of its environment for it so far; None for what was not set.
+            Of a context that was adopted: what there was when we first had to do with it.
+        array_limit: see `_array_limit`.
     """
 
     def __init__(self, handle: int) -> None:
         self.forgotten = False
         self._handle = handle
+        self.settings: dict[str, str | None] = _settings_read.setdefault(handle, {})
+        self._note_settings(_READ_WITH_CONTEXT)
+        self.array_limit: int | None = limit_of(self.settings)
+        self._has_channel = _READ_WITH_CHANNEL[0] in self.settings
         _all.add(self)
+
+    def _note_settings(self, names: tuple[str, ...]) -> None:
+        for name in names:
+            self.settings.setdefault(name, os.environ.get(name))
 
     @contextmanager
     def attached(self) -> Generator[None]:
@@ -56,6 +86,9 @@ class ClientContext:
 
     def create_channel(self, name: bytes, token: int, priority: int) -> tuple[int, _libca.Chid]:
         """Create a channel; returns the ECA status and the chid."""
+        if not self._has_channel:
+            self._note_settings(_READ_WITH_CHANNEL)
+            self._has_channel = True
         previous = self._enter()  # not `attached`, which takes longer than the call itself
         try:
             return _libca.create_channel(name, _trampolines.connection_trampoline, token, priority)
@@ -169,6 +202,7 @@ def _forget_after_fork() -> None:
     _shared = None
     _used = False
     _lock = threading.Lock()
+    _settings_read.clear()
     _tokens.forget_all()
     _trampolines.forget_all()
     _messages.forget_all()

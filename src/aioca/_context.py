@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from . import _client, _libca, _messages
+from . import _client, _explain, _libca, _messages
 from ._channel import Channel
 from ._clearing import Clearing
 from ._completions import Completions
@@ -157,6 +157,20 @@ class Context:
 
     def printed(self, text: str) -> None:
         self.voice.printed(text)
+
+    def reply_dropped(self) -> None:
+        self.voice.reply_dropped(self._too_large)
+
+    def _too_large(self) -> dict[str, str]:
+        """The PVs whose arrays may be larger than libca takes, and why."""
+        settings = self.client.settings
+        return {
+            channel.name: why
+            for channel in tuple(self._channels.values())
+            if channel.connected
+            and channel.native_count > 1
+            and (why := _explain.may_be_dropped(channel.last_dbr(), channel.native_count, settings))
+        }
 
     # -- The end -----------------------------------------------------------------------------------
 

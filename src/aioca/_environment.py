@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ._client import context_exists, set_priority
 from ._hosts import host_problem, words_of
@@ -120,16 +120,48 @@ def local_networks_searched(auto_addr_list: str | None) -> bool:
     return re.search("no|NO", (auto_addr_list or "")[:_CHARACTERS_READ]) is None
 
 
-def searched() -> str:
-    """Where libca looks for servers, for people who wonder why a PV is not found."""
-    environment = os.environ
-    parts = [f"EPICS_CA_ADDR_LIST={environment.get('EPICS_CA_ADDR_LIST', '')!r}"]
-    if local_networks_searched(environment.get("EPICS_CA_AUTO_ADDR_LIST")):
+_WHERE = (
+    "EPICS_CA_ADDR_LIST",
+    "EPICS_CA_AUTO_ADDR_LIST",
+    "EPICS_CA_NAME_SERVERS",
+    "EPICS_CA_SERVER_PORT",
+)
+
+
+def searched(settings: Mapping[str, str | None]) -> str:
+    """Where libca looks for servers, for people who wonder why a PV is not found.
+
+    Args:
+        settings: the ``EPICS_CA_*`` variables as libca has read them.
+    """
+    parts = [f"EPICS_CA_ADDR_LIST={settings.get('EPICS_CA_ADDR_LIST') or ''!r}"]
+    if local_networks_searched(settings.get("EPICS_CA_AUTO_ADDR_LIST")):
         parts.append("and the local networks")
-    servers = environment.get("EPICS_CA_NAME_SERVERS")
+    servers = settings.get("EPICS_CA_NAME_SERVERS")
     if servers:
         parts.append(f"EPICS_CA_NAME_SERVERS={servers!r}")
-    port = environment.get("EPICS_CA_SERVER_PORT")
+    port = settings.get("EPICS_CA_SERVER_PORT")
     if port:
         parts.append(f"EPICS_CA_SERVER_PORT={port}")
-    return " ".join(parts)
+    changed = changed_too_late(settings, _WHERE)
+    return " ".join(parts) + (f"; {changed}" if changed else "")
+
+
+def changed_too_late(settings: Mapping[str, str | None], names: Iterable[str]) -> str:
+    """Which of some variables are not as libca has read them any more; empty if all are.
+
+    Args:
+        settings: the variables as libca has read them.
+        names: the variables to compare with the environment.
+    """
+    changes = [
+        f"{name} was set to {now!r} too late" if now else f"{name} was unset too late"
+        for name in names
+        if name in settings and (now := os.environ.get(name) or "") != (settings[name] or "")
+    ]
+    if not changes:
+        return ""
+    return (
+        f"{', '.join(changes)}: libca reads its settings once in a process, so change them before"
+        " the first use of Channel Access"
+    )

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
-from . import _libca
+from . import _explain, _libca
 from ._channel import Channel
 from ._context import Context
 from ._decode import reader_key
@@ -67,6 +67,14 @@ class Get(Request):
 
     def _is_reply(self, outcome: object) -> bool:
         return isinstance(outcome, (bytes, bytearray))
+
+    def _why_no_reply(self, index: int) -> str:
+        channel, reader = self.channels[index], self._readers[index]
+        count = channel.request_count(self._wanted) or channel.native_count
+        dropped = _explain.may_be_dropped(reader.shape.dbr, count, self._context.client.settings)
+        if dropped:
+            return f"reading: no reply has come. It may have been dropped here: {dropped}"
+        return super()._why_no_reply(index)
 
     def _values_from(self, start: int, stop: int) -> list[Any]:
         values: list[Any] = []

@@ -24,6 +24,7 @@ from epicscorelibs.lib import Com_dsoinfo, ca_dsoinfo, dbCore_dsoinfo
 # The statuses that this package decides by; every other one only passes through.
 ECA_NORMAL = 1
 ECA_ALLOCMEM = 48
+ECA_TOLARGE = 72
 ECA_TIMEOUT = 80
 ECA_BADTYPE = 114
 ECA_GETFAIL = 152

@@ -25,6 +25,9 @@ class Listener(Protocol):
     def printed(self, text: str) -> None:
         """Libca would have printed this on stderr."""
 
+    def reply_dropped(self) -> None:
+        """Libca has dropped a reply or an update, for which it has no room."""
+
 
 # Who hears of what belongs to no channel.
 _listeners: dict[int, Listener] = {}
@@ -42,6 +45,11 @@ def add_listener(token: int, listener: Listener) -> None:
 
 def remove_listener(token: int) -> None:
     _listeners.pop(token, None)
+
+
+# What libca prints each time that it drops a message: the array in it is larger than its limit, or
+# than what memory there is. Only the first time it says besides which of the two that was.
+_NO_ROOM = b"CAC: not enough memory for message body cache"
 
 
 # -- What libca calls, and is told to call ---------------------------------------------------------
@@ -94,6 +102,10 @@ def _on_exception(args: _ExceptionArgs) -> None:
 
 def _on_printf(format: bytes, arguments: int) -> int:
     """Runs on a libca thread, or on ours within a call: text that was meant for stderr."""
+    if format.startswith(_NO_ROOM):
+        for listener in list(_listeners.copy().values()):
+            listener.reply_dropped()
+        return 0
     buffer = ctypes.create_string_buffer(1024)
     length = _vsnprintf(buffer, len(buffer), format, arguments)
     for listener in list(_listeners.copy().values())[:1]:

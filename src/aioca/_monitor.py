@@ -18,11 +18,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from . import _libca
+from . import _explain, _libca
 from ._channel import Channel
 from ._context import Context
 from ._decode import reader_key
 from ._errors import CANothing, Failure, error_for
+from ._first_update import FirstUpdate
 from ._intake import Pair, new_key
 from ._names import valid_name
 from ._options import Options
@@ -35,6 +36,9 @@ logger = logging.getLogger("aioca")
 NOTHING: Any = object()
 
 _LOOK_EVERY = 50
+
+# Seconds in which the first update comes, where it is of a size that libca may drop
+_FIRST_UPDATE = 2.0
 
 
 class Feed(ABC):
@@ -163,7 +167,7 @@ class Feed(ABC):
             except Exception as error:  # whatever a server may have sent
                 return self._failed(_libca.ECA_BADTYPE, f"not understood: {error!r}")
         if type(item) is int:
-            return self._failed(item, "monitoring")
+            return self._failed(item, _explain.status("monitoring", item))
         return item
 
     def _failed(self, status: int, detail: str) -> Any:
@@ -201,12 +205,53 @@ class Feed(ABC):
         if status == _libca.ECA_NORMAL:
             self.opened = True
             self.context.flush_soon()
+            if options.notify_disconnect and self.context.client.array_limit is not None:
+                self._await_first_update(self._why_dropped(reader))
             return
         self._evid = 0
         if status != _libca.ECA_DISCONN:  # else the channel will come up again
             failed = self._failed(status, "subscribing")
             if failed is not NOTHING:
                 self._tell(failed)
+
+    # -- Updates that libca may drop ---------------------------------------------------------------
+
+    def _why_dropped(self, reader: Reader) -> str:
+        """That libca may drop an update that is as large as it can be; empty if it does not."""
+        channel = self._channel
+        assert channel is not None
+        count = channel.request_count(self._options.count) or channel.native_count
+        return _explain.may_be_dropped(reader.shape.dbr, count, self.context.client.settings)
+
+    def _await_first_update(self, why_dropped: str) -> None:
+        if not why_dropped:
+            return
+        receivers, key = self.context.portal.receivers, self._key
+
+        def came() -> None:
+            if self._key == key:  # else there is another subscription by now
+                self._drop_timer()
+            receivers[key] = self
+
+        def silent() -> None:
+            self._cancel_timer = None
+            if receivers.get(key) is waiting:
+                detail = f"monitoring: no update has come. It may have been dropped: {why_dropped}"
+                self._tell(Failure(self.name, _libca.ECA_TOLARGE, detail).nothing())
+
+        waiting = receivers[key] = FirstUpdate(self, came)
+        self._cancel_timer = self.context.portal.after(_FIRST_UPDATE, silent)
+
+    def why_no_update(self) -> str:
+        """Why none has come so far, for people."""
+        channel = self._channel
+        if channel is None:
+            return "waiting for a value: not begun"
+        if not channel.connected or self._reader is None:
+            return channel.why_not_connected()
+        detail = "waiting for a value: connected, but no update has come"
+        dropped = self._why_dropped(self._reader)
+        return f"{detail}. It may have been dropped here: {dropped}" if dropped else detail
 
     def _reader_key(self) -> int:
         return reader_key(self._options.code, self._options.format, monitor=True)
@@ -276,7 +321,8 @@ class Feed(ABC):
     def _tell_timeout(self) -> None:
         cancel, self._cancel_timer = self._cancel_timer, None
         if cancel is not None and not self.closed:
-            detail = "connecting: waiting on"
+            assert self._channel is not None
+            detail = f"{self._channel.why_not_connected()}; the monitor goes on waiting"
             self._tell(Failure(self.name, _libca.ECA_TIMEOUT, detail).nothing())
 
     def _drop_timer(self) -> None:

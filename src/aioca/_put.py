@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from . import _libca
+from . import _explain, _libca
 from ._channel import Channel
 from ._completions import Completions
 from ._context import Context
@@ -197,18 +197,11 @@ class Put(Request):
             return "writing: not sent, the server has not taken what was written before"
         return super()._why_not_begun()
 
-    def _why_no_reply(self) -> str:
-        return f"writing: sent, its processing has not ended; {_UNKNOWN}"
+    def _why_no_reply(self, index: int) -> str:
+        return f"writing: sent, its processing has not ended; {_explain.UNKNOWN}"
 
     def _why_status(self, status: int) -> str:
-        if status == _libca.ECA_DISCONN:
-            return f"writing: the server was lost before it had confirmed; {_UNKNOWN}"
-        if status == _libca.ECA_PUTFAIL:
-            return "writing: the server refused the value"
-        return super()._why_status(status)
-
-
-_UNKNOWN = "the outcome is unknown, it may have been or still be carried out"
+        return _explain.put_status(status)
 
 
 def _local_failure(error: CAValueError) -> Failure:

@@ -21,10 +21,9 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
-from . import _libca, _tokens
+from . import _explain, _libca, _tokens
 from ._channel import Channel
 from ._context import Context
-from ._environment import searched
 from ._errors import Failure, success
 from ._libca import ECA_NORMAL
 from ._portal import TURN
@@ -148,7 +147,7 @@ class Request:
             elif index >= self._begun:
                 detail = self._why_not_begun()
             else:
-                detail = self._why_no_reply()
+                detail = self._why_no_reply(index)
             return Failure(name, _libca.ECA_TIMEOUT, detail)
         if isinstance(outcome, Failure):
             return outcome
@@ -157,12 +156,7 @@ class Request:
     # -- Why ---------------------------------------------------------------------------------------
 
     def _why_not_connected(self, index: int) -> str:
-        channel = self.channels[index]
-        if channel.ever_connected:
-            return "connecting: its server was lost and is not back"
-        if channel.chid and (host := _libca.host_name(channel.chid)) != _libca.NO_HOST:
-            return f"connecting: {host} has answered for this name, and then nothing more"
-        return f"connecting: no server has answered for this name; searched {searched()}"
+        return self.channels[index].why_not_connected()
 
     def _why_not_begun(self) -> str:
         return f"{self.doing}: not sent; the deadline had passed before its turn came"
@@ -173,13 +167,11 @@ class Request:
             " deadline had passed"
         )
 
-    def _why_no_reply(self) -> str:
+    def _why_no_reply(self, index: int) -> str:
         return f"{self.doing}: connected, but the server has not replied"
 
     def _why_status(self, status: int) -> str:
-        if status == _libca.ECA_DISCONN:
-            return f"{self.doing}: the server was lost before it replied"
-        return self.doing
+        return _explain.status(self.doing, status)
 
     # -- On the loop -------------------------------------------------------------------------------
 

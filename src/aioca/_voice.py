@@ -9,10 +9,12 @@ second are made, and one that says how many were left out.
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Callable
 from typing import Protocol
 
-from . import _libca
+from . import _explain, _libca
 from ._errors import Failure, error_for
 from ._printable import Escaping
 
@@ -20,6 +22,8 @@ logger = logging.getLogger("aioca")
 logger.addFilter(Escaping())  # names of PVs are in the records of all modules
 
 _MOST = 20  # records in a second
+_LOOK_EVERY = 1.0  # seconds between looks at whose replies are dropped
+_TOO_LARGE = "> EPICS_CA_MAX_ARRAY_BYTES ignored"  # what libca says to the first of them
 _HEARD = 200  # what is said in a second, of all that; the rest does not even reach the loop
 
 
@@ -39,6 +43,10 @@ class Voice:
         self._left_out = 0
         self._heard = self._unheard = 0  # on libca's threads, in this second
         self._cancel: Callable[[], None] | None = None
+        self._look_due = False  # for the PVs whose replies are dropped
+        self._looked = -math.inf  # when that was last (time.monotonic)
+        self._cancel_look: Callable[[], None] | None = None
+        self._too_large: set[str] = set()  # the PVs that were named then
 
     # -- On a thread of libca, or of libCom --------------------------------------------------------
 
@@ -49,7 +57,18 @@ class Voice:
     def printed(self, text: str) -> None:
         """Text that was meant for the terminal."""
         line = " ".join(text.split())  # libca lays its texts out in several
-        self._hear(lambda: self.record(logging.INFO, f"Channel Access: {line}"))
+        level = logging.WARNING if _TOO_LARGE in line else logging.INFO
+        self._hear(lambda: self.record(level, f"Channel Access: {line}"))
+
+    def reply_dropped(self, too_large: Callable[[], dict[str, str]]) -> None:
+        """Libca had no room for a reply or an update.
+
+        Args:
+            too_large: on the loop, gives the PVs that it may have been for, and why for each.
+        """
+        if not self._look_due:  # there may be many in a second, and many PVs to look at
+            self._look_due = True
+            self._loop.post(lambda: self._look_soon(too_large))
 
     def _hear(self, job: Callable[[], None]) -> None:
         self._heard += 1
@@ -65,10 +84,27 @@ class Voice:
             level = logging.INFO if status == _libca.ECA_DISCONN else logging.WARNING
             self.record(level, f"Channel Access: {_libca.message(status)} {context}")
         elif op == _libca.OP_PUT:
-            failure = Failure(name, status, "writing without wait; the value was not accepted")
+            failure = Failure(name, status, _explain.put_without_wait(status))
             self.record(logging.ERROR, str(error_for([failure])))
         else:
             self.record(logging.WARNING, f"{name}: {_libca.message(status)} {context}")
+
+    def _look_soon(self, too_large: Callable[[], dict[str, str]]) -> None:
+        left = self._looked + _LOOK_EVERY - time.monotonic()
+        if left > 0:
+            self._cancel_look = self._loop.after(left, lambda: self._look(too_large))
+        else:
+            self._look(too_large)
+
+    def _look(self, too_large: Callable[[], dict[str, str]]) -> None:
+        self._cancel_look = None
+        self._look_due = False  # first: what is dropped meanwhile may be of another PV
+        self._looked = time.monotonic()
+        for name, why in too_large().items():
+            if name not in self._too_large:
+                self._too_large.add(name)
+                text = f"{name}: libca has dropped a reply or an update, perhaps of this PV: {why}"
+                self.record(logging.WARNING, text)
 
     def record(self, level: int, text: str) -> None:
         """Log a text, unless this second has had its records."""
@@ -89,6 +125,8 @@ class Voice:
 
     def end(self) -> None:
         """The run of the loop is over."""
+        if self._cancel_look is not None:
+            self._cancel_look()
         if self._cancel is not None:
             self._cancel()
             self._second_is_over()

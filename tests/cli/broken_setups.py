@@ -21,12 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aioca._cli import _protocol
-from aioca._cli._diagnosis import _user
+from aioca._cli._pv_findings import user
 from aioca.testing import SoftIoc, free_port, loopback_environment
 
 DATABASE = """
 record(ai, "PUMP:CURRENT") { field(VAL, "7.5") field(PINI, "YES") }
 record(ao, "PUMP:SETPOINT") { field(ASG, "READONLY") field(VAL, "3") field(PINI, "YES") }
+record(histogram, "PUMP:TURNS") { field(NELM, "5000") field(PINI, "YES") }
 """
 # To the tests of the documentation
 NOT_RUN = "<!-- not run: its set-up is made by broken_setups.py, and tried by test_doctor.py -->"
@@ -88,6 +89,18 @@ def wrong_field(stack: ExitStack, ioc: SoftIoc) -> Setup:
     )  # fmt: skip
 
 
+def refused_channel(stack: ExitStack, ioc: SoftIoc) -> Setup:
+    return Setup(
+        "A field that the server does not give to clients", ("PUMP:CURRENT.TIME",),
+        loopback_environment(ioc.port),
+    )  # fmt: skip
+
+
+def array_too_large(stack: ExitStack, ioc: SoftIoc) -> Setup:
+    environment = {**loopback_environment(ioc.port), "EPICS_CA_AUTO_ARRAY_BYTES": "NO"}
+    return Setup("An array that is larger than the settings allow", ("PUMP:TURNS",), environment)
+
+
 def two_servers(stack: ExitStack, ioc: SoftIoc) -> Setup:
     ports = [ioc.port, pump(stack).port]
     return Setup("Two IOCs with the same PV", ("PUMP:CURRENT",), loopback_environment(ports))
@@ -124,8 +137,8 @@ def name_server_gone(stack: ExitStack, ioc: SoftIoc) -> Setup:
 
 
 BROKEN: tuple[Maker, ...] = (
-    wrong_port, low_port, no_that_means_yes, misspelt, wrong_case, wrong_field, two_servers, frozen,
-    unknown_host, read_only, mute_circuit, name_server_gone,
+    wrong_port, low_port, no_that_means_yes, misspelt, wrong_case, wrong_field, refused_channel,
+    array_too_large, two_servers, frozen, unknown_host, read_only, mute_circuit, name_server_gone,
 )  # fmt: skip
 
 
@@ -188,7 +201,10 @@ def sessions(makers: tuple[Maker, ...], *options: str) -> list[tuple[Setup, str,
 
 def shown_sessions() -> str:
     """For the docs: of the settings only those that are in the environment."""
-    parts = ["## Sessions\n\nA soft IOC on 127.0.0.1 has `PUMP:CURRENT` and `PUMP:SETPOINT`."]
+    parts = [
+        "## Sessions\n\nA soft IOC on 127.0.0.1 has `PUMP:CURRENT`, `PUMP:SETPOINT` and"
+        " `PUMP:TURNS`."
+    ]
     for setup, output, _, status in sessions((nothing_broken, *BROKEN)):
         given = " ".join(
             f"{name}={value!r}" if " " in value else f"{name}={value}"
@@ -198,7 +214,7 @@ def shown_sessions() -> str:
         shown = re.sub(r"(?m)^  EPICS_CA_.*  default\n", "", output).strip("\n")
         shown = re.sub(r"(?m)^  EPICS_CA_REPEATER_PORT .*\n", "", shown)
         shown = re.sub(r"CA repeater\n.*\n\n?", "", shown)
-        shown = shown.replace(f"{_user()}@{socket.gethostname()}", "operator@console")
+        shown = shown.replace(f"{user()}@{socket.gethostname()}", "operator@console")
         command = " ".join(["aioca doctor", *setup.arguments])
         parts.append(
             f"### {setup.title}\n\n{NOT_RUN}\n```console\n$ export {given}\n$ {command}\n\n"

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from broken_setups import BROKEN, Setup, answering_but_mute, nothing_broken, sessions
@@ -31,6 +32,7 @@ from aioca._cli._examination import PvReport, Report, spellings
 from aioca._cli._findings import Finding, all_is_well, sorted_findings
 from aioca._cli._interfaces import Broadcast, broadcasts
 from aioca._cli._protocol import Message, ProtocolError
+from aioca._cli._pv_findings import _FIXED
 from aioca._cli._search import Found, Target, converse, udp_search
 from aioca._cli._settings import Settings, read_settings
 from aioca.testing import SoftIoc, free_port
@@ -167,7 +169,8 @@ def _settings(**environment: str) -> Settings:
         ({"EPICS_CA_MAX_ARRAY_BYTES": "1e6"}, "warning", "is read as 1;"),
         ({"EPICS_CA_MAX_ARRAY_BYTES": "100"}, "note", "takes 16384"),
         ({"EPICS_CA_AUTO_ARRAY_BYTES": "true"}, "warning", "means NO"),
-        ({"EPICS_CA_AUTO_ARRAY_BYTES": "NO"}, "note", "more than 16384 bytes"),
+        ({"EPICS_CA_AUTO_ARRAY_BYTES": "NO"}, "note", "more than 16408 bytes"),
+        ({"EPICS_CA_AUTO_ARRAY_BYTES": "NO"}, "note", "can be written, but not read"),
         ({"EPICS_CA_MAX_SEARCH_PERIOD": "5"}, "note", "60"),
         ({"EPICS_CA_MAX_SEARCH_PERIOD": "long"}, "warning", "not a number"),
         ({"EPICS_CA_MCAST_TTL": "0"}, "warning", "hops"),
@@ -403,6 +406,8 @@ ADVICE = {
     "misspelt": "Check the spelling",
     "wrong_case": "Use PUMP:CURRENT.",
     "wrong_field": "Use a field that it has",
+    "refused_channel": "Use another field of PUMP:CURRENT",
+    "array_too_large": "Unset EPICS_CA_AUTO_ARRAY_BYTES here",
     "two_servers": "Take PUMP:CURRENT off all of them but one",
     "frozen": "See whether its process is stopped",
     "unknown_host": "Correct `pump-ioc.invalid` in EPICS_CA_ADDR_LIST",
@@ -567,6 +572,180 @@ def test_what_the_locale_does_not_have(ioc: SoftIoc) -> None:
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (1, "")
     assert "\n\\xb5:\\u20ac\n" in done.stdout
+
+
+# -- One PV ----------------------------------------------------------------------------------------
+
+
+def examined(*arguments: str, port: int, **environment: str) -> dict[str, Any]:
+    """The doctor's report."""
+    done = run_cli(
+        "doctor", "--json", "--window", "0.5", "--timeout", "2", *arguments,
+        environment={
+            **environment_for(port), "EPICS_CA_REPEATER_PORT": str(free_port()), **environment,
+        },
+    )  # fmt: skip
+    assert done.stderr == ""
+    report: dict[str, Any] = json.loads(done.stdout)
+    assert done.returncode == (0 if report["ok"] else 1)
+    return report
+
+
+def test_a_server_that_refuses_the_channel(ioc: SoftIoc, p: str) -> None:
+    """It says that it does, and why that may be; and nobody is told to restart a server."""
+    expected = {
+        f"{p}ai.TIME": f"use another field of {p}ai",
+        f"{p}ai.VAL$": "leave out the `$`",
+        f"{p}stringout.DESC$$": "leave out the `$`",
+        f"{p}ai.VAL ": f"use '{p}ai.VAL', without the blank",
+        f'{p}ai.{{"nosuch":{{}}}}': 'correct the filter `{"nosuch":{}}`',
+        f"{p}wf:LONG.VAL[1:2": "correct the filter `[1:2`",
+    }
+    report = examined(*expected, port=ioc.port)
+    at = f"127.0.0.1:{ioc.port}"
+    found = {finding["about"]: finding for finding in report["findings"]}
+    assert list(found) == list(expected)
+    for pv, advice in expected.items():
+        assert found[pv]["severity"] == "error"
+        assert found[pv]["what"] == f"{at} has {pv}, but refuses a channel to it"
+        assert found[pv]["advice"].startswith(advice)
+        assert "restart" not in found[pv]["advice"]
+    assert [pv["refused_by"] for pv in report["pvs"]] == [[at]] * len(expected)
+    assert [pv["state"] for pv in report["pvs"]] == ["never connected"] * len(expected)
+
+
+def test_a_channel_is_asked_for(ioc: SoftIoc, p: str) -> None:
+    server = ("127.0.0.1", ioc.port)
+    assert converse(server, [], 10.0, f"{p}ai").channel == "made"
+    assert converse(server, [], 10.0, f"{p}ai.TIME").channel == "refused"
+    both = converse(server, [f"{p}none", f"{p}ai"], 10.0, f"{p}ai")
+    assert (both.channel, len(both.found), both.missing) == ("made", 1, [f"{p}none"])
+    assert converse(server, [], 10.0).channel == ""
+    with answering_but_mute() as port:
+        assert converse(("127.0.0.1", port), [], 0.2, "X").channel == ""
+
+
+def test_what_may_only_be_read(ioc: SoftIoc, p: str) -> None:
+    """A rule of access security is advised only where it would help."""
+    fixed = [f"{p}ai.STAT", f"{p}ai.SEVR", f"{p}ai.NAME$", f"{p}ao:readonly.STAT", f"{p}calc.LA"]
+    ruled = [f"{p}ao:readonly", f"{p}ao:readonly.DESC"]
+    report = examined(*fixed, *ruled, port=ioc.port)
+    assert report["ok"]
+    findings = {f["about"]: f for f in report["findings"] if "may be read" in f["what"]}
+    assert list(findings) == [*fixed, *ruled]
+    for pv in fixed:
+        field = pv.partition(".")[2].rstrip("$")
+        assert findings[pv]["what"] == f"{pv} may be read, not written, by any client"
+        assert findings[pv]["advice"].endswith(f"let no client write the field {field}")
+        assert "no rule of access security would help" in findings[pv]["advice"]
+    for pv in ruled:
+        assert findings[pv]["advice"].startswith("to write it, have a RULE for ")
+
+
+FIELDS = re.compile(r"\b([A-Z0-9]{1,5}) *: ")
+
+
+def test_fields_of_any_record_that_no_client_writes() -> None:
+    """Those of dbCommon, as an IOC has them: what records of all types have in common."""
+    types = ["ai", "bo", "compress", "event", "stringout"]
+    with SoftIoc("".join(f'record({kind}, "{kind}") {{}}\n' for kind in types)) as ioc:
+        names = [
+            f"{kind}.{field}"
+            for kind in types
+            for field in sorted(set(FIELDS.findall(ioc.command(f"dbpr {kind} 4"))))
+        ]
+        done = subprocess.run(
+            [sys.executable, "-c", RIGHTS, *names], env=environment_for(ioc.port),
+            capture_output=True, text=True, timeout=60, check=True,
+        )  # fmt: skip
+    fixed: dict[str, set[str]] = {kind: set() for kind in types}
+    for name in done.stdout.split():
+        kind, _, field = name.partition(".")
+        fixed[kind].add(field)
+    assert set.intersection(*fixed.values()) == _FIXED
+
+
+RIGHTS = """
+import sys
+import aioca
+names = sys.argv[1:]
+infos = aioca.run(aioca.cainfo(names, timeout=3, throw=False))
+for name, info in zip(names, infos):
+    if isinstance(info, aioca.CAInfo) and not info.write:
+        print(name)
+"""
+
+
+def test_an_array_is_read_whole(ioc: SoftIoc, p: str) -> None:
+    report = examined(f"{p}wf:LONG", f"{p}wf:empty", f"{p}ai", port=ioc.port)
+    assert report["ok"]
+    assert [pv["elements_read"] for pv in report["pvs"]] == [3, 0, None]
+    assert [pv["record_type"] for pv in report["pvs"]] == ["waveform", "waveform", "ai"]
+
+
+@pytest.mark.parametrize("whose", ["server", "client"])
+def test_an_array_that_is_too_large(whose: str) -> None:
+    """Its first element comes, the whole does not: whose setting that is, is told."""
+    setting = {"EPICS_CA_AUTO_ARRAY_BYTES": "NO"}
+    at_server, here = (setting, {}) if whose == "server" else ({}, setting)
+    database = 'record(histogram, "H") { field(NELM, "5000") }'
+    with SoftIoc(database, environment=at_server) as ioc:
+        report = examined("H", port=ioc.port, **here)
+    finding = report["findings"][0]
+    assert (finding["about"], finding["severity"]) == ("H", "error")
+    assert finding["what"].startswith("the 5000 elements of H cannot be read")
+    (pv,) = report["pvs"]
+    assert (pv["record_type"], pv["elements_read"]) == ("histogram", None)
+    if whose == "server":
+        assert finding["advice"].startswith("start the server with EPICS_CA_MAX_ARRAY_BYTES=40000")
+    else:
+        assert "though they can be written" in finding["what"]
+        assert finding["advice"].startswith("unset EPICS_CA_AUTO_ARRAY_BYTES here")
+        assert "libca drops more than 16408" in pv["array_problem"]
+
+
+def _channel_of(write: bool) -> Any:
+    return SimpleNamespace(
+        ok=True, host="gw:5064", state=2, state_strings=CAInfo.state_strings, count=1,
+        datatype=6, datatype_strings=CAInfo.datatype_strings, read=True, write=write,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "shown", "advice"),
+    [
+        ("Not Supported by Gateway", "behind a CA gateway", "access security file of the gateway"),
+        ("caproto", "in a caproto server", "change that program"),
+        ("", "double, 1 element\n", "see to the access rights in its server"),
+        ("ao", "in a record of type ao", "have a RULE for"),
+    ],
+)
+def test_what_serves_a_pv(kind: str, shown: str, advice: str) -> None:
+    found = [Found("X", ("127.0.0.1", 6064), 1.0, "UDP", 13)]
+    pv = PvReport("X", found=found, connect_ms=1.0, read_ms=1.0, value="1", severity="NO_ALARM")
+    pv.record_type, pv.info = kind, _channel_of(write=False)
+    report = Report(Settings(), repeater=True, pvs=[pv])
+    report.findings = diagnose(report)
+    (finding,) = [f for f in report.findings if "may be read" in f.what]
+    assert advice in finding.advice
+    assert ("RULE" in finding.advice) == (kind == "ao")
+    text = io.StringIO()
+    print_report(report, Console(file=text, width=200))
+    assert shown in text.getvalue()
+    assert "Gateway" not in text.getvalue()
+
+
+def test_a_name_that_nobody_has_behind_a_gateway() -> None:
+    """A gateway is silent where an IOC is down, and does not say so."""
+    found = [Found("X", ("127.0.0.1", 6064), 1.0, "UDP", 13)]
+    pv = PvReport("X", found=found, connect_ms=1.0, read_ms=1.0, severity="NO_ALARM")
+    pv.record_type, pv.info = "Not Supported by Gateway", _channel_of(write=True)
+    report = Report(Settings(), repeater=True, pvs=[pv, PvReport("Y")])
+    known, missing = sorted(diagnose(report), key=lambda finding: finding.about)
+    assert "gw:5064 is a CA gateway" in known.what
+    assert known.severity == "note"
+    assert missing.what == "nobody has Y, or its IOC is down behind 127.0.0.1:6064"
+    assert "see whether the IOC runs" in missing.advice
 
 
 # -- What cannot be set up so quickly --------------------------------------------------------------

@@ -7,6 +7,7 @@ described in docs/explanations/security.md.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import random
@@ -70,7 +71,14 @@ from aioca import (
     connect,
     run,
 )
-from aioca._libca import ECA_BADTYPE, ECA_DISCONN, VALUE_OFFSET, VALUE_SIZE
+from aioca._libca import (
+    ECA_BADTYPE,
+    ECA_DISCONN,
+    ECA_PUTFAIL,
+    ECA_TIMEOUT,
+    VALUE_OFFSET,
+    VALUE_SIZE,
+)
 from aioca.testing import free_port
 from conftest import PORTS, environment_for
 
@@ -79,6 +87,7 @@ pytestmark = pytest.mark.anyio
 SOON = 0.15  # the timeout of a call that is never answered
 NOWHERE = 0xFFFFFF00  # the id of nothing; those of libca count up from 0
 EPOCH = 631152000
+CLASS_NAME = 38
 
 
 @pytest.fixture(scope="module")
@@ -346,6 +355,35 @@ async def test_writing(
     assert await outcome(pv, caget(pv)) == 1.5
 
 
+async def test_a_write_that_fails_may_have_been_carried_out(
+    server: HostileServer, unique: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """ECA_PUTFAIL is all that a server sends, be it for a value that it refuses, for an accepted
+    write that fails, or (a gateway) for an IOC that dies meanwhile: nobody can tell them apart."""
+    pv = server.add(unique + "X", DBR_DOUBLE, 1, 1.5)
+    await connect(pv)
+    server.on[WRITE_NOTIFY] = lambda r: reply(r, status=ECA_PUTFAIL)
+    with pytest.raises(CARequestError) as caught:
+        await caput(pv, 1, wait=True)
+    assert caught.value.errorcode == ECA_PUTFAIL
+    text = str(caught.value)
+    assert "it refused the value, or failed after taking it" in text
+    assert "the outcome is unknown" in text
+    nothing = await caput(pv, 1, wait=True, throw=False)
+    assert str(nothing) == text
+    channels = server.seen(CREATE_CHAN, pv)
+    server.on[WRITE] = lambda r: refusal(r, WRITE, ECA_PUTFAIL, available=channels[-1].cid)
+    await caput(pv, 1)
+    with anyio.fail_after(5):
+        while not caplog.records:
+            await anyio.sleep(0.005)  # nobody tells of the log
+    text = caplog.records[0].getMessage()
+    assert text.startswith(pv + ": ")
+    assert "reports that the write failed" in text
+    assert "the outcome is unknown" in text
+    assert "not accepted" not in text
+
+
 async def test_refused_without_wait(
     server: HostileServer, unique: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -366,6 +404,42 @@ async def test_refused_without_wait(
     await caput(pv, 1)
     server.behave()
     assert await outcome(pv, caget(pv)) == 1.5
+
+
+# -- What the doctor makes of other servers --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "of_desc", "behind"),
+    [
+        ("Not Supported by Gateway", "Not Supported by Gateway", "gateway"),
+        ("caproto", "caproto", "caproto"),
+        ("ai", "caproto", "caproto"),  # a caproto PV may have the type of a record
+        ("ai", "ai", "record"),
+    ],
+)
+def test_the_doctor_knows_servers_that_are_no_iocs(
+    server: HostileServer, unique: str, kind: str, of_desc: str, behind: str
+) -> None:
+    """By what they say instead of a record type. No rule in an IOC's file helps with theirs."""
+    pv = server.add(unique + "X", DBR_DOUBLE, 1, 1.5, rights=hostile.READ_ACCESS)
+    other = server.add(pv + ".DESC", DBR_STRING, 1, b"text")
+    names = {pv: kind, other: of_desc}
+    server.on[READ_NOTIFY] = lambda r: (
+        reply(r, payload(CLASS_NAME, names[r.pv.name].encode())) if r.type == CLASS_NAME else NORMAL
+    )  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "aioca", "doctor", "--json", "--window", "0.3", pv],
+        env={**environment_for(server.port), "EPICS_CA_REPEATER_PORT": str(free_port())},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    report = json.loads(done.stdout)
+    assert report["pvs"][0]["behind"] == behind
+    advice = " ".join(finding["advice"] for finding in report["findings"])
+    assert "RULE" not in advice
+    if behind == "gateway":
+        assert "where that IOC is down, nobody answers for its PVs" in advice
 
 
 # -- Connecting ------------------------------------------------------------------------------------
@@ -459,6 +533,58 @@ async def test_connecting(server: HostileServer, unique: str) -> None:
         assert found[how] == 1.5, how
     good = server.add(unique + "GOOD", DBR_DOUBLE, 1, 1.5)
     assert await outcome(good, caget(good)) == 1.5
+
+
+async def test_a_channel_that_is_refused_at_first(server: HostileServer, unique: str) -> None:
+    """It connects at the next search. Until then the time-out says that it was refused."""
+    pv = server.add(unique + "X", DBR_DOUBLE, 1, 1.5)
+    allowed = False
+    server.on[CREATE_CHAN] = lambda r: (
+        NORMAL if allowed else message(CREATE_CH_FAIL, cid=r.cid)
+    )  # fmt: skip
+    heard: list[Any] = []
+    with anyio.fail_after(30):
+        async with camonitor(pv, heard.append, notify_disconnect=True):
+            await told(server, lambda: server.seen(CREATE_CHAN, pv))
+            with pytest.raises(CATimeout, match="refuses the channel"):
+                await caget(pv, timeout=SOON)
+            allowed = True
+            assert await caget(pv, timeout=10) == 1.5
+            while not heard:
+                await anyio.sleep(0.01)
+            assert heard == [1.5]
+            # Once it was connected, the loss of it is one, and is told
+            (circuit,) = {request.circuit for request in server.monitors(pv)}
+            circuit.close()
+            while len(heard) < 2:
+                await anyio.sleep(0.01)
+            assert heard[1].errorcode == ECA_DISCONN
+
+
+async def test_a_circuit_that_is_closed_before_the_channel_is_made(
+    server: HostileServer, unique: str
+) -> None:
+    """That is no refusal, and nobody was silent either. Nor is it a disconnection of the PV."""
+    pv = server.add(unique + "X", DBR_DOUBLE, 1, 1.5)
+
+    def hang_up(request: Request) -> bytes:
+        if request.text == pv:
+            request.circuit.close()
+            return b""
+        return NORMAL  # type: ignore[no-any-return]
+
+    server.on[CREATE_CHAN] = hang_up
+    heard: list[Any] = []
+    with anyio.fail_after(30):
+        async with camonitor(pv, heard.append, notify_disconnect=True, connect_timeout=2):
+            await told(server, lambda: len(server.seen(CREATE_CHAN, pv)) > 1)
+            while not heard:
+                await anyio.sleep(0.01)
+            assert [nothing.errorcode for nothing in heard] == [ECA_TIMEOUT]
+            assert "refuses" not in str(heard[0])
+            assert "or one has and then closed the connection" in str(heard[0])
+            server.behave()
+            assert await caget(pv, timeout=30) == 1.5
 
 
 async def test_search_replies(server: HostileServer, unique: str) -> None:

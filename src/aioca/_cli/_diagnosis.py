@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
-
-from ._examination import PlaceReport, PvReport, Report
+from ._examination import PlaceReport, Report
 from ._findings import CAUSE, PV, REMARK, SERVER, Finding, all_is_well, sorted_findings
-from ._search import Conversation, Host
+from ._pv_findings import of_missing, of_pv
+from ._search import Conversation, shown
 
 
 def diagnose(report: Report) -> list[Finding]:
@@ -22,7 +20,7 @@ def diagnose(report: Report) -> list[Finding]:
         findings += _of_name_server(server, "error" if unanswered else "warning")
     findings += _of_repeater(report)
     for pv in report.pvs:
-        findings += _of_pv(pv) if pv.found else _of_missing(pv, report)
+        findings += of_pv(pv, report) if pv.found else of_missing(pv, report)
     if report.strange:
         findings.append(
             Finding(
@@ -40,11 +38,6 @@ def suggestion(report: Report) -> str:
         return f"{remarks[0].what}: {remarks[0].advice}." if remarks else "Nothing: all is well."
     first = report.findings[0]
     return first.advice[0].upper() + first.advice[1:] + "."
-
-
-def shown(server: Host) -> str:
-    """An address as ``host:port``."""
-    return f"{server[0]}:{server[1]}"
 
 
 # -- Addresses -------------------------------------------------------------------------------------
@@ -161,129 +154,3 @@ def _of_repeater(report: Report) -> list[Finding]:
             )
         ]  # fmt: skip
     return []
-
-
-# -- PVs -------------------------------------------------------------------------------------------
-
-
-def _of_missing(pv: PvReport, report: Report) -> list[Finding]:
-    """Nobody answers for it."""
-    if pv.connect_ms is not None:
-        return [
-            Finding(
-                "warning", pv.name, f"{pv.name} is connected, but nobody answered the search now",
-                "try again with a longer --window: searches get lost, or come late", PV,
-            )
-        ]  # fmt: skip
-    if pv.variants:
-        names = " and ".join(pv.variants[:3])
-        record = pv.name.rpartition(".")[0]
-        what, advice = f"nobody has {pv.name}, but there is {names}", f"use {pv.variants[0]}"
-        if record in pv.variants:
-            what = f"the record {record} has no field {pv.name.rpartition('.')[2]}"
-            advice = f"use a field that it has (`dbpr {record} 4` in its server's shell shows them)"
-        return [Finding("error", pv.name, what, advice, SERVER)]
-    places = [*report.places, *report.name_servers]
-    answers = [p for p in places if p.udp == "answered" or (p.tcp and p.tcp.state == "speaks")]
-    if answers:
-        servers = ", ".join(shown(p.place.target.address) for p in answers[:3])
-        verb = "is there and does" if len(answers) == 1 else "are there and do"
-        return [
-            Finding(
-                "error", pv.name, f"nobody has {pv.name}: {servers} {verb} not",
-                "check the spelling, upper and lower case too (`dbl` in the server's shell lists"
-                " its records), and whether another server has it", PV,
-            )
-        ]  # fmt: skip
-    return [
-        Finding(
-            "error", pv.name, f"nobody answers for {pv.name}",
-            "see whether its server runs, whether it is in EPICS_CA_ADDR_LIST or a network that is"
-            f" searched, and whether its port is {report.settings.server_port}", PV,
-        )
-    ]  # fmt: skip
-
-
-def _of_pv(pv: PvReport) -> list[Finding]:
-    """Somebody answers for it."""
-    findings: list[Finding] = []
-    servers = list(dict.fromkeys(found.server for found in pv.found))
-    if len(servers) > 1:
-        addresses = " and ".join(shown(server) for server in servers[:4])
-        same_port = len({port for _, port in servers}) == 1
-        perhaps = " (perhaps one server with several addresses)" if same_port else ""
-        findings.append(
-            Finding(
-                "error", pv.name,
-                f"{pv.name} is on {len(servers)} servers: {addresses}{perhaps}",
-                f"take {pv.name} off all of them but one: which one a client gets is chance",
-                SERVER,
-            )
-        )  # fmt: skip
-    if pv.connect_ms is None:
-        findings += [_no_circuit(pv, server, said) for server, said in pv.circuits.items()]
-    elif pv.info is not None:
-        findings += _of_channel(pv, pv.info.read, pv.info.write)
-    return findings
-
-
-def _no_circuit(pv: PvReport, server: Host, said: Conversation) -> Finding:
-    at = shown(server)
-    if said.state == "speaks":
-        what = f"{at} answers for {pv.name}, and takes connections, but makes no channel in time"
-        advice = "try again with a longer --timeout; if that does not help, restart the server"
-    elif said.state == "silent":
-        what = f"{at} answers for {pv.name} and takes connections, but says nothing then"
-        advice = "see whether its process is stopped or overloaded, and restart it"
-    elif said.state == "refused":
-        what = f"{at} answers for {pv.name}, but nobody takes connections there"
-        advice = f"see whether the server still runs, and why its TCP port {server[1]} is closed"
-    else:
-        what = f"{at} answers for {pv.name}, but cannot be connected to"
-        advice = (
-            f"let TCP port {server[1]} through the firewalls, and see that {server[0]} can be"
-            " reached from here"
-        )
-    return Finding("error", pv.name, what, advice, SERVER)
-
-
-def _of_channel(pv: PvReport, read: bool, write: bool) -> list[Finding]:
-    client = f"{_user()}@{socket.gethostname()}"
-    if not read:
-        return [
-            Finding(
-                "error", pv.name, f"{pv.name} may not be read by {client}",
-                f"have a RULE for {client} added to the server's access security file", PV,
-            )
-        ]  # fmt: skip
-    if pv.read_ms is None:
-        return [
-            Finding(
-                "error", pv.name, f"{pv.name} is connected, but cannot be read: {pv.problem}",
-                "see the log of the server; a busy record, or a full network, would do that", PV,
-            )
-        ]  # fmt: skip
-    findings: list[Finding] = []
-    if not write:
-        findings.append(
-            Finding(
-                "note", pv.name, f"{pv.name} may be read, not written, by {client}",
-                f"to write it, have a RULE for {client} added to the server's access security file",
-                PV,
-            )
-        )  # fmt: skip
-    if pv.severity == "INVALID":
-        findings.append(
-            Finding(
-                "note", pv.name, f"the value of {pv.name} is INVALID",
-                "it is connected; see why the record has no good value (its STAT field)", REMARK,
-            )
-        )  # fmt: skip
-    return findings
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "this user"

@@ -9,10 +9,10 @@ from rich.panel import Panel
 from rich.text import Text
 
 from .._printable import printable
-from ._diagnosis import describe, shown, suggestion
+from ._diagnosis import describe, suggestion
 from ._examination import PlaceReport, PvReport, Report
 from ._findings import all_is_well
-from ._search import Found
+from ._search import Found, shown
 
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 _GOOD, _BAD, _DIM = "green", "red", "dim"
@@ -106,6 +106,8 @@ def _pv_rows(pv: PvReport) -> list[_Row]:
     rows += [("answered by", Text(_found(found), _BAD if many else ""), "") for found in pv.found]
     if pv.connect_ms is None:
         state = pv.info.state_strings[pv.info.state] if pv.info is not None else "no channel"
+        refusing = ", ".join(shown(server) for server in pv.refusing)
+        state += f", refused by {refusing}" if refusing else ""
         rows.append(("circuit", Text(state, _BAD), ""))
         return rows
     info = pv.info
@@ -114,7 +116,11 @@ def _pv_rows(pv: PvReport) -> list[_Row]:
     connected = Text(f"connected to {info.host} in {pv.connect_ms:.1f} ms", _GOOD)
     rows.append(("circuit", connected if info.ok else Text(info.state_strings[info.state]), ""))
     count = f"{info.count} element{'' if info.count == 1 else 's'}"
-    record = f", in a record of type {pv.record_type}" if pv.record_type else ""
+    record = {
+        "gateway": ", behind a CA gateway",
+        "caproto": ", in a caproto server",
+        "record": f", in a record of type {pv.record_type}",
+    }.get(pv.behind, "")
     rows.append(("type", f"{info.datatype_strings[info.datatype]}, {count}{record}", ""))
     access = Text.assemble(
         ("read", _GOOD) if info.read else ("no read", _BAD), ", ",
@@ -124,6 +130,11 @@ def _pv_rows(pv: PvReport) -> list[_Row]:
     if pv.read_ms is not None:
         severity = "" if pv.severity == "NO_ALARM" else f", {pv.severity}"
         rows.append(("value", f"{pv.value}{severity}, read in {pv.read_ms:.1f} ms", ""))
+    if pv.whole_ms is not None:
+        read = f"{pv.whole_count} element{'' if pv.whole_count == 1 else 's'}"
+        rows.append(("array", f"{read}, read in {pv.whole_ms:.1f} ms", ""))
+    elif pv.whole is not None:
+        rows.append(("array", Text("cannot be read", _BAD), ""))
     return rows
 
 
@@ -187,8 +198,12 @@ def _pv_json(pv: PvReport) -> dict[str, Any]:
         "count": info.count if info and connected else None,
         "read": info.read if info and connected else None,
         "write": info.write if info and connected else None,
+        "refused_by": [shown(server) for server in pv.refusing],
         "record_type": pv.record_type or None,
+        "behind": pv.behind or None,
         "value": pv.value if pv.read_ms is not None else None,
         "severity": pv.severity or None,
         "read_ms": round(pv.read_ms, 3) if pv.read_ms is not None else None,
+        "elements_read": pv.whole_count if pv.whole_ms is not None else None,
+        "array_problem": str(pv.whole) if pv.whole is not None else None,
     }  # fmt: skip

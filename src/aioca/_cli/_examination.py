@@ -17,7 +17,7 @@ from typing import Any
 
 import anyio
 
-from .. import DBR_CLASS_NAME, FORMAT_TIME, CAInfo, caget, cainfo, connect
+from .. import DBR_CLASS_NAME, FORMAT_TIME, CAInfo, CANothing, caget, cainfo, connect
 from ._common import run_command
 from ._findings import Finding
 from ._places import Place
@@ -27,6 +27,10 @@ from ._search import Conversation, Found, converse, udp_search
 from ._settings import Settings
 
 _MOST_VARIANTS = 200  # spellings that are searched for
+_MOST_BYTES = 64 << 20  # of an array that is read
+_WIDEST = 8  # bytes of an element, but for strings
+# What servers say instead of the type of a record
+_GATEWAY, _CAPROTO = "Not Supported by Gateway", "caproto"
 
 
 @dataclass
@@ -59,7 +63,12 @@ class PvReport:
         value (str): that element.
         severity (str): its alarm severity.
         problem (str): why it could not be read.
+        whole_ms (float | None): how long it took to read an array, if that went well.
+        whole_count (int): how many elements of it were read.
+        whole (CANothing | None): why it could not be read.
         record_type (str): empty if the server does not tell.
+        others_writable (bool | None): whether this client may write to another field of the
+            record; None if that was not found out.
         circuits (dict[tuple[str, int], Conversation]): how servers that answered take connections.
         variants (list[str]): other spellings of the name that there is an answer for.
     """
@@ -72,11 +81,26 @@ class PvReport:
     value: str = ""
     severity: str = ""
     problem: str = ""
+    whole_ms: float | None = None
+    whole_count: int = 0
+    whole: CANothing | None = None
     record_type: str = ""
+    others_writable: bool | None = None
     circuits: dict[tuple[str, int], Conversation] = field(
         default_factory=dict[tuple[str, int], Conversation]
     )
     variants: list[str] = field(default_factory=list[str])
+
+    @property
+    def refusing(self) -> list[tuple[str, int]]:
+        """The servers that have it, and refuse a channel to it."""
+        return [server for server, said in self.circuits.items() if said.channel == "refused"]
+
+    @property
+    def behind(self) -> str:
+        """What serves it, if that is known: ``gateway``, ``caproto``, ``record``; or empty."""
+        known = {_GATEWAY: "gateway", _CAPROTO: "caproto", "": ""}
+        return known.get(self.record_type, "record")
 
 
 @dataclass
@@ -186,9 +210,9 @@ def _ask(report: PlaceReport, names: list[str], window: float) -> None:
 
 
 def _knock(pv: PvReport, window: float) -> None:
-    """See how the servers that have the PV, but no channel to it, take a connection."""
+    """See what servers do that have the PV, though it is not connected: ask for a channel."""
     for server in {found.server for found in pv.found[:4]}:
-        pv.circuits[server] = converse(server, [], window)
+        pv.circuits[server] = converse(server, [], window, pv.name)
 
 
 def _other_spellings(pvs: list[PvReport], report: Report, window: float) -> None:
@@ -233,15 +257,51 @@ async def _connect(pvs: list[PvReport], timeout: float) -> None:
 async def _through_libca(pv: PvReport, timeout: float) -> None:
     begin = time.perf_counter()
     if await connect(pv.name, timeout=timeout, throw=False):
-        pv.connect_ms = (time.perf_counter() - begin) * 1000
+        pv.connect_ms = _since(begin)
         begin = time.perf_counter()
         value: Any = await caget(pv.name, count=1, format=FORMAT_TIME, timeout=timeout, throw=False)
         if value.ok:
-            pv.read_ms = (time.perf_counter() - begin) * 1000
+            pv.read_ms = _since(begin)
             pv.value, pv.severity = str(value), value.alarm.severity
-            kind: Any = await caget(pv.name, datatype=DBR_CLASS_NAME, timeout=timeout, throw=False)
-            pv.record_type = str(kind) if kind.ok else ""
+            pv.record_type = await _class_name(pv.name, timeout)
         else:
             pv.problem = str(value)
     info = await cainfo(pv.name, wait=False, throw=False)
     pv.info = info if isinstance(info, CAInfo) else None
+    if pv.read_ms is not None and pv.info is not None:
+        if pv.info.count > 1:
+            await _read_whole(pv, pv.info.count, timeout)
+        if not pv.info.write and pv.behind == "record":
+            await _look_at_another_field(pv, timeout)
+
+
+async def _class_name(name: str, timeout: float) -> str:
+    kind: Any = await caget(name, datatype=DBR_CLASS_NAME, count=1, timeout=timeout, throw=False)
+    return str(kind) if kind.ok else ""
+
+
+async def _look_at_another_field(pv: PvReport, timeout: float) -> None:
+    """A record has one set of rules; what another field has and this one has not is no rule's."""
+    name = f"{pv.name.partition('.')[0]}.DESC"
+    other = await cainfo(name, timeout=timeout, throw=False)
+    if isinstance(other, CAInfo):
+        pv.others_writable = other.write
+        # A caproto server may give a PV, but not its fields, the type of a record.
+        if await _class_name(name, timeout) == _CAPROTO:
+            pv.record_type = _CAPROTO
+
+
+async def _read_whole(pv: PvReport, count: int, timeout: float) -> None:
+    """Read an array as `caget` does. Its first element may come where all of it does not."""
+    begin = time.perf_counter()
+    most = _MOST_BYTES // _WIDEST
+    wanted = 0 if count <= most else most
+    value: Any = await caget(pv.name, count=wanted, timeout=timeout, throw=False)
+    if value.ok:
+        pv.whole_ms, pv.whole_count = _since(begin), len(value)
+    else:
+        pv.whole = value
+
+
+def _since(begin: float) -> float:
+    return (time.perf_counter() - begin) * 1000

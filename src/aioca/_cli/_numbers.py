@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 
+from .. import _array_limit
 from ._protocol import DEFAULT_REPEATER_PORT, DEFAULT_SERVER_PORT
 
-
-def c_integer(text: str) -> int | None:
-    """As scanf("%ld") reads it: as far as it is a number."""
-    found = re.match(r"\s*([+-]?[0-9]+)", text)
-    return int(found[1]) if found else None
+c_integer = _array_limit.c_integer
 
 
 def c_real(text: str) -> float | None:

@@ -15,7 +15,9 @@ SEARCH = 6
 IS_UP = 13  # a beacon
 NOT_FOUND = 14
 REPEATER_CONFIRM = 17
+CREATE_CHANNEL = 18
 REPEATER_REGISTER = 24
+CREATE_CHANNEL_FAILED = 26
 
 MINOR = 13  # the protocol that we speak: 4.13
 DEFAULT_SERVER_PORT = 5064
@@ -113,6 +115,11 @@ def searches(pvs: list[str], numbers: list[int], *, reply: bool) -> list[bytes]:
             packed = b""
         packed = (packed or version()) + message
     return [*datagrams, packed] if packed else datagrams
+
+
+def create_channel(pv: str, number: int) -> bytes:
+    """Ask a server for a channel, on a circuit; ``number`` comes back with the answer."""
+    return bytes(Message(CREATE_CHANNEL, 0, 0, number, MINOR, pv.encode() + b"\0"))
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,17 @@ import secrets
 import selectors
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from ._protocol import (
+    CREATE_CHANNEL,
+    CREATE_CHANNEL_FAILED,
     VERSION,
     ProtocolError,
     SearchAnswer,
+    create_channel,
     search,
     search_answers,
     searches,
@@ -26,6 +30,12 @@ from ._protocol import (
 )
 
 Host = tuple[str, int]  # a dotted quad and a port
+
+
+def shown(server: Host) -> str:
+    """An address as ``host:port``."""
+    return f"{server[0]}:{server[1]}"
+
 
 _TRIES = (0.0, 0.25, 0.5)  # of the window: datagrams get lost
 _MOST_FOUND = 10_000  # more answers than that are an attack
@@ -203,6 +213,8 @@ class Conversation:
         minor (int): which 4.x of the protocol it speaks.
         found (list[Found]): the PVs that it knows where to find.
         missing (list[str]): those that it says it does not have.
+        channel (str): what came of the channel that it was asked for: ``made``, ``refused``, or
+            empty, as long as it has not answered.
     """
 
     state: str = "silent"
@@ -210,15 +222,19 @@ class Conversation:
     minor: int = 0
     found: list[Found] = field(default_factory=list[Found])
     missing: list[str] = field(default_factory=list[str])
+    channel: str = ""
 
 
-def converse(server: Host, pvs: Sequence[str], timeout: float) -> Conversation:
-    """Connect to a server, hear whether it speaks Channel Access, and ask it for PVs.
+def converse(
+    server: Host, pvs: Sequence[str], timeout: float, channel: str | None = None
+) -> Conversation:
+    """Connect to a server, see whether it speaks Channel Access, and ask it for PVs.
 
     Args:
         server: its address.
         pvs: names, or none.
         timeout: seconds for all of it.
+        channel: the name of a PV to ask for a channel to.
     """
     said = Conversation()
     begin = time.perf_counter()
@@ -226,9 +242,12 @@ def converse(server: Host, pvs: Sequence[str], timeout: float) -> Conversation:
         with socket.create_connection(server, timeout) as circuit:
             said.milliseconds = (time.perf_counter() - begin) * 1000
             asked = b"".join(search(pv, n, reply=True) for n, pv in enumerate(pvs))
+            if channel is not None:
+                asked += create_channel(channel, 0)
             sent = time.perf_counter()
             circuit.sendall(version() + asked)
-            _listen(circuit, server, list(pvs), said, sent, begin + timeout)
+            is_over = partial(_is_over, said, len(pvs), channel is not None)
+            _listen(circuit, server, list(pvs), said, sent, begin + timeout, is_over)
     except ConnectionRefusedError:
         said.state = "refused"
     except ProtocolError:
@@ -242,6 +261,15 @@ def converse(server: Host, pvs: Sequence[str], timeout: float) -> Conversation:
     return said
 
 
+_CHANNEL_ANSWERS = {CREATE_CHANNEL: "made", CREATE_CHANNEL_FAILED: "refused"}
+
+
+def _is_over(said: Conversation, pvs: int, channel: bool) -> bool:
+    """Whether everything that was asked has been answered."""
+    answers = len(said.found) + len(said.missing)
+    return said.state == "speaks" and answers >= pvs and (bool(said.channel) or not channel)
+
+
 def _listen(
     circuit: socket.socket,
     server: Host,
@@ -249,10 +277,11 @@ def _listen(
     said: Conversation,
     sent: float,
     until: float,
+    is_over: Callable[[], bool],
 ) -> None:
     """Until all is said, it hangs up, or the time is over."""
     rest = b""
-    while said.state != "speaks" or len(said.found) + len(said.missing) < len(pvs):
+    while not is_over():
         left = until - time.perf_counter()
         if left <= 0:
             return
@@ -264,6 +293,8 @@ def _listen(
         for message in messages:
             if message.command == VERSION and message.count:
                 said.state, said.minor = "speaks", message.count
+            elif message.command in _CHANNEL_ANSWERS and message.first == 0:
+                said.channel = _CHANNEL_ANSWERS[message.command]
         if not messages and len(rest) > 16 and said.state != "speaks":
             raise ProtocolError("no message at all")
         took = (time.perf_counter() - sent) * 1000

@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from .._array_limit import is_automatic, limit_of
 from .._environment import local_networks_searched
 from .._hosts import words_of
 from ._findings import CAUSE, HABIT, REMARK, Finding
@@ -69,6 +70,7 @@ class Settings:
     name_servers: list[Place] = field(default_factory=list[Place])
     server_port: int = DEFAULT_SERVER_PORT
     repeater_port: int = DEFAULT_REPEATER_PORT
+    array_limit: int | None = None  # bytes; see `_array_limit`
     findings: list[Finding] = field(default_factory=list[Finding])
 
 
@@ -168,8 +170,8 @@ class _Reader:
 
     def _arrays(self) -> None:
         name, most = "EPICS_CA_AUTO_ARRAY_BYTES", "EPICS_CA_MAX_ARRAY_BYTES"
-        text = self._given.get(name)
-        auto = text is None or text.lower() == "yes"
+        text = self._text(name)
+        auto = is_automatic(text)
         self._row(name, "YES" if auto else "NO")
         if not auto and (text or "").lower() != "no":
             self._find(
@@ -197,9 +199,12 @@ class _Reader:
                 "note", most, f"{most}={given} is less than libca has; it takes {size}",
                 f"unset {most}", REMARK,
             )  # fmt: skip
-        if not auto:
+        self._settings.array_limit = limit = limit_of(self._given)
+        if limit is not None:
             self._find(
-                "note", name, f"arrays of more than {size} bytes cannot be read or written",
+                "note", name,
+                f"replies and updates of more than {limit} bytes are dropped;"
+                " larger arrays can be written, but not read",
                 f"unset {name}: then there is no limit", REMARK,
             )  # fmt: skip
 
