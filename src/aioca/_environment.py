@@ -43,7 +43,8 @@ def configure(
         server_port: default port of servers, 5001 to 65535 (libca ignores lower ones).
         repeater_port: port of the CA repeater, likewise.
         conn_tmo: seconds of silence after which a server is asked whether it is there.
-        max_array_bytes: the most that an array may have, where `auto_array_bytes` is false.
+        max_array_bytes: the most that is read at once, where `auto_array_bytes` is false. Larger
+            arrays are dropped; writing has no limit.
         auto_array_bytes: whether arrays may be of any size.
         priority: CA priority, 0 (the default) to 99, of the channels that are created from now on.
             Each priority has circuits of its own; a server serves those with a higher one first.
