@@ -159,7 +159,10 @@ class Context:
         self.voice.printed(text)
 
     def reply_dropped(self) -> None:
-        self.voice.reply_dropped(self._too_large)
+        if self.client.array_limit is None:
+            self.voice.printed("no memory for a message, which was dropped", logging.WARNING)
+        else:
+            self.voice.reply_dropped(self._too_large)
 
     def _too_large(self) -> dict[str, str]:
         """The PVs whose arrays may be larger than libca takes, and why."""

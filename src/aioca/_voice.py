@@ -54,14 +54,15 @@ class Voice:
         """A failure that no callback hears of; of no PV that is known if the name is empty."""
         self._hear(lambda: self._exception(name, status, op, context))
 
-    def printed(self, text: str) -> None:
+    def printed(self, text: str, level: int = logging.INFO) -> None:
         """Text that was meant for the terminal."""
         line = " ".join(text.split())  # libca lays its texts out in several
-        level = logging.WARNING if _TOO_LARGE in line else logging.INFO
+        if _TOO_LARGE in line:
+            level = logging.WARNING
         self._hear(lambda: self.record(level, f"Channel Access: {line}"))
 
     def reply_dropped(self, too_large: Callable[[], dict[str, str]]) -> None:
-        """Libca had no room for a reply or an update.
+        """Libca has dropped a reply or an update, as it was larger than the limit.
 
         Args:
             too_large: on the loop, gives the PVs that it may have been for, and why for each.

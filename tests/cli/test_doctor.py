@@ -26,14 +26,16 @@ from rich.console import Console
 
 from aioca import CAInfo
 from aioca._cli import _protocol, main
+from aioca._cli._conversation import converse
 from aioca._cli._diagnosis import diagnose
 from aioca._cli._doctor_report import print_report
-from aioca._cli._examination import PvReport, Report, spellings
+from aioca._cli._examination import Report, spellings
 from aioca._cli._findings import Finding, all_is_well, sorted_findings
 from aioca._cli._interfaces import Broadcast, broadcasts
 from aioca._cli._protocol import Message, ProtocolError
+from aioca._cli._pv_examination import PvReport
 from aioca._cli._pv_findings import _FIXED
-from aioca._cli._search import Found, Target, converse, udp_search
+from aioca._cli._search import Found, Target, udp_search
 from aioca._cli._settings import Settings, read_settings
 from aioca.testing import SoftIoc, free_port
 from conftest import environment_for

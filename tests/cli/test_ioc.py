@@ -16,7 +16,7 @@ from commands import Output, alive, children_of, gone, in_terminal, started
 
 from aioca._cli import main
 from aioca._cli._common import Failure
-from aioca._cli._search import converse
+from aioca._cli._conversation import converse
 from aioca._cli.ioc import explain, parse_macros
 from aioca.testing import free_port
 

@@ -18,7 +18,7 @@ from typing import Any
 import anyio
 import pytest
 
-from aioca import CARequestError, caget, camonitor, caput, connect, get_channel_infos
+from aioca import CARequestError, _messages, caget, camonitor, caput, connect, get_channel_infos
 from aioca.testing import SoftIoc, free_port
 from conftest import environment_for
 
@@ -529,6 +529,17 @@ def test_an_array_that_libca_drops(
     warnings = [text.removeprefix("WARNING ") for text in said["log"] if "WARNING" in text]
     assert sorted(text.split(":")[0] for text in warnings) == ["Channel Access", "V", "W"]
     assert all("EPICS_CA_MAX_ARRAY_BYTES" in text for text in warnings)
+
+
+async def test_no_memory_for_an_array(p: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Where there is no limit, libca has dropped it for that. Nobody is told of a setting."""
+    await connect(p + "wf:big")
+    _messages._on_printf(_messages._NO_ROOM + b" (ignoring response message)\n", 0)
+    await until(lambda: bool(caplog.records))
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "no memory for a message" in record.getMessage()
+    assert "EPICS" not in record.getMessage()
 
 
 async def test_an_array_that_the_server_does_not_send(

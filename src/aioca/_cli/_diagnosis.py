@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from ._conversation import Conversation
 from ._examination import PlaceReport, Report
 from ._findings import CAUSE, PV, REMARK, SERVER, Finding, all_is_well, sorted_findings
 from ._pv_findings import of_missing, of_pv
-from ._search import Conversation, shown
+from ._search import shown
 
 
 def diagnose(report: Report) -> list[Finding]:

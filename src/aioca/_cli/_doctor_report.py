@@ -10,8 +10,9 @@ from rich.text import Text
 
 from .._printable import printable
 from ._diagnosis import describe, suggestion
-from ._examination import PlaceReport, PvReport, Report
+from ._examination import PlaceReport, Report
 from ._findings import all_is_well
+from ._pv_examination import PvReport
 from ._search import Found, shown
 
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}

@@ -8,9 +8,11 @@ import socket
 from .. import CANothing, _libca
 from .._array_limit import AUTO, body_size
 from .._explain import advice_when_refused
-from ._examination import PvReport, Report
+from ._conversation import Conversation
+from ._examination import Report
 from ._findings import PV, REMARK, SERVER, Finding
-from ._search import Conversation, Host, shown
+from ._pv_examination import PvReport
+from ._search import Host, shown
 
 # Fields of any record that its server lets no client write
 _FIXED = {

@@ -180,9 +180,7 @@ class _Reader:
             )  # fmt: skip
         given = self._text(most)
         number = c_integer(given) if given else None
-        size = (
-            max(number, _SHORTEST_ARRAY) if number is not None and number >= 0 else _SHORTEST_ARRAY
-        )
+        size = max(number or 0, _SHORTEST_ARRAY)
         self._row(most, str(size))
         if most in self._given and (number is None or number < 0):
             self._find(
