@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from ._doorbell import Doorbell, doorbell
-from ._portal import TURN, Portal, Waiter, close_unstarted
+from ._portal import TURN, Portal, Waiter, close_unstarted, logger
 
 if TYPE_CHECKING:
     import asyncio
@@ -18,12 +18,15 @@ _LAST_CALLS = 1.0  # seconds that the end of a run waits for them at most
 
 
 class AsyncioPortal(Portal):
+    library = "asyncio"
+
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         from ._asyncio_waiter import AsyncioWaiter  # late: see `_asyncio`
 
         self._loop = loop
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps none alive
         self._new_waiter = AsyncioWaiter
+        self.cancelled = _asyncio().CancelledError
         self._ending = False
         self._bell: Doorbell | None = None
         # When the calls of this pass of the loop have had their turn; None before the first
@@ -126,7 +129,12 @@ class AsyncioPortal(Portal):
         self._tasks.discard(task)
         for argument in args:
             close_unstarted(argument)
-        if over is not None and task.cancelled():
+        if not task.cancelled():
+            error = task.exception()  # asyncio complains if nobody asks
+            # What is to end the program has come out of the loop.
+            if error is not None and not isinstance(error, (KeyboardInterrupt, SystemExit)):
+                logger.error("a task of aioca failed; please report this", exc_info=error)
+        elif over is not None:
             over(*args)
 
     def spawn_in(
@@ -138,6 +146,10 @@ class AsyncioPortal(Portal):
         if hasattr(task_group, "start_soon"):
             task_group.start_soon(function)
             return
+        if not hasattr(task_group, "create_task"):
+            raise TypeError(
+                f"task_group must be an anyio TaskGroup or an asyncio.TaskGroup, not {task_group!r}"
+            )
         coroutine = function()
         try:
             task: asyncio.Task[None] = task_group.create_task(coroutine)

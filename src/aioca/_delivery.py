@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from ._context import Context
-from ._lifetime import Lifetime
+from ._lifetime import Lifetime, without
 from ._monitor import NOTHING, Feed
 from ._options import Options
 from ._portal import close_unstarted
@@ -151,11 +151,15 @@ class CallbackFeed(Feed):
                 if following is None:
                     break
                 awaitable = following
-        except (Exception, KeyboardInterrupt, SystemExit) as error:
-            self._fail(error)
-        except BaseException:
+        except GeneratorExit:  # the loop is gone, and nobody runs this task any more
             self._cancelled()
             raise
+        except BaseException as error:
+            failure = without(self.context.portal.cancelled, error)
+            if failure is None:
+                self._cancelled()
+                raise
+            self._fail(failure)
         finally:
             if not self.closed:
                 self.context.portal.post(self._resume)

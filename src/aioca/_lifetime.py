@@ -15,12 +15,13 @@ One subscription's callbacks never overlap; those of different ones may.
 from __future__ import annotations
 
 import logging
+import sys
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import anyio
 from anyio import CancelScope
@@ -28,9 +29,33 @@ from anyio.abc import TaskGroup
 
 from ._portal import Portal, close_unstarted
 
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup  # pyright: ignore[reportMissingImports]
+
 logger = logging.getLogger("aioca")
 
 Pump = Callable[..., Coroutine[Any, Any, None]]
+
+
+def exit_in(error: BaseException) -> BaseException | None:
+    """What is to end the program: the error itself, or the first such that a group of them holds.
+
+    None if there is none.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return next(filter(None, map(exit_in, group.exceptions)), None)
+    return error if isinstance(error, (KeyboardInterrupt, SystemExit)) else None
+
+
+def without(
+    kind: type[BaseException] | tuple[type[BaseException], ...], error: BaseException
+) -> BaseException | None:
+    """What is left of an error, or of a group of them, without those of a kind."""
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return group if group.subgroup(kind) is None else group.split(kind)[1]
+    return None if isinstance(error, kind) else error
 
 
 class Owned(Protocol):
@@ -72,8 +97,12 @@ class LoopLifetime(Lifetime):
             over(awaitable)
 
     def failed(self, name: str, error: BaseException) -> None:
-        if isinstance(error, (KeyboardInterrupt, SystemExit)) and self._portal.lets_exit_through:
-            raise error
+        ending = exit_in(error)
+        if ending is not None and self._portal.lets_exit_through:
+            rest = without((KeyboardInterrupt, SystemExit), error)
+            if rest is not None:
+                logger.error("%s: the callback of its monitor raised, too", name, exc_info=rest)
+            raise ending
         logger.error(
             "%s: the callback of its monitor raised %r; the monitor is closed",
             name, error, exc_info=error,
@@ -104,6 +133,8 @@ class _OwnedLifetime(Lifetime):
 
     def failed(self, name: str, error: BaseException) -> None:
         if self.error is not None:  # only one can be raised
+            if exit_in(error) is not None and exit_in(self.error) is None:
+                self.error, error = error, self.error
             logger.error("%s: the callback of its monitor raised, too", name, exc_info=error)
             return
         self.error = error
@@ -134,6 +165,32 @@ class _OwnedLifetime(Lifetime):
             self._wake = waiter.wake
             await waiter.wait()
 
+    def _check_library(self) -> None:
+        """Refuse to go on where anyio would ask the wrong library for a task group.
+
+        The user's task group may be of the other of two libraries that run in this thread. And
+        for anyio, an asyncio loop that runs inside a task of trio is trio.
+        """
+        found = anyio.get_cancelled_exc_class()
+        if found is not self._portal.cancelled:
+            library, other = self._portal.library, found.__module__.partition(".")[0]
+            raise RuntimeError(
+                f"camonitor was called under {library}, but anyio takes the task that is to own its"
+                f" callbacks for one of {other}: use a task group of {library}, and run a second"
+                " event loop in its own thread, with aioca.run()"
+            )
+
+    def _raise_own(self, other: BaseException | None) -> None:
+        """Raise the error of a callback, unless the other, on its way out, is to end the program.
+
+        That is also where the owner was cancelled meanwhile.
+        """
+        if self.error is None:
+            return
+        if other is None or exit_in(other) is None:
+            raise self.error
+        logger.error("the callback of a monitor raised, too", exc_info=self.error)
+
     def _close_all(self) -> None:
         for subscription in self._subscriptions:
             subscription.close()
@@ -150,14 +207,18 @@ class GroupLifetime(_OwnedLifetime):
     """Lives as a child of the user's task group; see `Portal.spawn_in` for `live`."""
 
     async def live(self) -> None:
+        other: BaseException | None = None
         try:
+            self._check_library()
             async with anyio.create_task_group() as tasks:
                 await self._dispatch(tasks)
                 # Callbacks that are running when their subscription is closed may end.
+        except BaseException as error:
+            other = error
+            raise
         finally:
             self._ended()
-            if self.error is not None:  # also when the group was cancelled meanwhile
-                raise self.error
+            self._raise_own(other)
 
 
 class BlockLifetime(_OwnedLifetime):
@@ -168,6 +229,7 @@ class BlockLifetime(_OwnedLifetime):
         self._tasks: TaskGroup | None = None
 
     async def enter(self) -> None:
+        self._check_library()
         self._tasks = tasks = anyio.create_task_group()
         await tasks.__aenter__()
         self._scope = tasks.cancel_scope
@@ -184,7 +246,7 @@ class BlockLifetime(_OwnedLifetime):
         self._ended()
         swallowed = False
         try:
-            if isinstance(error, anyio.get_cancelled_exc_class()):
+            if isinstance(error, self._portal.cancelled):
                 swallowed = bool(await tasks.__aexit__(kind, error, traceback))
             else:
                 # The group would wrap an error of the body in an exception group; it is the
@@ -194,9 +256,5 @@ class BlockLifetime(_OwnedLifetime):
                 tasks.cancel_scope.shield = True
                 await tasks.__aexit__(None, None, None)
         finally:
-            if self.error is not None:
-                if isinstance(error, (KeyboardInterrupt, SystemExit)):
-                    logger.error("the callback of a monitor raised, too", exc_info=self.error)
-                else:  # also when the block was cancelled from outside meanwhile
-                    raise self.error
+            self._raise_own(error)
         return swallowed

@@ -88,10 +88,14 @@ class Portal(ABC):
             atomic. Whoever appends must then `rouse` if it is not `awake`.
         receivers: who is given the items of a key.
         awake: whether a drain is certain to come.
+        library: ``"asyncio"`` or ``"trio"``.
+        cancelled: what it raises in a task that is cancelled.
         lets_exit_through: whether a job may raise KeyboardInterrupt or SystemExit, to end the
             program. In trio that would be an internal error.
     """
 
+    library: str
+    cancelled: type[BaseException]
     lets_exit_through = True
 
     def __init__(self) -> None:

@@ -46,11 +46,13 @@ class _TrioWaiter(Waiter):
 
 
 class TrioPortal(Portal):
+    library = "trio"
     lets_exit_through = False
 
     def __init__(self, token: trio.lowlevel.TrioToken) -> None:
         self._trio: Any = sys.modules["trio"]
         self._token = token
+        self.cancelled = self._trio.Cancelled
         self._polling = self._poll_again = False
         self._bell: Doorbell | None = doorbell()
         super().__init__()
@@ -122,6 +124,10 @@ class TrioPortal(Portal):
         function: Callable[[], Coroutine[Any, Any, None]],
         done: Callable[[], None],
     ) -> None:
+        if not hasattr(task_group, "start_soon"):
+            raise TypeError(
+                f"task_group must be a trio.Nursery or an anyio TaskGroup, not {task_group!r}"
+            )
         task_group.start_soon(function)  # trio gives every task its first step
 
     def after(self, seconds: float, job: Callable[[], object]) -> Callable[[], None]:
