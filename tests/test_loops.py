@@ -6,6 +6,8 @@ What may end a process runs in one of its own: `start` and `finish`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import importlib
 import itertools
 import logging
 import os
@@ -13,14 +15,17 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
+import trio
 
 from aioca import (
+    CADisconnected,
+    CATimeout,
     _context,
     _tokens,
     caget,
@@ -253,6 +258,205 @@ def test_purge_from_another_thread(p: str, backend: str) -> None:
 def test_purge_with_no_loop() -> None:
     purge_channel_caches()
     purge_channel_caches()
+
+
+# -- asyncio and trio in one thread ----------------------------------------------------------------
+
+
+def run_on(kind: str, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """As asyncio.run does, on a loop of asyncio's own or of uvloop."""
+    loop = importlib.import_module(kind).new_event_loop()
+    try:
+        loop.run_until_complete(asyncio.wait_for(main(), 30))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        loop.close()
+
+
+def start_guest(main: Callable[[], Coroutine[Any, Any, Any]]) -> asyncio.Future[Any]:
+    """Run trio on the loop of asyncio that is running; what tells how it has ended."""
+    loop = asyncio.get_running_loop()
+    over: asyncio.Future[Any] = loop.create_future()
+    trio.lowlevel.start_guest_run(
+        main, run_sync_soon_threadsafe=loop.call_soon_threadsafe, done_callback=over.set_result,
+        host_uses_signal_set_wakeup_fd=True,
+    )  # fmt: skip
+    return over
+
+
+class Both:
+    """What is called from tasks and callbacks of asyncio and of trio."""
+
+    def __init__(self, p: str) -> None:
+        self.p = p
+        self.seen: dict[str, list[tuple[str, float]]] = {"asyncio": [], "trio": []}
+
+    async def use(self, library: str, sleep: Callable[[float], Awaitable[object]]) -> None:
+        """Read, write, iterate, wait; callbacks that are plain, async, in a block."""
+        pv = self.p + {"asyncio": "m:a", "trio": "m:b"}[library]
+        here = anyio.get_cancelled_exc_class()
+
+        async def note(value: float) -> None:
+            await sleep(0)
+            assert anyio.get_cancelled_exc_class() is here
+            self.seen[library].append(("async", value))
+
+        assert await caput(pv, 7, wait=True)
+        assert await caget(pv) == 7
+        with pytest.raises(CATimeout):
+            await caget(self.p + "absent", timeout=0.05)
+        async with camonitor(self.p + "ticks") as updates:
+            first = await anext(updates)
+            assert await anext(updates) > first
+        async with camonitor(pv, note):
+            while ("async", 7.0) not in self.seen[library]:
+                await sleep(0.005)  # to look again
+        async with camonitor(pv, lambda value: self.seen[library].append(("block", value))):
+            while ("block", 7.0) not in self.seen[library]:
+                await sleep(0.005)  # to look again
+
+    def monitor(self, library: str, sleep: Callable[[float], Awaitable[object]]) -> None:
+        """In a callback of the loop, where there may be no task."""
+
+        async def note(value: float) -> None:
+            await sleep(0)
+            self.seen[library].append(("callback", value))
+
+        camonitor(self.p + "ticks", note)
+
+    async def until_monitored(
+        self, library: str, sleep: Callable[[float], Awaitable[object]], more: int = 2
+    ) -> None:
+        def count() -> int:
+            return sum(kind == "callback" for kind, _ in self.seen[library])
+
+        enough = count() + more
+        while count() < enough:
+            await sleep(0.005)  # to look again
+
+
+@pytest.mark.parametrize("host", ["asyncio", "uvloop"])
+def test_trio_as_a_guest_of_asyncio(p: str, host: str) -> None:
+    """Each is served as the library that it is, whoever came first; either may end first."""
+    both = Both(p)
+
+    async def guest() -> str:
+        trio.lowlevel.current_trio_token().run_sync_soon(both.monitor, "trio", trio.sleep)
+        await both.use("trio", trio.sleep)
+        await both.until_monitored("trio", trio.sleep)
+        return "guest"
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(2):  # the second time, asyncio has channels when trio begins
+            over = start_guest(guest)
+            loop.call_soon(both.monitor, "asyncio", asyncio.sleep)
+            await both.use("asyncio", asyncio.sleep)
+            await both.until_monitored("asyncio", asyncio.sleep)
+            assert (await over).unwrap() == "guest"
+            assert len(_context.all_contexts()) == 1  # that of asyncio goes on
+            await both.until_monitored("asyncio", asyncio.sleep)
+            await both.use("asyncio", asyncio.sleep)
+
+    run_on(host, main)
+    assert _context.all_contexts() == []
+
+
+def test_a_guest_and_its_host_end_what_is_the_others(p: str) -> None:
+    """A purge in one ends what the other waits for; that is told under its own library."""
+
+    async def wait(library: str) -> None:
+        with pytest.raises(CADisconnected, match="closed by this program"):
+            await caget(p + "absent", timeout=None)
+        said.append(library)
+
+    async def guest() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait, "trio")
+            while len(get_channel_infos()) < 2:
+                await trio.sleep(0.005)  # to look again
+            purge_channel_caches()
+
+    async def main() -> None:
+        over = start_guest(guest)
+        await wait("asyncio")
+        (await over).unwrap()
+        assert await caget(p + "m:a") is not None
+
+    said: list[str] = []
+    asyncio.run(asyncio.wait_for(main(), 10))
+    assert sorted(said) == ["asyncio", "trio"]
+
+
+def test_a_task_group_of_the_other_library_is_refused(p: str) -> None:
+    """As long as both run, a nursery of trio can be handed to a task of asyncio."""
+
+    async def guest() -> None:
+        with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="called under asyncio")):
+            async with trio.open_nursery() as nursery:
+                nurseries.set_result(nursery)
+                await trio.sleep_forever()
+
+    async def main() -> None:
+        nonlocal nurseries
+        nurseries = asyncio.get_running_loop().create_future()
+        over = start_guest(guest)
+        subscription = camonitor(p + "m:a", lambda _: None, task_group=await nurseries)
+        (await over).unwrap()
+        assert subscription.state == subscription.CLOSED
+
+    nurseries: asyncio.Future[Any]
+    asyncio.run(asyncio.wait_for(main(), 10))
+
+
+def test_what_is_no_task_group_is_refused(p: str, backend: str) -> None:
+    async def main() -> None:
+        with pytest.raises(TypeError, match="task_group must be"):
+            camonitor(p + "m:a", lambda _: None, task_group=contextlib.AsyncExitStack())
+        assert get_channel_infos() == []
+
+    anyio.run(main, backend=backend)
+
+
+@pytest.mark.parametrize("inner", ["asyncio", "uvloop", "trio"])
+def test_a_run_inside_a_task_of_the_other_library(p: str, inner: str) -> None:
+    """A function that blocks, and has a loop of its own meanwhile: it is the one that is served."""
+    both = Both(p)
+
+    async def in_asyncio() -> None:
+        asyncio.get_running_loop().call_soon(both.monitor, "asyncio", asyncio.sleep)
+        assert await caput(p + "m:a", 3, wait=True)
+        assert await caget(p + "m:a") == 3
+        async with camonitor(p + "ticks") as updates:
+            await anext(updates)
+        if inner == "asyncio":
+            await both.until_monitored("asyncio", asyncio.sleep)
+        # anyio takes it for trio, and would open a nursery in a task of asyncio
+        if trio.lowlevel.in_trio_task():
+            with pytest.raises(RuntimeError, match="in its own thread"):
+                async with camonitor(p + "m:a", lambda _: None):
+                    pass
+
+    async def in_trio() -> None:
+        trio.lowlevel.current_trio_token().run_sync_soon(both.monitor, "trio", trio.sleep)
+        await both.use("trio", trio.sleep)
+        await both.until_monitored("trio", trio.sleep)
+
+    async def outer_trio() -> None:
+        await caget(p + "m:a")
+        run_on(inner, in_asyncio)
+        await in_trio()
+
+    async def outer_asyncio() -> None:
+        await caget(p + "m:a")
+        trio.run(in_trio)
+        await both.use("asyncio", asyncio.sleep)
+
+    if inner == "trio":
+        asyncio.run(outer_asyncio())
+    else:
+        trio.run(outer_trio)
+    assert _context.all_contexts() == []
 
 
 # -- The end of a run ------------------------------------------------------------------------------
