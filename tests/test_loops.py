@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import importlib
 import itertools
 import logging
@@ -1027,6 +1028,73 @@ def test_run_with_an_unknown_backend() -> None:
 
     with pytest.raises(LookupError, match="curio"):
         run(main(), backend="curio")
+
+
+VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("VARIABLE", default="not set")
+
+
+@pytest.mark.parametrize("outer", ["asyncio", "anyio-asyncio", "anyio-trio"])
+@pytest.mark.parametrize("way", ["asyncio.to_thread", "anyio.to_thread", "thread"])
+def test_run_in_a_thread_of_a_task(p: str, outer: str, way: str, backend: str) -> None:
+    """No loop runs there, though the thread has the variables of the task; those are to be seen."""
+
+    async def inner() -> tuple[str, str]:
+        async with camonitor(p + "m:a", lambda _: None):
+            assert await caget(p + "m:a") is not None
+        return VARIABLE.get(), type(asyncio._get_running_loop()).__name__
+
+    def blocking() -> tuple[str, str] | None:
+        return run(inner(), backend=backend)
+
+    async def main() -> tuple[str, str] | None:
+        VARIABLE.set("of the task")
+        if way == "asyncio.to_thread" and not outer.endswith("trio"):
+            return await asyncio.to_thread(blocking)
+        if way == "anyio.to_thread":
+            return await anyio.to_thread.run_sync(blocking)
+        results: list[Any] = []  # a thread inherits the variables by itself from Python 3.14 on
+        inherited = contextvars.copy_context()
+        thread = threading.Thread(target=lambda: results.append(inherited.run(blocking)))
+        thread.start()
+        thread.join()
+        assert await caget(p + "m:b") is not None
+        return results[0]  # type: ignore[no-any-return]
+
+    if outer == "asyncio":
+        result = asyncio.run(main())
+    else:
+        result = anyio.run(main, backend=outer.removeprefix("anyio-"))
+    assert result is not None
+    assert result[0] == "of the task"
+    assert (result[1] == "NoneType") == (backend == "trio")
+
+
+@pytest.mark.parametrize("within", ["task", "callback"])
+@pytest.mark.parametrize("outer", ["asyncio", "trio"])
+def test_run_where_a_loop_runs(backend: str, outer: str, within: str) -> None:
+    """It says what to do instead, and does not warn of a coroutine that was never awaited."""
+
+    async def inner() -> None:
+        raise AssertionError("it ran")
+
+    def nested() -> None:
+        with pytest.raises(RuntimeError, match=r"running in this thread already: await the"):
+            run(inner(), backend=backend)
+        done.append(True)
+
+    async def main() -> None:
+        if within == "task":
+            nested()
+        elif outer == "asyncio":
+            asyncio.get_running_loop().call_soon(nested)
+        else:
+            trio.lowlevel.current_trio_token().run_sync_soon(nested)
+        with anyio.fail_after(10):
+            while not done:
+                await anyio.sleep(0.001)  # to look again
+
+    done: list[bool] = []
+    anyio.run(main, backend=outer)
 
 
 RUN = """

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextvars
 import sys
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 import anyio
+
+from ._loops import running_loop
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup  # pyright: ignore[reportMissingImports]
@@ -32,6 +36,8 @@ def run(
 
     Raises:
         TypeError: it is no coroutine (but the function itself, say).
+        RuntimeError: an event loop runs in this thread already. In a thread of its own, such as
+            ``asyncio.to_thread`` provides, another one can run.
         Whatever the coroutine raised. KeyboardInterrupt on Ctrl-C unless ``forever``.
     """
     if not isinstance(coro, Coroutine):
@@ -44,7 +50,10 @@ def run(
         return result
 
     try:
-        return anyio.run(main, backend=backend)
+        _check_no_loop_runs()
+        context = contextvars.copy_context()
+        context.run(_forget_library)
+        return context.run(partial(anyio.run, main, backend=backend))
     except KeyboardInterrupt:
         if not forever:
             raise
@@ -62,3 +71,25 @@ def run(
         return None
     finally:
         coro.close()  # never started, if there was no such backend
+
+
+def _check_no_loop_runs() -> None:
+    try:
+        running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError(
+        "an event loop is running in this thread already: await the coroutine there, or call"
+        " aioca.run() in a thread of its own (await asyncio.to_thread(...), or"
+        " anyio.to_thread.run_sync(...))"
+    )
+
+
+def _forget_library() -> None:
+    """Have anyio look for itself which library runs in this thread.
+
+    A variable tells it, and a thread may have that from the task that has started it.
+    """
+    sniffio = sys.modules.get("sniffio")  # else anyio has no such variable
+    if sniffio is not None:
+        sniffio.current_async_library_cvar.set(None)
