@@ -946,7 +946,7 @@ ADOPTED = """
         ctypes.c_long, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_void_p]
     libca.ca_clear_channel.argtypes = [ctypes.c_void_p]
     use_mine()
-    from aioca import caget, camonitor, caput
+    from aioca import caget, camonitor, caput, configure
 
     async def main():
         with anyio.fail_after(10):
@@ -971,6 +971,8 @@ ADOPTED = """
         except RuntimeError as error:
             print(error)
         use_mine()
+        # libca has read nothing on our behalf, so there is still something to set
+        configure(conn_tmo=20)
 """
 
 

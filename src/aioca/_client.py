@@ -162,19 +162,21 @@ def client_context() -> ClientContext:
     if not _used:
         for check in before_first_use:
             check()
-    _used = True
     adopted = _libca.current_context()
     if adopted:
         if not _libca.is_preemptive():
             raise RuntimeError(_NOT_PREEMPTIVE)
+        _used = True
         return ClientContext(adopted)
     with _lock:
         if _shared is None:
             if not _libca.in_main_interpreter():
                 raise RuntimeError("aioca cannot be used in a subinterpreter")
             _messages.route_error_log()
+            _used = True  # from here on libca may read its environment
             status = _libca.context_create(1)
             if status != _libca.ECA_NORMAL:
+                _used = False
                 raise RuntimeError(f"no Channel Access context: {_libca.message(status)}")
             _messages.route_messages()
             _shared = ClientContext(_libca.current_context())
