@@ -193,7 +193,7 @@ class Channel:
             self.scalar_key = -1
         self._home.post(partial(self._apply_change, self._noted, up, native_type, native_count))
 
-    def exception(self, status: int, op: int, context: str, from_server: bool) -> None:
+    def exception(self, status: int, op: int, context: str) -> None:
         self._home.voice.exception(self.name, status, op, context)
 
     # -- On the loop's thread ----------------------------------------------------------------------

@@ -150,10 +150,14 @@ class Context:
 
     # -- What libca reports on no callback (on a thread of libca) ----------------------------------
 
-    def exception(self, status: int, op: int, context: str, from_server: bool) -> None:
+    def is_running(self) -> bool:
+        return self.portal.is_running()
+
+    def circuit_lost(self) -> None:
+        self.watch.circuit_lost()
+
+    def exception(self, status: int, op: int, context: str) -> None:
         self.voice.exception("", status, op, context)
-        if status == _libca.ECA_DISCONN and not from_server:
-            self.watch.circuit_lost()
 
     def printed(self, text: str) -> None:
         self.voice.printed(text)

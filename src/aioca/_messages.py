@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+from collections import deque
 from ctypes import c_char_p, c_int, c_long, c_size_t, c_uint, c_void_p
 from typing import Protocol
 
@@ -19,7 +20,13 @@ from ._trampolines import connection_trampoline
 class Listener(Protocol):
     """Who hears what libca has to say beside the callbacks. Called on a thread of libca."""
 
-    def exception(self, status: int, op: int, context: str, from_server: bool) -> None:
+    def is_running(self) -> bool:
+        """Whether what it is told will be recorded soon."""
+
+    def circuit_lost(self) -> None:
+        """Libca has lost a connection to a server."""
+
+    def exception(self, status: int, op: int, context: str) -> None:
         """Libca, or a server through it, reports a failure that has no callback of its own."""
 
     def printed(self, text: str) -> None:
@@ -32,15 +39,15 @@ class Listener(Protocol):
 # Who hears of what belongs to no channel.
 _listeners: dict[int, Listener] = {}
 # What libca has said before there was the first: it begins when its context is made. None later.
-_early: list[str] | None = []
+_early: deque[str] | None = deque()
 
 
 def add_listener(token: int, listener: Listener) -> None:
     global _early
     _listeners[token] = listener
     early, _early = _early, None
-    for text in early or ():
-        listener.printed(text)
+    if early is not None:
+        _hand_over(early)
 
 
 def remove_listener(token: int) -> None:
@@ -50,6 +57,26 @@ def remove_listener(token: int) -> None:
 # What libca prints each time that it drops a message: the array in it is larger than its limit, or
 # than what memory there is. Only the first time it says besides which of the two that was.
 _NO_ROOM = b"CAC: not enough memory for message body cache"
+
+
+def _speaker() -> Listener | None:
+    """Who records what concerns none of them more than the others; any thread.
+
+    One, so that it is recorded once, and one that is running, so that it is recorded now.
+    """
+    listeners = list(_listeners.copy().values())
+    running = (listener for listener in listeners if listener.is_running())
+    return next(running, listeners[0] if listeners else None)
+
+
+def _hand_over(texts: deque[str]) -> None:
+    """Tell these to a listener, if there is one; any thread, also two at once."""
+    while texts and (speaker := _speaker()) is not None:
+        try:
+            text = texts.popleft()
+        except IndexError:  # the other thread has just told the last one
+            return
+        speaker.printed(text)
 
 
 # -- What libca calls, and is told to call ---------------------------------------------------------
@@ -90,14 +117,15 @@ _vsnprintf.argtypes = (c_char_p, c_size_t, c_char_p, c_void_p)
 def _on_exception(args: _ExceptionArgs) -> None:
     """Runs on a libca thread: a failure that no callback of ours hears of."""
     owner = owner_of(_libca.puser(args.chid) >> KEY_SHIFT) if args.chid else None
-    concerned = list(_listeners.copy().values()) if owner is None else [owner]
+    # Only what libca itself has found has a place in its source.
+    if owner is None and args.stat == _libca.ECA_DISCONN and args.file:
+        for listener in list(_listeners.copy().values()):  # any of them may have been on it
+            listener.circuit_lost()
+    concerned = _speaker() if owner is None else owner
     # A server's text need not have an end.
     text = ctypes.string_at(args.ctx, _strnlen(args.ctx, _LONGEST_TEXT)) if args.ctx else b""
-    for listener in concerned:
-        # Only what libca itself has found has a place in its source.
-        listener.exception(
-            args.stat, args.op, text.decode("utf-8", "replace"), from_server=not args.file
-        )
+    if concerned is not None:
+        concerned.exception(args.stat, args.op, text.decode("utf-8", "replace"))
 
 
 def _on_printf(format: bytes, arguments: int) -> int:
@@ -108,8 +136,7 @@ def _on_printf(format: bytes, arguments: int) -> int:
         return 0
     buffer = ctypes.create_string_buffer(1024)
     length = _vsnprintf(buffer, len(buffer), format, arguments)
-    for listener in list(_listeners.copy().values())[:1]:
-        listener.printed(buffer.value.decode("utf-8", "replace").strip())
+    _hand_over(deque([buffer.value.decode("utf-8", "replace").strip()]))
     return int(length)
 
 
@@ -120,11 +147,10 @@ _LIBCA_SAYS = re.compile(rb"\s*(Unexpected problem with CA circuit|CAC?\b|cac\b|
 def _on_errlog(_private: int, message: bytes) -> None:
     """Runs on libCom's thread for the error log: a message to it."""
     if _LIBCA_SAYS.match(message):
-        text = message.decode("utf-8", "replace").strip()
-        for listener in list(_listeners.copy().values())[:1]:
-            listener.printed(text)
-        if _early is not None:
-            _early.append(text)
+        early = _early
+        texts = deque[str]() if early is None else early
+        texts.append(message.decode("utf-8", "replace").strip())
+        _hand_over(texts)
     else:
         try:
             os.write(2, message)  # where the error log would have written it
@@ -165,6 +191,7 @@ def silence_messages() -> None:
     """Have the thread's context call nothing of Python any more, and print nothing."""
     if _error_log_is_ours:
         _libca.com.errlogRemoveListeners(_errlog_trampoline, c_void_p(0))
+        _libca.com.eltc(1)  # for the others who use libCom, to the end
     # libCom's own, which prints nothing
     _replace_printf_handler(ctypes.cast(_libca.com.errlogVprintfNoConsole, c_void_p))
     # One that does nothing: libca's own ends the process where a server reports something fatal.

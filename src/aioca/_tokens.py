@@ -27,7 +27,7 @@ class ChannelOwner(Protocol):
     def connection_changed(self, up: bool, native_type: int, native_count: int) -> None:
         """The channel went up or down."""
 
-    def exception(self, status: int, op: int, context: str, from_server: bool) -> None:
+    def exception(self, status: int, op: int, context: str) -> None:
         """Libca, or a server through it, reports a failure that has no callback of its own."""
 
 

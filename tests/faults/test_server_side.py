@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -10,7 +11,9 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
@@ -19,6 +22,7 @@ import anyio
 import pytest
 
 from aioca import CARequestError, _messages, caget, camonitor, caput, connect, get_channel_infos
+from aioca._context import current
 from aioca.testing import SoftIoc, free_port
 from conftest import environment_for
 
@@ -340,8 +344,16 @@ async def test_a_storm_of_refused_writes(
 
 
 NOISE = """
+    import atexit
+
+    def at_the_end():  # behind our own last function, which was registered later
+        _libca.com.errlogPrintf(b"somebody else at the end\\n")
+        _libca.com.errlogFlush()
+
+    atexit.register(at_the_end)
     import logging, os, sys
     import anyio, aioca
+    from aioca import _libca
     from aioca import camonitor
     logging.basicConfig(filename=sys.argv[2], level=logging.INFO)
 
@@ -355,7 +367,6 @@ NOISE = """
         while all(update.ok for update in updates):
             await anyio.sleep(0.01)
         # what libCom itself is told of somebody else comes out as before
-        from aioca import _libca
         _libca.com.errlogPrintf(b"somebody else\\n")
         _libca.com.errlogFlush()
 
@@ -378,9 +389,131 @@ def test_nothing_of_libca_is_on_stderr(
             assert ioc.process is not None
             os.kill(ioc.process.pid, signal.SIGKILL)
             out, err = client.communicate(timeout=20)
-            assert (out, err, client.returncode) == ("", "somebody else\n", 0)
+            assert (out, client.returncode) == ("", 0)
+            assert err == "somebody else\nsomebody else at the end\n"
             heard.update(line.split(":", 2)[2] for line in log.read_text().splitlines())
     assert any("Channel Access" in line for line in heard), heard
+
+
+def said_by_libca(text: bytes) -> None:
+    """As libCom's thread for the error log calls us."""
+    thread = threading.Thread(target=_messages._on_errlog, args=(0, text))
+    thread.start()
+    thread.join()
+
+
+class Ear:
+    """A listener; what it is told."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def is_running(self) -> bool:
+        return True
+
+    def circuit_lost(self) -> None:
+        self.heard.append("lost")
+
+    def exception(self, status: int, op: int, context: str) -> None:
+        self.heard.append(context)
+
+    def printed(self, text: str) -> None:
+        self.heard.append(text)
+
+
+def test_the_first_listener_comes_while_libca_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between any two lines of what libCom's thread does, the loop's may add it: the message is
+    handed over once, and nothing fails."""
+    turn = lines = 0
+    ear = Ear()
+
+    def trace(frame: Any, event: str, _: object) -> Any:
+        nonlocal lines
+        if frame.f_globals.get("__name__") != "aioca._messages":
+            return None
+        if event == "line":
+            lines += 1
+            if lines == turn:
+                sys.settrace(None)
+                _messages.add_listener(1, ear)
+        return trace
+
+    while lines >= turn:  # the last one was still within
+        turn, lines, ear = turn + 1, 0, Ear()
+        monkeypatch.setattr(_messages, "_listeners", {})
+        monkeypatch.setattr(_messages, "_early", deque())
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            _messages._on_errlog(0, b"CAC: a message\n")
+        finally:
+            sys.settrace(before)
+        _messages.add_listener(2, ear)
+        assert ear.heard == ["CAC: a message"], turn
+    assert turn > 5
+
+
+def test_a_message_goes_to_a_loop_that_runs(backend: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Another, older one may be at rest, until somebody runs it again."""
+
+    async def use() -> None:
+        current()
+
+    async def main() -> None:
+        current()
+        said_by_libca(b"CAC: a message")
+        with anyio.fail_after(5):
+            while "CAC: a message" not in caplog.text:
+                await anyio.sleep(0.001)  # to look again
+
+    at_rest = asyncio.new_event_loop()
+    try:
+        at_rest.run_until_complete(use())
+        with caplog.at_level(logging.INFO, logger="aioca"):
+            anyio.run(main, backend=backend)
+    finally:
+        at_rest.run_until_complete(at_rest.shutdown_asyncgens())
+        at_rest.close()
+
+
+def test_one_record_for_one_lost_circuit(
+    own_ioc: Callable[..., SoftIoc], unique: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever number of loops had channels on it; all of them are told that it was lost."""
+    both_connected, looked = threading.Barrier(3), threading.Barrier(3)
+    lost: list[object] = []
+
+    async def main() -> None:
+        context = current()
+        context.circuit_lost = lambda: lost.append(context)  # type: ignore[method-assign]
+        async with camonitor(unique + "X", notify_disconnect=True) as updates:
+            assert (await anext(updates)).ok
+            await anyio.to_thread.run_sync(both_connected.wait, 20)
+            assert not (await anext(updates)).ok
+            while not caplog.records:
+                await anyio.sleep(0.001)  # to look again
+            await anyio.to_thread.run_sync(looked.wait, 20)
+            # What was posted to both by then has been done after this
+            done = anyio.Event()
+            context.post(done.set)
+            await done.wait()
+
+    with own_ioc('record(ao, "$(P)X") {}', {"P": unique}) as ioc:
+        threads = [
+            threading.Thread(target=anyio.run, args=(main,), kwargs={"backend": backend})
+            for backend in ("asyncio", "trio")
+        ]
+        with caplog.at_level(logging.INFO, logger="aioca"):
+            for thread in threads:
+                thread.start()
+            both_connected.wait(20)
+            ioc.kill()
+            looked.wait(20)
+            for thread in threads:
+                thread.join(20)
+    records = [r.getMessage() for r in caplog.records if "disconnect" in r.getMessage()]
+    assert len(records) == 1, records
+    assert len(set(map(id, lost))) == 2
 
 
 # -- Arrays that are too large ---------------------------------------------------------------------
