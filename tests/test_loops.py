@@ -916,6 +916,58 @@ def test_fork(start: Callable[..., subprocess.Popen[str]], backend: str, when: s
     assert err == ""
 
 
+EXIT_BESIDE_A_BUSY_LOOP = """
+    import sys, threading, time
+    import anyio
+    from aioca import caget, camonitor, caput
+    backend, debug = sys.argv[1:]
+    ready = threading.Event()
+
+    async def waits():
+        await caget("absent", timeout=None)
+
+    async def iterates():
+        async with camonitor("PV1") as updates:
+            async for value in updates:
+                pass
+
+    async def in_a_block():
+        async with camonitor("PV1", print):
+            await anyio.sleep_forever()
+
+    async def main():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(waits)
+            tasks.start_soon(iterates)
+            tasks.start_soon(in_a_block)
+            camonitor("PV1", print, task_group=tasks)
+            camonitor("absent", print, connect_timeout=100)
+            await caput("PV1", await caget("PV1"))
+            await anyio.wait_all_tasks_blocked()
+            ready.set()
+            time.sleep(100)  # it does not come to serve anything any more
+
+    options = {"debug": True} if debug == "debug" else {}
+    threading.Thread(
+        target=anyio.run, args=(main,), kwargs={"backend": backend, "backend_options": options},
+        daemon=True,
+    ).start()
+    ready.wait()
+"""
+
+
+@pytest.mark.parametrize(
+    ("backend", "debug"), [("asyncio", ""), ("asyncio", "debug"), ("trio", "")]
+)
+def test_exit_beside_a_loop_that_is_busy(
+    start: Callable[..., subprocess.Popen[str]], backend: str, debug: str
+) -> None:
+    """In a daemon thread, for longer than the exit waits for it: what waits there is closed from
+    outside, and there is nothing to report."""
+    _, err = finish(start(EXIT_BESIDE_A_BUSY_LOOP, backend, debug))
+    assert err == ""
+
+
 # -- A context that is there already ---------------------------------------------------------------
 
 ADOPTED = """

@@ -62,7 +62,10 @@ class AsyncioWaiter(_Future, Waiter):  # type: ignore[misc]
         run_on, self._run_on = self._run_on, None
         # A loop that was closed with tasks still waiting never runs them again.
         if run_on is not None and not self._loop.is_closed():
-            self._loop.call_soon(run_on, self, context=self._variables)
+            try:
+                self._loop.call_soon(run_on, self, context=self._variables)
+            except RuntimeError:
+                pass  # in debug mode, at the end of the process from another thread: it runs no more
 
     async def wait(self, deadline: float = math.inf) -> bool:
         if deadline == math.inf:

@@ -28,7 +28,10 @@ class _TrioWaiter(Waiter):
             self._woken = True
             if self._task is not None:
                 task, self._task = self._task, None
-                self._trio.lowlevel.reschedule(task)
+                try:
+                    self._trio.lowlevel.reschedule(task)
+                except RuntimeError:
+                    pass  # at the end of the process, from another thread: it runs no more
 
     async def wait(self, deadline: float = math.inf) -> bool:
         trio = self._trio
