@@ -65,7 +65,7 @@ class AsyncioWaiter(_Future, Waiter):  # type: ignore[misc]
             try:
                 self._loop.call_soon(run_on, self, context=self._variables)
             except RuntimeError:
-                pass  # in debug mode, at the end of the process from another thread: it runs no more
+                pass  # debug mode, at the end of the process, from another thread: it runs no more
 
     async def wait(self, deadline: float = math.inf) -> bool:
         if deadline == math.inf:

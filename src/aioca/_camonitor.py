@@ -18,6 +18,7 @@ from ._errors import Failure, error_for
 from ._lifetime import GroupLifetime, LoopLifetime
 from ._monitor import NOTHING, Feed, start_all
 from ._options import MonitorOptions, Options, check_options
+from ._pending import PendingPuts
 from ._stream import Stream, StreamFeed, Updates
 from ._subscription import Subscription, Subscriptions, expect_entry, own
 from .types import (
@@ -347,7 +348,11 @@ def _why_not(monitor: Subscription, match: Any, seen: Any) -> Failure:
     if seen is not NOTHING:
         detail = f"waiting for a value that matches {match!r}: the last one was {seen!r}"
     else:
-        detail = monitor._feed.why_no_update()
+        feed = monitor._feed
+        detail = feed.why_no_update()
+        if monitor.state == Subscription.OPEN:
+            channel = feed.context.channel(pv)
+            detail += PendingPuts(feed.context).on_the_server_of(channel)
     return Failure(pv, _libca.ECA_TIMEOUT, detail)
 
 

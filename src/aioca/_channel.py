@@ -93,7 +93,13 @@ class Monitor(Listener, Protocol):
 
 
 class PutOwner(Protocol):
-    """Whose put-callback is under way on a channel."""
+    """Whose put-callback is under way on a channel.
+
+    Attributes:
+        _token: grows from each one to the next.
+    """
+
+    _token: int
 
     def put_abandoned(self, channel: Channel) -> None:
         """On the loop: the channel was cleared, so its completion will never be reported."""

@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from . import _client, _explain, _libca, _messages
+from . import _client, _explain, _messages
 from ._channel import Channel
 from ._clearing import Clearing
 from ._completions import Completions

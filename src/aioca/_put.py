@@ -197,6 +197,9 @@ class Put(Request):
             return "writing: not sent, the server has not taken what was written before"
         return super()._why_not_begun()
 
+    def _begun_before(self) -> int | None:
+        return self._token if self._notify else None
+
     def _why_no_reply(self, index: int) -> str:
         return f"writing: sent, its processing has not ended; {_explain.UNKNOWN}"
 

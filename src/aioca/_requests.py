@@ -26,6 +26,7 @@ from ._channel import Channel
 from ._context import Context
 from ._errors import Failure, success
 from ._libca import ECA_NORMAL
+from ._pending import PendingPuts
 from ._portal import TURN
 from ._tokens import MAX_INDEX, Raw
 
@@ -62,6 +63,7 @@ class Request:
         self._connecting: dict[Channel, list[int]] = {}
         self._turn_ends = context.portal.now() + TURN
         self._unconnected: set[int] | None = None  # when it is over: who was still connecting
+        self._pending: PendingPuts | None = None  # likewise: what servers were busy with
         self._begun = 0  # how many of them have had their turn
         self._token = 0
         self._over = False
@@ -148,7 +150,7 @@ class Request:
                 detail = self._why_not_begun()
             else:
                 detail = self._why_no_reply(index)
-            return Failure(name, _libca.ECA_TIMEOUT, detail)
+            return Failure(name, _libca.ECA_TIMEOUT, detail + self._meanwhile(index))
         if isinstance(outcome, Failure):
             return outcome
         return Failure(name, outcome, self._why_status(outcome))
@@ -157,6 +159,16 @@ class Request:
 
     def _why_not_connected(self, index: int) -> str:
         return self.channels[index].why_not_connected()
+
+    def _meanwhile(self, index: int) -> str:
+        """What else its server may be busy with."""
+        if self._pending is None:
+            self._pending = PendingPuts(self._context, self, self._begun_before())
+        return self._pending.on_the_server_of(self.channels[index])
+
+    def _begun_before(self) -> int | None:
+        """The token of a put, which later ones cannot hold up."""
+        return None
 
     def _why_not_begun(self) -> str:
         return f"{self.doing}: not sent; the deadline had passed before its turn came"

@@ -70,6 +70,7 @@ from aioca import (
     caput,
     connect,
     run,
+    wait_for_value,
 )
 from aioca._libca import (
     ECA_BADTYPE,
@@ -404,6 +405,98 @@ async def test_refused_without_wait(
     await caput(pv, 1)
     server.behave()
     assert await outcome(pv, caget(pv)) == 1.5
+
+
+class OnePutAtATime:
+    """A server that reads nothing more from a client once it has a second put-callback of a PV,
+    until the first has ended, as those of PCAS do."""
+
+    COMMANDS = (WRITE_NOTIFY, hostile.READ_NOTIFY, hostile.EVENT_ADD, CREATE_CHAN, hostile.ECHO)
+
+    def __init__(self, server: HostileServer, slow: str) -> None:
+        self._server, self._slow = server, slow
+        self._first: Request | None = None
+        self.unread: list[Request] = []
+        for command in self.COMMANDS:
+            server.on[command] = self._take
+
+    def _take(self, request: Request) -> bytes:
+        put = request.command == WRITE_NOTIFY and request.pv and request.pv.name == self._slow
+        if self.unread or (put and self._first is not None):
+            self.unread.append(request)
+            return b""
+        if put:
+            self._first = request
+            return b""
+        return NORMAL  # type: ignore[no-any-return]
+
+    def end(self) -> None:
+        """The first put ends, and all the rest is served."""
+        first, self._first = self._first, None
+        assert first is not None
+        self._server.behave()
+        for request in (first, *self.unread):
+            request.circuit.send(self._server.answer(request))
+
+
+async def test_a_server_that_is_busy_with_a_put(server: HostileServer, unique: str) -> None:
+    """Whoever gets no reply is told of the write that may be the reason."""
+    slow, other, new = (server.add(unique + n, DBR_DOUBLE, 1, 1.5) for n in ("SLOW", "X", "NEW"))
+    reason = rf"; a caput\(wait=True\) of {slow} on the same server, .*:{server.port}, is still"
+    done: list[Any] = []
+
+    async def put(value: float) -> None:
+        done.append(await caput(slow, value, wait=True, timeout=None))
+
+    await connect([slow, other])
+    busy = OnePutAtATime(server, slow)
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(put, 1)
+            await told(server, lambda: server.seen(WRITE_NOTIFY, slow))
+            assert await caget(other) == 1.5  # one does not keep it from serving others
+            group.start_soon(put, 2)
+            await told(server, lambda: busy.unread)
+            for call in (
+                caget(other, timeout=SOON),
+                caget(new, timeout=SOON),
+                caget([other, new], timeout=SOON),
+                caput(other, 1, wait=True, timeout=SOON),
+                caput(slow, 3, wait=True, timeout=SOON),
+                wait_for_value(other, 1.5, timeout=SOON),
+            ):
+                with pytest.raises(CATimeout, match=reason):
+                    await call
+            busy.end()
+    assert len(done) == 2
+    assert await caget(other) == 1.5
+
+
+async def test_a_put_is_not_held_up_by_itself(server: HostileServer, unique: str) -> None:
+    """Nor by a later one, nor by one to another server. One that nobody waits for any more still
+    keeps the server busy."""
+    slow, other = (server.add(unique + n, DBR_DOUBLE, 1, 1.5) for n in ("SLOW", "X"))
+    await connect([slow, other])
+    busy = OnePutAtATime(server, slow)
+
+    async def later() -> None:
+        await told(server, lambda: server.seen(WRITE_NOTIFY, slow))
+        await caput(slow, 2, wait=True)
+
+    with HostileServer(PORTS[4]) as another, anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(later)
+            with pytest.raises(CATimeout, match="its processing has not ended") as info:
+                await caput(slow, 1, wait=True, timeout=4 * SOON)
+            assert "is still being processed" not in str(info.value)
+            elsewhere = another.add(unique + "ELSEWHERE", DBR_DOUBLE)
+            another.on[hostile.READ_NOTIFY] = lambda r: b""
+            with pytest.raises(CATimeout, match="has not replied") as info:
+                await caget(elsewhere, timeout=1)
+            assert "is still being processed" not in str(info.value)
+            with pytest.raises(CATimeout, match=rf"{slow} .* is still being processed"):
+                await caget(other, timeout=SOON)
+            busy.end()
 
 
 # -- What the doctor makes of other servers --------------------------------------------------------

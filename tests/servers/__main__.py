@@ -1,4 +1,4 @@
-"""The core of this package against servers of other kinds: softIoc, caproto and pythonSoftIOC.
+"""The core of this package against other servers: softIoc, caproto, pythonSoftIOC and pcaspy.
 
     python tests/servers                        all of them, under both backends
     python tests/servers --only caproto --backends trio
@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -32,7 +33,10 @@ SERVERS: dict[str, tuple[list[str], str]] = {
     "softIoc": ([], ""),
     "caproto": (["caproto==1.3.0", "numpy"], "caproto_server.py"),
     "softioc": (["softioc==4.7.2"], "softioc_server.py"),
+    "pcaspy": (["pcaspy==0.8.1", "numpy"], "pcaspy_server.py"),
 }
+# The Python that a server needs, where that is a certain one
+PYTHONS = {"pcaspy": "python3.11"}  # the one that its wheel is for
 BACKENDS = ("asyncio", "trio")
 
 
@@ -62,7 +66,11 @@ def main() -> int:
     outcomes: list[Outcome] = []
     with _folder(options.environments) as folder:
         for server in servers:
-            command = _prepare(server, folder)
+            python = shutil.which(PYTHONS.get(server, sys.executable))
+            if python is None:
+                outcomes.append(Outcome(server, "", "(all)", f"skipped: no {PYTHONS[server]}"))
+                continue
+            command = _prepare(server, python, folder)
             for backend in backends:
                 _say(f"{server} under {backend}")
                 outcomes += _run(server, command, backend, options.checks, folder)
@@ -81,7 +89,7 @@ def _folder(kept: Path | None) -> Iterator[Path]:
             yield Path(folder)
 
 
-def _prepare(server: str, folder: Path) -> list[str]:
+def _prepare(server: str, own_python: str, folder: Path) -> list[str]:
     """The command that starts a server, less its prefix."""
     packages, program = SERVERS[server]
     if not program:
@@ -90,7 +98,7 @@ def _prepare(server: str, folder: Path) -> list[str]:
     python, installed = environment / "bin" / "python", environment / "installed"
     if not installed.exists():
         _say(f"making the environment of {server}")
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)], check=True)
+        subprocess.run([own_python, "-m", "venv", "--clear", str(environment)], check=True)
         pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, *packages], check=True)
         installed.touch()

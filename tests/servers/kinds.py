@@ -24,10 +24,20 @@ COMMAND: list[str] = json.loads(os.environ.get("AIOCA_SERVER_COMMAND", "[]"))
 
 PADDING = "fills up an array with zeros when more elements are asked for than it has"
 EMPTY_TEXT = "takes an array of no characters for an empty string"
+NUMBERS = "writes a number as text as it is"
+LIMITS = "has limits for the display and others for what can be written"
+REFUSES = "tells who waits that a value was refused"
+READS_ON = "serves others while a second write to a slow PV waits for the first"
 STAMPS = "gives a time stamp to an array that was never written to"
 DIFFERENT: dict[str, dict[str, str]] = {
     "softIoc": {STAMPS: "it has that of the last processing, and there was none"},
     "softioc": {},
+    "pcaspy": {
+        NUMBERS: "it writes each with four decimals",
+        LIMITS: "it has one pair, for both",
+        REFUSES: "the end of a write that its program refuses looks like that of any other",
+        READS_ON: "it reads nothing more from that client until the first has ended",
+    },
     "caproto": {
         PADDING: "it sends what there is",
         EMPTY_TEXT: "it tries to read the empty string as a number, and refuses it (ECA_PUTFAIL)",
