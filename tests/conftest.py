@@ -119,6 +119,12 @@ def backend(request: pytest.FixtureRequest) -> str:
     return request.param  # type: ignore[no-any-return]
 
 
+# Where the tests are started in the background of a script, SIGINT is ignored, by what they start
+# as well: nothing that is interrupted would end.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 # -- IOCs ------------------------------------------------------------------------------------------
 
 

@@ -255,6 +255,8 @@ async def test_an_answer_just_after_the_deadline(
         request.results = Late(request.results, coming)
 
     monkeypatch.setattr(Request, "_end", ended)
+    # The server may be so fast that its own answer is there when the deadline is looked at
+    monkeypatch.setattr(Request, "arrive", lambda request, index, raw: None)
     value = await function(p + "slow.A", timeout=0, throw=False)
     assert type(value) is CANothing
     assert (value.name, value.errorcode) == (p + "slow.A", 80)

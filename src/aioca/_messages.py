@@ -22,6 +22,7 @@ class Listener(Protocol):
 
     def is_running(self) -> bool:
         """Whether what it is told will be recorded soon."""
+        ...
 
     def circuit_lost(self) -> None:
         """Libca has lost a connection to a server."""
