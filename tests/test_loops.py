@@ -968,6 +968,43 @@ def test_exit_beside_a_loop_that_is_busy(
     assert err == ""
 
 
+GIVEN_UP = """
+    import asyncio, time
+    import trio
+    from aioca import caget, camonitor
+
+    async def waits():
+        await caget("absent", timeout=None)
+
+    async def guest():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(waits)
+            camonitor("TICK", lambda value: ready.set(), connect_timeout=100)
+            async with camonitor("TICK") as updates:
+                async for value in updates:
+                    pass
+
+    async def main():
+        global ready
+        ready = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        trio.lowlevel.start_guest_run(
+            guest, run_sync_soon_threadsafe=loop.call_soon_threadsafe, done_callback=print)
+        await ready.wait()
+
+    asyncio.run(main())
+    print("done")
+"""
+
+
+def test_exit_with_a_guest_that_was_given_up(start: Callable[..., subprocess.Popen[str]]) -> None:
+    """Its host has ended before it, of which trio complains itself; we close what it had."""
+    out, err = finish(start(GIVEN_UP))
+    assert out == "done\n"
+    assert "aioca" not in err
+    assert "please report this" not in err
+
+
 # -- A context that is there already ---------------------------------------------------------------
 
 ADOPTED = """

@@ -2,8 +2,8 @@
 
 A server of pcaspy reads nothing more from a client that has sent a second put-callback to a PV
 whose writes take time, until the first has ended; then it replies to nothing else, on whatever
-channel it was asked. Nothing in the protocol tells which servers do so. So an error for a reply that
-has not come names the put-callback that is under way at that server.
+channel it was asked. Nothing in the protocol tells which servers do so. So an error for a reply
+that has not come names the put-callback that is under way at that server.
 """
 
 from __future__ import annotations

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     import trio
 
 
+# What trio raises where a task is to be woken that will not run again: at the end of the process,
+# from another thread; or of a guest run whose host has ended before it.
+_RUNS_NO_MORE = (RuntimeError, OSError)
+
+
 class _TrioWaiter(Waiter):
     __slots__ = ("_task", "_trio", "_woken")
 
@@ -30,8 +35,8 @@ class _TrioWaiter(Waiter):
                 task, self._task = self._task, None
                 try:
                     self._trio.lowlevel.reschedule(task)
-                except RuntimeError:
-                    pass  # at the end of the process, from another thread: it runs no more
+                except _RUNS_NO_MORE:
+                    pass
 
     async def wait(self, deadline: float = math.inf) -> bool:
         trio = self._trio
@@ -71,7 +76,10 @@ class TrioPortal(Portal):
     def _wake(self) -> None:
         bell = self._bell
         if bell is None or not bell.ring():
-            self._token.run_sync_soon(self._drain)
+            try:
+                self._token.run_sync_soon(self._drain)
+            except OSError:
+                raise RuntimeError("the host of this guest run has ended") from None
 
     async def _answer(self, bell: Doorbell) -> None:
         try:
@@ -148,7 +156,10 @@ class TrioPortal(Portal):
             cancelled.append(True)
             # At the end of the process we may be on another thread, and nothing runs any more.
             if self._trio.lowlevel.in_trio_run():
-                scope.cancel()
+                try:
+                    scope.cancel()
+                except _RUNS_NO_MORE:
+                    pass
 
         self.spawn(wait)
         return cancel
