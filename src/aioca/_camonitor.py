@@ -18,7 +18,7 @@ from ._errors import Failure, error_for
 from ._lifetime import GroupLifetime, LoopLifetime
 from ._monitor import NOTHING, Feed, start_all
 from ._options import MonitorOptions, Options, check_options
-from ._pending import PendingPuts
+from ._pending_puts import PendingPuts
 from ._stream import Stream, StreamFeed, Updates
 from ._subscription import Subscription, Subscriptions, expect_entry, own
 from .types import (

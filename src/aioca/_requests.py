@@ -26,7 +26,7 @@ from ._channel import Channel
 from ._context import Context
 from ._errors import Failure, success
 from ._libca import ECA_NORMAL
-from ._pending import PendingPuts
+from ._pending_puts import PendingPuts
 from ._portal import TURN
 from ._tokens import MAX_INDEX, Raw
 
