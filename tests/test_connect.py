@@ -157,7 +157,7 @@ async def test_libca_makes_no_channel_in_place_of_a_lost_one(
     """It is searched for anew after the loss of a circuit: the log says that it cannot be."""
     await connect([unique + "X", unique + "Y"], wait=False)
     request.getfixturevalue("no_memory")
-    current().exception(_libca.ECA_DISCONN, 5, "a circuit", False)
+    current().circuit_lost()
     for name in ("X", "Y"):  # the second, too
         await until(lambda name=name: f"{unique}{name} cannot be searched for" in caplog.text)
     assert "please report" not in caplog.text

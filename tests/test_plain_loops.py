@@ -168,8 +168,8 @@ def test_cancellation_loses_no_value(p: str) -> None:
 
     async def main() -> None:
         async with camonitor(p + "ai") as updates:
-            await _until(lambda: updates.order)
-            updates._served = 10_000
+            await _until(lambda: updates._stream.queue)
+            updates._stream._served = 10_000
             with trio.CancelScope() as scope:
                 scope.cancel()
                 await anext(updates)
