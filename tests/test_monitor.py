@@ -712,7 +712,7 @@ async def test_last_value_when_the_loop_takes_while_one_is_dropped(a: str, kept:
             on_event, serve = _intake._newest()
         serve(intake)
         for _ in range(kept + 1):  # the last one drops the first; the loop looks just then
-            on_event(0, 0, 0, 0, 0, 0, key, 0, aioca.DBR_DOUBLE, 1, update, _libca.ECA_NORMAL)
+            on_event(0, 0, 0, 0, 0, 0, key, 0, DBR_STS_DOUBLE, 1, update, _libca.ECA_NORMAL)
         assert interrupted, "nothing was interrupted: this test tests nothing any more"
         taken = [value for value in taken if isinstance(value, float)]
         with anyio.move_on_after(1):
@@ -737,12 +737,13 @@ def _wait_until_queued(subscription: Subscription) -> None:
 
 
 def _update(value: float) -> int:
-    """The address of a DBR_DOUBLE, as libca would have it."""
-    data = ctypes.c_double(value)
+    """The address of a DBR_STS_DOUBLE, as libca would have it."""
+    data = ctypes.create_string_buffer(struct.pack("=hh4xd", 0, 0, value))
     _updates.append(data)
     return ctypes.addressof(data)
 
 
+DBR_STS_DOUBLE = 13  # what a monitor asks for
 _updates: list[object] = []  # what is at those addresses
 
 

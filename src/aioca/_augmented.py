@@ -46,7 +46,8 @@ class AugmentedValue:
     ok: bool
     #: The ECA status (see `aioca.ECA`); of a `aioca.CANothing` only.
     errorcode: int
-    #: The DBR type (without the format) that the server was asked for. Always there.
+    #: The DBR type (without the format) of the value: for a ``datatype`` that CA does not have, the
+    #: one next to it. Always there.
     datatype: int
     #: Native number of elements of the PV, 1 for a scalar. Always there.
     element_count: int
@@ -62,9 +63,9 @@ class AugmentedValue:
     timestamp: float
     #: Nanoseconds of the Unix epoch. ``FORMAT_TIME``.
     timestamp_ns: int
-    #: Naive local time. ``FORMAT_TIME``.
+    #: The moment of ``timestamp``, in naive local time. ``FORMAT_TIME``.
     datetime: _datetime
-    #: Aware time, in UTC. ``FORMAT_TIME``.
+    #: The same moment, aware, in UTC. ``FORMAT_TIME``.
     datetime_utc: _datetime
     #: Engineering units. ``FORMAT_CTRL``, numbers.
     units: str
@@ -80,6 +81,9 @@ class AugmentedValue:
     lower_ctrl_limit: float  #: The least that can be written.
     #: The labels of an enum. ``FORMAT_CTRL``, ENUM.
     enums: list[str]
+    #: The label that an enum has now, or its number as text if that has no label. Of an array a
+    #: list of them. ``FORMAT_CTRL``, ENUM.
+    label: str
     #: Whether transient alarms must be acknowledged. ``DBR_STSACK_STRING``.
     ackt: int
     #: The highest severity that is not acknowledged. ``DBR_STSACK_STRING``.

@@ -267,10 +267,11 @@ class Channel:
         """How to ask in a certain way (see `_decode.reader_key`), and to understand the answer."""
         if key != self.last_key:
             self.scalar_key = -1
-            code, format, monitor = ways[key]
+            code, format, monitor, count = ways[key]
             self.last_reader = make_reader(
-                self.name, self.native_type, self.native_count, code, format, monitor=monitor
-            )
+                self.name, self.native_type, self.native_count, code, format,
+                monitor=monitor, count=count,
+            )  # fmt: skip
             self.last_key = key
         if self.connected and self.native_count == 1:
             self.scalar_key = key

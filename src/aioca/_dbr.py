@@ -35,22 +35,43 @@ DBE_PROPERTY: Final = 8
 # What `datatype=str` and `datatype=bytes` mean: a string, and of a CHAR array a long string.
 AS_STR = 1001
 AS_BYTES = 1002
+# What a value is read as that is compared with text or bytes: the label of an enum, a CHAR array as
+# a long string, all else as native.
+AS_TEXT_TO_MATCH = 1003
+AS_BYTES_TO_MATCH = 1004
+# Types of numbers that Channel Access does not have: see `_number_types`.
+AS_BOOL = 1010
+AS_INT8 = 1011
+AS_UINT16 = 1012
+AS_UINT32 = 1013
+AS_INT64 = 1014
+AS_UINT64 = 1015
+# Added to a DBR type: numbers as the server converts them, also those that do not fit. For the
+# command line, which shows what a server sends.
+UNCHECKED = 2000
 
 MAX_STRING_SIZE = 40
 DTYPES = (
     np.dtype("S40"), np.dtype("i2"), np.dtype("f4"), np.dtype("u2"), np.dtype("u1"),
     np.dtype("i4"), np.dtype("f8"),
 )  # fmt: skip
+# By kind and size; those of text have any size
 _NUMPY_CODES = {
-    "?": DBR_CHAR, "b": DBR_CHAR, "B": DBR_CHAR, "h": DBR_SHORT, "H": DBR_SHORT, "i": DBR_LONG,
-    "I": DBR_LONG, "l": DBR_LONG, "L": DBR_LONG, "q": DBR_LONG, "Q": DBR_LONG, "e": DBR_FLOAT,
-    "f": DBR_FLOAT, "d": DBR_DOUBLE, "S": DBR_STRING, "U": AS_STR,
+    ("b", 1): AS_BOOL, ("i", 1): AS_INT8, ("u", 1): DBR_CHAR, ("i", 2): DBR_SHORT,
+    ("u", 2): AS_UINT16, ("i", 4): DBR_LONG, ("u", 4): AS_UINT32, ("i", 8): AS_INT64,
+    ("u", 8): AS_UINT64, ("f", 2): DBR_FLOAT, ("f", 4): DBR_FLOAT, ("f", 8): DBR_DOUBLE,
+    ("S", 0): DBR_STRING, ("U", 0): AS_STR,
 }  # fmt: skip
+_CHECKED = {AS_BOOL, AS_INT8, AS_UINT16, AS_UINT32, AS_INT64, AS_UINT64}
 _READABLE = {
     *range(DBR_STRING, DBR_DOUBLE + 1), DBR_STSACK_STRING, DBR_CLASS_NAME,
     DBR_ENUM_STR, DBR_CHAR_BYTES, DBR_CHAR_UNICODE, DBR_CHAR_STR, AS_STR, AS_BYTES,
+    AS_TEXT_TO_MATCH, AS_BYTES_TO_MATCH, *_CHECKED,
+    *range(UNCHECKED + DBR_STRING, UNCHECKED + DBR_DOUBLE + 1),
 }  # fmt: skip
-_WRITABLE = _READABLE - {DBR_STSACK_STRING, DBR_CLASS_NAME} | {DBR_PUT_ACKT, DBR_PUT_ACKS}
+_WRITABLE = {code for code in _READABLE if code < UNCHECKED} - {
+    DBR_STSACK_STRING, DBR_CLASS_NAME, AS_TEXT_TO_MATCH, AS_BYTES_TO_MATCH,
+} | {DBR_PUT_ACKT, DBR_PUT_ACKS}  # fmt: skip
 
 
 def datatype_code(datatype: object, writing: bool = False) -> int | None:
@@ -61,9 +82,12 @@ def datatype_code(datatype: object, writing: bool = False) -> int | None:
         code = int(datatype)
     elif datatype is str or datatype is bytes:
         code = AS_STR if datatype is str else AS_BYTES
+    elif datatype is int:
+        code = AS_INT64  # numpy has 32 bits for it on some systems
     else:
         try:
-            code = _NUMPY_CODES[np.dtype(datatype).char]  # type: ignore[call-overload]
+            dtype = np.dtype(datatype)  # type: ignore[call-overload]
+            code = _NUMPY_CODES[dtype.kind, 0 if dtype.kind in "SU" else dtype.itemsize]
         except (TypeError, KeyError):
             raise TypeError(f"datatype {datatype!r} has no Channel Access equivalent") from None
     if code not in (_WRITABLE if writing else _READABLE):
@@ -77,13 +101,26 @@ def is_long_string_name(name: str) -> bool:
 
 
 def presentation(name: str, code: int | None, native_type: int, native_count: int) -> int:
-    """The datatype to use on this channel: a DBR type, or a DBR_CHAR_* to present one."""
-    if code is None or code == DBR_ENUM_STR:
-        if native_type == DBR_CHAR and is_long_string_name(name):
-            return DBR_CHAR_STR
-        return DBR_STRING if code is not None and native_type == DBR_ENUM else native_type
-    if code in (AS_STR, AS_BYTES):
-        long = native_type == DBR_CHAR and (native_count != 1 or is_long_string_name(name))
-        if long:
-            return DBR_CHAR_STR if code == AS_STR else DBR_CHAR_BYTES
+    """The datatype to use on this channel: a DBR type, a DBR_CHAR_* or AS_*, which presents one."""
+    if code is None:
+        return DBR_CHAR_STR if _is_long_field(name, native_type) else native_type
+    if code in (AS_STR, AS_BYTES, AS_TEXT_TO_MATCH, AS_BYTES_TO_MATCH, DBR_ENUM_STR):
+        return _text_presentation(name, code, native_type, native_count)
     return code
+
+
+def _text_presentation(name: str, code: int, native_type: int, native_count: int) -> int:
+    as_bytes = code in (AS_BYTES, AS_BYTES_TO_MATCH)
+    if native_type == DBR_CHAR:
+        arrays_too = code != DBR_ENUM_STR
+        if _is_long_field(name, native_type) or (arrays_too and native_count != 1):
+            return DBR_CHAR_BYTES if as_bytes else DBR_CHAR_STR
+    if code in (AS_STR, AS_BYTES):
+        return code
+    if native_type in (DBR_ENUM, DBR_STRING):
+        return AS_BYTES if as_bytes else DBR_STRING
+    return native_type
+
+
+def _is_long_field(name: str, native_type: int) -> bool:
+    return native_type == DBR_CHAR and is_long_string_name(name)

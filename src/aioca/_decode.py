@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ._attributes import FORMAT_BASE, STRUCT_CODES, cut, fields, text
 from ._dbr import (
     AS_BYTES,
     AS_STR,
@@ -25,9 +26,7 @@ from ._dbr import (
     DBR_CHAR_UNICODE,
     DBR_CLASS_NAME,
     DBR_DOUBLE,
-    DBR_ENUM,
     DBR_FLOAT,
-    DBR_SHORT,
     DBR_STRING,
     DBR_STSACK_STRING,
     DTYPES,
@@ -35,35 +34,23 @@ from ._dbr import (
     FORMAT_RAW,
     FORMAT_TIME,
     MAX_STRING_SIZE,
+    UNCHECKED,
     presentation,
 )
-from ._libca import C_DBR, VALUE_OFFSET, VALUE_SIZE
+from ._libca import C_DBR, ECA_BADTYPE, ECA_NOCONVERT, VALUE_OFFSET, VALUE_SIZE
+from ._number_types import NUMBER_TYPES, Convert, Misfit, conversion, wire_type
 from ._tokens import Raw
-from ._values import (
-    Reader,
-    Shape,
-    alarm_of,
-    ca_array,
-    ca_bytes,
-    ca_float,
-    ca_int,
-    ca_str,
-    local_datetime,
-    utc_datetime,
-)
+from ._values import Reader, Shape, ca_array, ca_bytes, ca_float, ca_int, ca_str
 
-_EPICS_EPOCH = 631152000  # 1990-01-01 in seconds of the Unix epoch
 _STS_BASE = 7  # value with alarm, and no more
-_FORMAT_BASE = {FORMAT_RAW: 0, FORMAT_TIME: 14, FORMAT_CTRL: 28}
-_STRUCT_CODES = ("40s", "h", "f", "H", "B", "i", "d")
 
 # The ways to ask that there have been, and their numbers: few.
-ways: list[tuple[int | None, int, bool]] = []
+ways: list[tuple[int | None, int, bool, int]] = []
 
 
-def reader_key(code: int | None, format: int, monitor: bool = False) -> int:
-    """A number for a way to ask: the datatype, the format, and whether for a monitor."""
-    way = code, format, monitor
+def reader_key(code: int | None, format: int, monitor: bool = False, count: int = 0) -> int:
+    """A number for a way to ask: the datatype, the format, whether for a monitor, and its count."""
+    way = code, format, monitor, count
     try:
         return ways.index(way)
     except ValueError:
@@ -79,57 +66,83 @@ def make_reader(
     format: int,
     *,
     monitor: bool = False,
+    count: int = 0,
 ) -> Reader:
-    """The reader for a request; ``code`` as `datatype_code` gives it."""
+    """The reader for a request; ``code`` as `datatype_code` gives it.
+
+    ``count`` is the `Count` of a monitor, which always asks for as many elements as there are: its
+    values are cut or filled up here. Some servers put the number that was asked for into the header
+    of an update and send fewer elements, and libca does not check that.
+    """
     shown = presentation(name, code, native_type, native_count)
-    key = shown, format, native_count == 1, monitor
+    if shown >= UNCHECKED:
+        shown = wire = shown - UNCHECKED
+    else:
+        wire = wire_type(shown, native_type) if shown in NUMBER_TYPES else shown
+    key = shown, wire, format, native_count == 1, monitor, count
     shape = _shapes.get(key)
     if shape is None:
         shape = _shapes[key] = _make_shape(*key)
     return Reader(name, native_count, shape)
 
 
-_shapes: dict[tuple[int, int, bool, bool], Shape] = {}
+def why_unreadable(error: Exception) -> tuple[int, str]:
+    """The ECA status for what a reader has raised, and why that was."""
+    if isinstance(error, Misfit):
+        return ECA_NOCONVERT, str(error)
+    return ECA_BADTYPE, f"not understood: {error!r}"
 
 
-def _make_shape(shown: int, format: int, single: bool, monitor: bool) -> Shape:
+_shapes: dict[tuple[int, int, int, bool, bool, int], Shape] = {}
+
+
+def _make_shape(
+    shown: int, wire: int, format: int, single: bool, monitor: bool, count: int
+) -> Shape:
     """How to ask for this presentation of a value, and to understand the answer.
 
     libca drops an update that has no bytes at all (it takes it for the end of a subscription). So
-    a monitor never asks for a plain array, which may be empty, but for one with the alarm before
-    it; the values are none the wiser.
+    a monitor never asks for a plain value, of which a server may send no element, but for one with
+    the alarm before it; the values are none the wiser.
     """
     if shown in (DBR_CHAR_STR, DBR_CHAR_UNICODE, DBR_CHAR_BYTES):
         base = DBR_CHAR
     elif shown in (AS_STR, AS_BYTES):
         base = DBR_STRING
     else:
-        base = shown
+        base = wire
     if base > DBR_DOUBLE:  # STSACK_STRING, CLASS_NAME: one form only
         dbr = base
     elif base == DBR_STRING and format == FORMAT_CTRL:
         # DBR_CTRL_STRING is only status and severity; TIME is the richest form of a string.
-        dbr = base + _FORMAT_BASE[FORMAT_TIME]
-    elif format == FORMAT_RAW and monitor and not single:
+        dbr = base + FORMAT_BASE[FORMAT_TIME]
+    elif format == FORMAT_RAW and monitor:
         dbr = base + _STS_BASE
     else:
-        dbr = base + _FORMAT_BASE[format]
+        dbr = base + FORMAT_BASE[format]
     shape = Shape()
-    shape.datatype, shape.dbr, shape.fields = base, dbr, _fields(dbr, base, format)
+    converts = NUMBER_TYPES.get(shown)
+    convert = conversion(shown, wire, single) if converts else None
+    shape.datatype = converts.datatype if converts else base
+    shape.dbr, shape.fields = dbr, fields(dbr, base, format, single)
     shape.c_dbr = C_DBR[dbr]
     shape.kind = shape.unpack = None
     offset = VALUE_OFFSET[dbr]
-    if base == DBR_CHAR and shown != DBR_CHAR:
+    if base == DBR_CHAR and shown in (DBR_CHAR_STR, DBR_CHAR_UNICODE, DBR_CHAR_BYTES):
         shape.decode = _long_string(offset, shown == DBR_CHAR_BYTES)
     elif base in (DBR_STRING, DBR_STSACK_STRING, DBR_CLASS_NAME):
         make = _string if single or base != DBR_STRING else _string_array
         shape.decode = make(offset, shown == AS_BYTES)
     elif single:
-        shape.kind = ca_float if base in (DBR_FLOAT, DBR_DOUBLE) else ca_int
-        shape.unpack = struct.Struct(f"={offset}x{_STRUCT_CODES[base]}").unpack_from
-        shape.decode = _number
+        kind: Any = ca_float if shape.datatype in (DBR_FLOAT, DBR_DOUBLE) else ca_int
+        unpack = struct.Struct(f"={offset}x{STRUCT_CODES[base]}").unpack_from
+        shape.decode = _number(kind, unpack, convert, offset)
+        if convert is None:
+            shape.kind, shape.unpack = kind, unpack
     else:
-        shape.decode = _array(offset, base)
+        shape.decode = _array(offset, base, convert)
+    if monitor and count and not single and base <= DBR_DOUBLE:
+        shape.decode = _fitted(shape.decode, offset, VALUE_SIZE[dbr], count)
     return shape
 
 
@@ -139,16 +152,27 @@ def _make_shape(shown: int, format: int, single: bool, monitor: bool) -> Shape:
 Decode = Callable[[Reader, Raw], Any]
 
 
-def _number(reader: Reader, raw: Any) -> Any:
-    # `Get._values_from` and `CallbackFeed.receive` have a copy: a call costs as much as this does.
-    shape = reader.shape
-    value = shape.kind(shape.unpack(raw)[0])  # type: ignore[misc]
-    value._reader = reader
-    value._raw = raw
-    return value
+def _number(
+    kind: Any, unpack: Callable[[Any], Any], convert: Convert | None, offset: int
+) -> Decode:
+    # `Get._values_from` and `CallbackFeed.receive` do the same where there is nothing to convert
+    # and a number is there: a call costs as much as this does.
+    def decode(reader: Reader, raw: Any) -> Any:
+        try:
+            (number,) = unpack(raw)
+        except struct.error:
+            if len(raw) != offset:
+                raise
+            number = 0  # the server has sent no element
+        value = kind(number if convert is None else convert(number))
+        value._reader = reader
+        value._raw = raw
+        return value
+
+    return decode
 
 
-def _array(offset: int, base: int) -> Decode:
+def _array(offset: int, base: int, convert: Convert | None) -> Decode:
     dtype = DTYPES[base]
 
     def decode(reader: Reader, raw: Any) -> ca_array:
@@ -158,6 +182,8 @@ def _array(offset: int, base: int) -> Decode:
                 array = array.copy()
         else:
             array = np.empty(0, dtype)
+        if convert is not None:
+            array = convert(array)
         value: ca_array = array.view(ca_array)
         value._reader = reader
         value._raw = raw
@@ -166,19 +192,25 @@ def _array(offset: int, base: int) -> Decode:
     return decode
 
 
-def _cut(raw: Any, start: int, size: int) -> bytes:
-    """The string at ``start``: at most ``size`` bytes, up to its NUL if it has one."""
-    return bytes(raw[start : start + size]).split(b"\0", 1)[0]
+def _fitted(decode: Decode, offset: int, size: int, count: int) -> Decode:
+    """The same with as many elements as a count says: cut, or filled with zeros."""
 
+    def fitted(reader: Reader, raw: Any) -> Any:
+        native = reader.element_count
+        end = offset + size * (native if count < 0 else min(count, native))
+        if len(raw) > end:
+            raw = raw[:end]
+        elif len(raw) < end:
+            raw = raw + bytes(end - len(raw))
+        return decode(reader, raw)
 
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "replace")
+    return fitted
 
 
 def _string(offset: int, as_bytes: bool) -> Decode:
     def decode(reader: Reader, raw: Any) -> Any:
-        data = _cut(raw, offset, MAX_STRING_SIZE)
-        value: Any = ca_bytes(data) if as_bytes else ca_str(_text(data))
+        data = cut(raw, offset, MAX_STRING_SIZE)
+        value: Any = ca_bytes(data) if as_bytes else ca_str(text(data))
         value._reader = reader
         value._raw = raw
         return value
@@ -189,13 +221,13 @@ def _string(offset: int, as_bytes: bool) -> Decode:
 def _string_array(offset: int, as_bytes: bool) -> Decode:
     def decode(reader: Reader, raw: Any) -> ca_array:
         cells = [
-            _cut(raw, start, MAX_STRING_SIZE) for start in range(offset, len(raw), MAX_STRING_SIZE)
+            cut(raw, start, MAX_STRING_SIZE) for start in range(offset, len(raw), MAX_STRING_SIZE)
         ]
         array: Any
         if as_bytes:
             array = np.array(cells, dtype="S" if cells else "S1")
         else:
-            array = np.array([_text(cell) for cell in cells], dtype="U" if cells else "U1")
+            array = np.array([text(cell) for cell in cells], dtype="U" if cells else "U1")
         value: ca_array = array.view(ca_array)
         value._reader = reader
         value._raw = bytes(raw[:offset])
@@ -206,97 +238,10 @@ def _string_array(offset: int, as_bytes: bool) -> Decode:
 
 def _long_string(offset: int, as_bytes: bool) -> Decode:
     def decode(reader: Reader, raw: Any) -> Any:
-        data = _cut(raw, offset, len(raw))
-        value: Any = ca_bytes(data) if as_bytes else ca_str(_text(data))
+        data = cut(raw, offset, len(raw))
+        value: Any = ca_bytes(data) if as_bytes else ca_str(text(data))
         value._reader = reader
         value._raw = bytes(raw[:offset])
         return value
 
     return decode
-
-
-# -- Attributes ------------------------------------------------------------------------------------
-
-_unpack_alarm = struct.Struct("=hh").unpack_from
-_unpack_stamp = struct.Struct("=4xII").unpack_from
-_ALARM_FIELDS: dict[str, Callable[[Any], Any]] = {
-    "status": lambda raw: _unpack_alarm(raw)[0],
-    "severity": lambda raw: _unpack_alarm(raw)[1],
-    "alarm": lambda raw: alarm_of(*_unpack_alarm(raw)),
-}
-
-
-def _raw_stamp(raw: Any) -> tuple[int, int]:
-    seconds, nanoseconds = _unpack_stamp(raw)
-    return seconds + _EPICS_EPOCH, nanoseconds
-
-
-def _timestamp(raw: Any) -> float:
-    seconds, nanoseconds = _raw_stamp(raw)
-    # A double holds no nanoseconds at this size; rounding makes equal stamps print equal.
-    return round(seconds + nanoseconds * 1e-9, 6)
-
-
-def _timestamp_ns(raw: Any) -> int:
-    seconds, nanoseconds = _raw_stamp(raw)
-    return seconds * 1_000_000_000 + nanoseconds
-
-
-_TIME_FIELDS: dict[str, Callable[[Any], Any]] = {
-    **_ALARM_FIELDS,
-    "raw_stamp": _raw_stamp,
-    "timestamp": _timestamp,
-    "timestamp_ns": _timestamp_ns,
-    "datetime": lambda raw: local_datetime(_timestamp(raw)),
-    "datetime_utc": lambda raw: utc_datetime(_timestamp_ns(raw)),
-}
-_STSACK_FIELDS: dict[str, Callable[[Any], Any]] = {
-    **_ALARM_FIELDS,
-    "ackt": lambda raw: struct.unpack_from("=4xH", raw)[0],
-    "acks": lambda raw: struct.unpack_from("=6xH", raw)[0],
-}
-_LIMITS = (
-    "upper_disp_limit",
-    "lower_disp_limit",
-    "upper_alarm_limit",
-    "upper_warning_limit",
-    "lower_warning_limit",
-    "lower_alarm_limit",
-    "upper_ctrl_limit",
-    "lower_ctrl_limit",
-)
-_UNITS_SIZE, _ENUM_STATES, _ENUM_SIZE = 8, 16, 26
-
-
-def _enums(raw: Any) -> list[str]:
-    (states,) = struct.unpack_from("=4xh", raw)
-    states = min(max(states, 0), _ENUM_STATES)
-    return [_text(_cut(raw, 6 + i * _ENUM_SIZE, _ENUM_SIZE)) for i in range(states)]
-
-
-def _ctrl_fields(base: int) -> dict[str, Callable[[Any], Any]]:
-    if base == DBR_ENUM:
-        return {**_ALARM_FIELDS, "enums": _enums}
-    fields = dict(_ALARM_FIELDS)
-    start = 4
-    if base in (DBR_FLOAT, DBR_DOUBLE):
-        fields["precision"] = lambda raw: struct.unpack_from("=4xh", raw)[0]
-        start = 8
-    fields["units"] = lambda raw: _text(_cut(raw, start, _UNITS_SIZE))
-    for i, limit in enumerate(_LIMITS):
-        at = struct.Struct(f"={start + _UNITS_SIZE + i * VALUE_SIZE[base]}x{_STRUCT_CODES[base]}")
-        fields[limit] = lambda raw, unpack=at.unpack_from: unpack(raw)[0]  # type: ignore[misc]
-    return fields
-
-
-_CTRL_FIELDS = {base: _ctrl_fields(base) for base in range(DBR_SHORT, DBR_DOUBLE + 1)}
-
-
-def _fields(dbr: int, base: int, format: int) -> dict[str, Callable[[Any], Any]]:
-    if dbr == DBR_STSACK_STRING:
-        return _STSACK_FIELDS
-    if dbr == DBR_CLASS_NAME or format == FORMAT_RAW:
-        return {}
-    if dbr == base + _FORMAT_BASE[FORMAT_TIME]:
-        return _TIME_FIELDS
-    return _CTRL_FIELDS[base]

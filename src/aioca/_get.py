@@ -9,7 +9,7 @@ from typing import Any
 from . import _explain, _libca
 from ._channel import Channel
 from ._context import Context
-from ._decode import reader_key
+from ._decode import reader_key, why_unreadable
 from ._errors import Failure
 from ._libca import ECA_NORMAL
 from ._requests import Request
@@ -102,5 +102,6 @@ class Get(Request):
                 return self._readers[index].decode(raw)
             except Exception as error:  # whatever a server may have sent
                 name = self.channels[index].name
-                return Failure(name, _libca.ECA_BADTYPE, f"reading: not understood: {error!r}")
+                status, why = why_unreadable(error)
+                return Failure(name, status, f"reading: {why}")
         return self._failure(index, raw)

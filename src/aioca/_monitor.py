@@ -21,7 +21,7 @@ from typing import Any
 from . import _explain, _libca
 from ._channel import Channel
 from ._context import Context
-from ._decode import reader_key
+from ._decode import reader_key, why_unreadable
 from ._errors import CANothing, Failure, error_for
 from ._first_update import FirstUpdate
 from ._intake import Pair, new_key
@@ -165,7 +165,8 @@ class Feed(ABC):
             try:
                 return reader.decode(item)  # type: ignore[union-attr]
             except Exception as error:  # whatever a server may have sent
-                return self._failed(_libca.ECA_BADTYPE, f"not understood: {error!r}")
+                status, why = why_unreadable(error)
+                return self._failed(status, f"monitoring: {why}")
         if type(item) is int:
             return self._failed(item, _explain.status("monitoring", item))
         return item
@@ -199,7 +200,7 @@ class Feed(ABC):
         self._cut = False
         with _libca.unblocked:
             status, self._evid = _libca.create_subscription(
-                reader.shape.dbr, channel.request_count(options.count), channel.chid,
+                reader.shape.dbr, 0, channel.chid,  # as many elements as there are
                 options.events, self._intake.trampoline(options.limit), self._key,
             )  # fmt: skip
         if status == _libca.ECA_NORMAL:
@@ -254,7 +255,8 @@ class Feed(ABC):
         return f"{detail}. It may have been dropped here: {dropped}" if dropped else detail
 
     def _reader_key(self) -> int:
-        return reader_key(self._options.code, self._options.format, monitor=True)
+        options = self._options
+        return reader_key(options.code, options.format, monitor=True, count=options.count)
 
     def _same(self, reader: Reader) -> bool:
         """Whether it asks for, and understands, the same as the one that we have."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, SupportsIndex, cast
 
 import numpy as np
@@ -51,8 +51,6 @@ ca_extra_fields: list[str] = [
     "enums",
 ]
 
-_UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-
 _SEVERITIES = ("NO_ALARM", "MINOR", "MAJOR", "INVALID")
 _STATUSES = (
     "NO_ALARM", "READ", "WRITE", "HIHI", "HIGH", "LOLO", "LOW", "STATE", "COS", "COMM", "TIMEOUT",
@@ -74,9 +72,9 @@ def local_datetime(timestamp: float) -> datetime:
     return datetime.fromtimestamp(timestamp)
 
 
-def utc_datetime(timestamp_ns: int) -> datetime:
-    """Aware UTC; microseconds are what a datetime can hold, the rest is cut off."""
-    return _UNIX_EPOCH + timedelta(microseconds=timestamp_ns // 1000)
+def utc_datetime(timestamp: float) -> datetime:
+    """Aware UTC."""
+    return datetime.fromtimestamp(timestamp, timezone.utc)
 
 
 class Shape:
@@ -180,7 +178,7 @@ def _why_missing(value: _Augmented, attribute: str) -> str:
         hint = "; ask for it with format=FORMAT_TIME"
     elif attribute in ("status", "severity", "alarm"):
         hint = "; ask for it with format=FORMAT_TIME or FORMAT_CTRL"
-    elif attribute in ("units", "precision", "enums") or attribute.endswith("_limit"):
+    elif attribute in ("units", "precision", "enums", "label") or attribute.endswith("_limit"):
         hint = "; FORMAT_CTRL brings it for the types that have it"
     return f"{type(value).__name__!r} object has no attribute {attribute!r}{hint}"
 

@@ -45,7 +45,7 @@ Dbr = Literal[0, 1, 2, 3, 4, 5, 6, 35, 36, 37, 38, 996, 997, 998, 999]
 
 #: ``None`` for the native type of the PV, a `Dbr` code, a Python type (``float``, ``int``,
 #: ``str``, ``bytes``, ``bool``) or anything that ``numpy.dtype`` takes and CA has. With ``str``
-#: or ``bytes``, a CHAR array is a long string.
+#: or ``bytes``, a CHAR array is a long string. A number that the type cannot hold is an error.
 #:
 #: Type checkers take what is read with ``float``, ``int``, ``str`` or ``bytes`` for the class of
 #: a scalar: `ca_float`, `ca_int`, `ca_str`, `ca_bytes`. Of a PV that is an array it is a
@@ -57,7 +57,8 @@ Datatype = Dbr | type | _DType | str | None
 #: ``FORMAT_CTRL`` alarm, units, precision, limits and enum labels.
 Format = Literal[0, 1, 2]
 
-#: How many elements: 0 as many as there are now, -1 the native length, n at most n.
+#: How many elements: 0 as many as there are now, -1 the native length, n at most n. With -1 and n,
+#: zeros stand for what there is not.
 Count = int
 
 

@@ -215,6 +215,23 @@ def _(case: str, old: Facts, new: Facts) -> bool:
     return case.startswith(("get lsi as ", "get wf:one as ")) and new.get("plain") in nothing
 
 
+@reason("Numbers are not bent to fit")
+def _(case: str, old: Facts, new: Facts) -> bool:
+    """Right, or refused; and the attributes that a double has where there was an integer."""
+    asked = ("int", "bool", "np.", "LONG", "SHORT", "CHAR", "ENUM", "FLOAT", "name i4")
+    if not case.startswith("get ") or not any(f" as {name}" in case for name in asked):
+        return False
+    if is_error(new):  # 152: that of a text that the server takes for no number
+        refused = ("does not fit", "stands for several")
+        return any(text in new["str"] for text in refused) or new[".errorcode"] == "int 152"
+    numbers = {"plain", "str", "type", "augmented", ".precision"}
+    if " as ENUM, CTRL" in case and old.get(".enums") == "list []":  # of a PV that is no enum
+        numbers |= {".enums", ".units"}
+    return is_value(new) and all(
+        fact in numbers or fact.endswith("_limit") for fact in differing(old, new)
+    )
+
+
 @reason("An empty array is an update")
 def _(case: str, old: Facts, new: Facts) -> bool:
     return case.startswith("monitor wf:") and old["type"] == "TimeoutError" and "items" in new

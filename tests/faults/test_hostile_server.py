@@ -147,8 +147,8 @@ READS: dict[str, tuple[Callable[[Request], bytes], Any]] = {
     "type with time": (lambda r: reply(r, payload(20, 7.0), type=20), ECA_BADTYPE),
     "type 39": (lambda r: reply(r, GOOD, type=39), ECA_BADTYPE),
     "type 65535": (lambda r: reply(r, GOOD, type=65535), ECA_BADTYPE),
-    "no elements": (lambda r: reply(r, b"", count=0), ECA_BADTYPE),
-    "no elements but bytes": (lambda r: reply(r, GOOD, count=0), ECA_BADTYPE),
+    "no elements": (lambda r: reply(r, b"", count=0), 0.0),
+    "no elements but bytes": (lambda r: reply(r, GOOD, count=0), 0.0),
     "two of one": (lambda r: reply(r, GOOD * 2, count=2), 2.5),
     "a thousand of one": (lambda r: reply(r, GOOD * 1000, count=1000), 2.5),
     "more bytes than elements": (lambda r: reply(r, GOOD * 100, count=1), 2.5),
@@ -557,6 +557,8 @@ async def test_native_counts(server: HostileServer, unique: str) -> None:
         async with camonitor(pv, count=-1 if count < 100 else 0) as updates:
             with anyio.fail_after(5):
                 value = await anext(updates)
+        if count == 2:  # all that there is room for, with zeros for what the server has not sent
+            expected = [1.5, 0.0]
         assert value == 1.5 if count == 1 else value.tolist() == expected
 
 
@@ -820,6 +822,49 @@ async def test_monitors_go_on(
                         break
     warnings = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
     assert all(pv in text or "were left out" in text for text in warnings)
+
+
+@pytest.mark.parametrize("format", [FORMAT_RAW, FORMAT_TIME, FORMAT_CTRL])
+@pytest.mark.parametrize("count", [0, -1, 1, 4, 99])
+async def test_updates_of_fewer_elements_than_their_header_says(
+    server: HostileServer, unique: str, count: int, format: int
+) -> None:
+    """A caproto server repeats the count that was asked for. libca does not compare it with the
+    size of the update, so nothing but the current length may be asked for."""
+    pv = server.add(unique + "X", DBR_DOUBLE, 10)
+    there = [1.5, -2.5]
+    server.on[EVENT_ADD] = lambda r: reply(r, payload(r.type, there), count=r.count or len(there))
+    async with camonitor(pv, count=count, format=format) as updates:
+        with anyio.fail_after(5):
+            value: Any = await anext(updates)
+    assert [request.count for request in server.seen(EVENT_ADD, pv)] == [0]
+    length = {0: 2, -1: 10, 1: 1, 4: 4, 99: 10}[count]
+    assert value.tolist() == (there + [0.0] * 8)[:length]
+
+
+@pytest.mark.parametrize("format", [FORMAT_RAW, FORMAT_TIME, FORMAT_CTRL])
+@pytest.mark.parametrize("native_type", [DBR_CHAR, DBR_ENUM, DBR_DOUBLE, DBR_STRING])
+async def test_a_scalar_of_which_no_element_comes(
+    server: HostileServer, unique: str, native_type: int, format: int
+) -> None:
+    """caproto's ``pvproperty(value="")`` is such: it is 0, or an empty text."""
+    pv = server.add(unique + "X", native_type, 1)
+    for command in (READ_NOTIFY, EVENT_ADD):  # as caproto counts them
+        server.on[command] = lambda r: reply(
+            r, bytes(VALUE_OFFSET[r.type]), count=r.count if r.command == EVENT_ADD else 0
+        )
+    for datatype in (None, int, str, bytes):
+        read: Any = await outcome(pv, caget(pv, datatype, format))
+        async with camonitor(pv, datatype=datatype, format=format, count=-1) as updates:
+            with anyio.fail_after(5):
+                update: Any = await anext(updates)
+        nothing = {str: "", bytes: b"", int: 0}.get(datatype, "" if native_type == 0 else 0)  # type: ignore[arg-type]
+        for value in (read, update):
+            assert type(+value) in (type(nothing), float)
+            assert +value == nothing
+            assert hasattr(value, "severity") == (format != FORMAT_RAW)
+            assert getattr(value, "label", "0") == "0"
+            assert value.element_count == 1
 
 
 @pytest.mark.parametrize("by", ["this loop", "another loop"])

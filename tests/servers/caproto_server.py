@@ -27,6 +27,7 @@ class Records(PVGroup):
     doubles = pvproperty(value=[1.5, -2.5, 3.0], max_length=10, name="doubles")
     longs = pvproperty(value=[1, -2, 3], max_length=10, name="longs")
 
+    nothing = pvproperty(value="", name="nothing")  # a CHAR, of which it sends no element
     put_double = pvproperty(value=0.0, name="put:double")
     put_long = pvproperty(value=0, name="put:long")
     put_string = pvproperty(value="", dtype=ChannelType.STRING, name="put:string")

@@ -17,7 +17,7 @@ from .. import (
 )
 from .._printable import printable
 from ._numbers import c_integer
-from ._reading import Ask, is_char_array, request_count, why_not
+from ._reading import Ask, as_sent, is_char_array, request_count, why_not
 from ._syntax import Style
 from ._text import elements, server_stamp, value_text
 
@@ -61,7 +61,9 @@ def details_ask(info: CAInfo, dbr: int, style: Style, whole: bool) -> Ask:
     if dbr == DBR_CLASS_NAME:
         return Ask(DBR_CLASS_NAME, FORMAT_RAW, 1)
     base, form = (DBR_STRING, _STS) if dbr == DBR_STSACK_STRING else (dbr % 7, dbr // 7)
-    datatype: Any = bytes if base == DBR_STRING and not is_char_array(info) else base
+    datatype: Any = as_sent(base)
+    if base == DBR_STRING and not is_char_array(info):
+        datatype = bytes
     if form == _PLAIN:
         return Ask(datatype, FORMAT_RAW, count)
     with_limits = form in (_GR, _CTRL) and base != DBR_STRING

@@ -20,6 +20,7 @@ from .. import (
     caget,
     cainfo,
 )
+from .._dbr import UNCHECKED
 from ..types import Datatype, Format
 from ._progress import connect_all
 from ._syntax import Style, complain
@@ -61,10 +62,15 @@ async def infos_of(pvs: Sequence[str]) -> list[CAInfo]:
     return await cainfo(list(pvs), wait=False)
 
 
+def as_sent(dbr: int) -> Datatype:
+    """A DBR type with whatever number the server makes of a value, as the tools of base show it."""
+    return UNCHECKED + dbr  # type: ignore[return-value]  # not one of the public codes
+
+
 def usual_datatype(native: int, style: Style) -> Datatype:
     """As what a value is read unless a type is asked for; strings as they are on the wire."""
     if native == DBR_ENUM:
-        return DBR_SHORT if style.enum_numbers else bytes
+        return as_sent(DBR_SHORT) if style.enum_numbers else bytes
     if native == DBR_STRING or (style.float_strings and native in (DBR_FLOAT, DBR_DOUBLE)):
         return bytes
     return native  # type: ignore[return-value]  # one of the DBR codes

@@ -72,7 +72,7 @@ async def _tour(prefix: str, backend: str, seconds: float) -> None:
     print(f"\nawait caget({names}, format=FORMAT_CTRL)")
     start = time.perf_counter()
     for value in await caget([prefix + name for name in names], format=FORMAT_CTRL):
-        label = f" = {value.enums[int(value)]}" if hasattr(value, "enums") else ""
+        label = f" = {value.label}" if hasattr(value, "label") else ""
         units = f" {value.units}" if getattr(value, "units", "") else ""
         print(f"    {value.name.removeprefix(prefix):12} {+value}{label}{units}")
     print(f"    all in {_ms(start)}")
