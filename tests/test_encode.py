@@ -218,6 +218,121 @@ def test_refused(value: Any, native_type: int, status: int | None, words: str | 
         assert caught.value.errorcode == status
 
 
+@pytest.mark.parametrize(
+    "nothing",
+    [[], (), range(0), np.array([]), np.array([], "U1"), np.ma.array([]), memoryview(b"")],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.parametrize("native_type", [DBR_DOUBLE, DBR_LONG, DBR_ENUM, DBR_CHAR, DBR_STRING])
+def test_no_element_for_a_scalar(nothing: Any, native_type: int) -> None:
+    for datatype in (None, int, str, "u2", DBR_DOUBLE):
+        code = datatype_code(datatype, writing=True)
+        with pytest.raises(CAValueError, match=r"(?s)PV: .*no element") as caught:
+            encode("PV", nothing, code, native_type, 1)
+        assert caught.value.errorcode == ECA_BADCOUNT
+        assert encode("PV", nothing, code, native_type, 5)[1] == 0
+
+
+@pytest.mark.parametrize("text", ["", b"", [""], np.array("")], ids=repr)
+def test_an_empty_text_is_an_element(text: Any) -> None:
+    assert encode("PV", text, None, DBR_STRING, 1)[:2] == (DBR_STRING, 1)
+
+
+MASKED = np.ma.array([1.0, 2.0, 3.0], mask=[False, True, False])
+
+
+@pytest.mark.filterwarnings("ignore:Warning. converting a masked element")
+@pytest.mark.parametrize(
+    "value",
+    [
+        MASKED, np.ma.masked, MASKED[1], MASKED[1:2], MASKED.astype("i4"), MASKED.astype("U3"),
+        list(MASKED), tuple(MASKED.astype("i4")), [1.0, np.ma.masked], ["a", np.ma.masked],
+        np.ma.array(5, mask=True), [np.ma.array(5.0, mask=True), 1], MASKED.astype(object),
+        np.array([1, np.ma.masked], dtype=object), np.ma.masked_all(2, "i4"),
+    ],
+    ids=lambda value: shown(repr(value))[:40],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "native_type", [DBR_DOUBLE, DBR_FLOAT, DBR_LONG, DBR_ENUM, DBR_CHAR, DBR_STRING]
+)
+def test_masked_elements_are_not_written(value: Any, native_type: int) -> None:
+    for datatype in (None, str, int, DBR_CHAR_STR):
+        with pytest.raises(CAValueError, match=r"^PV: "):
+            encode("PV", value, datatype_code(datatype, writing=True), native_type, 5)
+
+
+def test_an_array_that_could_be_masked_is_written() -> None:
+    """As long as nothing in it is: one that was filled, and one of which nothing is masked."""
+    assert sent(MASKED.filled(7), DBR_DOUBLE, count=5) == [1, 7, 3]
+    assert sent(np.ma.array([1, 2], mask=False), DBR_LONG, count=5) == [1, 2]
+    assert sent(np.ma.array([1.5]), DBR_DOUBLE) == [1.5]
+    assert math.isnan(sent([1.0, math.nan], DBR_DOUBLE, count=5)[1])
+
+
+class _Broken:
+    """A value whose own methods raise what nobody expects."""
+
+    def __float__(self) -> float:
+        raise ZeroDivisionError("broken on purpose")
+
+    def __iter__(self) -> Any:
+        raise RuntimeError("broken on purpose")
+
+    __int__ = __str__ = __repr__ = __float__  # type: ignore[assignment]
+
+
+class _BrokenArray(list[Any]):
+    def __len__(self) -> int:
+        raise KeyError("broken on purpose")
+
+    __iter__ = __len__  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("native_type", [DBR_DOUBLE, DBR_LONG, DBR_ENUM, DBR_CHAR, DBR_STRING])
+@pytest.mark.parametrize("kind", [_Broken, _BrokenArray])
+def test_whatever_a_value_raises(kind: Any, native_type: int) -> None:
+    for datatype in (None, str, int, bool, DBR_PUT_ACKS, DBR_CHAR_STR):
+        for value in (kind(), [kind()]):
+            with pytest.raises(CAValueError, match=r"^PV: "):
+                encode("PV", value, datatype_code(datatype, writing=True), native_type, 5)
+
+
+@pytest.mark.parametrize(
+    ("value", "datatype", "expected"),
+    [
+        (65535, np.uint16, (DBR_LONG, [65535])),
+        (-1, np.uint16, None),
+        (0xFFFFFFFF, np.uint32, (DBR_DOUBLE, [float(0xFFFFFFFF)])),
+        ([0xFFFFFFFF, 1], "u4", (DBR_DOUBLE, [float(0xFFFFFFFF), 1.0])),
+        (7, np.uint32, (DBR_LONG, [7])),
+        (2**32, np.uint32, None),
+        (2**40 + 5, int, (DBR_DOUBLE, [2.0**40 + 5])),
+        (2**53 + 1, np.int64, (DBR_STRING, [b"9007199254740993"])),
+        (2**64 - 1, np.uint64, (DBR_STRING, [b"18446744073709551615"])),
+        (-1, np.uint64, None),
+        (2**64, int, None),
+        (1.9, int, (DBR_LONG, [1])),
+        (math.nan, int, None),
+        (-1, np.int8, (DBR_CHAR, [255])),
+        (200, np.int8, None),
+        (5, bool, (DBR_CHAR, [1])),
+        ([0.0, 0.5], bool, (DBR_CHAR, [0, 1])),
+        ("1", bool, None),
+    ],
+    ids=shown,
+)
+def test_integer_datatypes(value: Any, datatype: Any, expected: Any) -> None:
+    code = datatype_code(datatype, writing=True)
+    if expected is None:
+        with pytest.raises(CAValueError, match=r"^PV: "):
+            encode("PV", value, code, DBR_DOUBLE, 5)
+    else:
+        dbr, numbers = expected
+        encoded = encode("PV", value, code, DBR_DOUBLE, 5)
+        assert encoded[0] == dbr
+        assert sent(value, DBR_DOUBLE, count=5, datatype=datatype) == numbers
+
+
 @pytest.mark.parametrize("count", [1, 5])
 @pytest.mark.parametrize("kind", [list, np.array], ids=["list", "array"])
 def test_integers_that_a_double_cannot_hold_are_not_bent(kind: Any, count: int) -> None:

@@ -29,6 +29,7 @@ from aioca import (
     caget,
     caput,
     connect,
+    purge_channel_caches,
 )
 from aioca._context import current
 from conftest import shown
@@ -227,6 +228,64 @@ async def test_no_elements(p: str, nothing: Any) -> None:
     await caput(p + "put:wf:DOUBLE", nothing, wait=True)
     assert plain(await caget(p + "put:wf:DOUBLE")) == []
     assert +await caget(p + "put:wf:DOUBLE.NORD") == 0
+
+
+@pytest.mark.parametrize("connected", [True, False], ids=["connected", "not yet"])
+@pytest.mark.parametrize("wait", [False, True])
+@pytest.mark.parametrize("record", ["ao", "longout", "mbbo", "stringout", "wf:one"])
+async def test_no_elements_for_a_scalar(p: str, record: str, wait: bool, connected: bool) -> None:
+    """A server would process the record, keep its value and report success."""
+    pv = p + ("wf:one" if record == "wf:one" else "put:" + record)
+    before: Any = None
+    if connected:
+        before = await caget(pv, format=FORMAT_TIME)
+    for nothing in ([], np.array([])):
+        with pytest.raises(CAValueError, match=f"{pv}: .*no element") as caught:
+            await caput(pv, nothing, wait=wait)
+        assert caught.value.errorcode == ECA_BADCOUNT
+        result = await caput(pv, nothing, wait=wait, throw=False)
+        assert type(result) is CANothing and not result
+    if connected:  # nor was it processed
+        assert (await caget(pv, format=FORMAT_TIME)).raw_stamp == before.raw_stamp
+
+
+class _Broken:
+    def __float__(self) -> float:
+        raise ZeroDivisionError("broken on purpose")
+
+
+@pytest.mark.parametrize("connected", [True, False], ids=["connected", "not yet"])
+@pytest.mark.parametrize(
+    "value",
+    [_Broken(), [_Broken()], np.ma.array([1.0], mask=[True]), np.ma.masked],
+    ids=["raises", "list", "masked", "masked scalar"],
+)
+async def test_the_same_error_before_and_after_connecting(
+    p: str, nothing_written: None, value: Any, connected: bool
+) -> None:
+    """Whatever is wrong with the value: a CAValueError of its PV, which `throw` decides about."""
+    pvs = [p + "ao:a", p + "ao:b"]
+    if not connected:
+        purge_channel_caches()
+    for wait in (False, True):
+        with pytest.raises(CAValueError, match=f"^{pvs[1]}: ") as caught:
+            await caput(pvs[1], value, wait=wait)
+        assert caught.value.name == pvs[1]
+        if not connected:
+            purge_channel_caches()
+        good, bad = await caput(pvs, [await caget(pvs[0]), value], wait=wait, throw=False)
+        assert good
+        assert type(bad) is CANothing and not bad and bad.name == pvs[1]
+        if not connected:
+            purge_channel_caches()
+
+
+async def test_a_masked_element_for_one_of_many(p: str, nothing_written: None) -> None:
+    pvs = [p + "ao:a", p + "ao:b", p + "ao:c"]
+    values = np.ma.array([1.0, 2.0, 3.0], mask=[False, True, False])
+    with pytest.raises(CAValueError, match="masked") as caught:
+        await caput(pvs, values, wait=True)
+    assert [failure.name for failure in caught.value.failures] == [pvs[1]]
 
 
 async def test_a_million_doubles(p: str) -> None:

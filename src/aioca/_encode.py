@@ -23,6 +23,7 @@ from ._dbr import (
     DBR_DOUBLE,
     DBR_ENUM,
     DBR_ENUM_STR,
+    DBR_LONG,
     DBR_PUT_ACKS,
     DBR_PUT_ACKT,
     DBR_STRING,
@@ -30,33 +31,63 @@ from ._dbr import (
     MAX_STRING_SIZE,
     is_long_string_name,
 )
+from ._encode_numbers import (
+    as_array,
+    bounds,
+    check_mask,
+    converted,
+    exact_as_double,
+    integer,
+    length,
+    shown,
+)
 from ._errors import CAValueError, invalid
 from ._libca import ECA_BADCOUNT, ECA_BADSTR, ECA_BADTYPE, Data
+from ._number_types import EXACT, NUMBER_TYPES
 
 Encoded = tuple[int, int, Data]  # DBR type, count, bytes
-
 _pack_double = struct.Struct("=d").pack
 _pack_integer = {1: struct.Struct("=h").pack, 3: struct.Struct("=H").pack,
                  4: struct.Struct("=B").pack, 5: struct.Struct("=i").pack}  # fmt: skip
-_EXACT = 2**53  # every integer up to here is a double
 
 
 def encode(name: str, value: Any, code: int | None, native_type: int, native_count: int) -> Encoded:
-    """The DBR type, count and bytes to send; ``code`` as `datatype_code` gives it."""
-    if code is None and isinstance(value, float) and native_type == DBR_DOUBLE:
-        return DBR_DOUBLE, 1, _pack_double(value)
-    dbr = _wire_type(name, value, code, native_type, native_count)
+    """The DBR type, count and bytes to send; ``code`` as `datatype_code` gives it.
+
+    Raises:
+        CAValueError: whatever is wrong with the value, an exception of its own methods included.
+    """
+    try:
+        if code is None and isinstance(value, float) and native_type == DBR_DOUBLE:
+            return DBR_DOUBLE, 1, _pack_double(value)
+        return _encoded(name, value, code, native_type, native_count)
+    except CAValueError:
+        raise
+    except Exception as error:
+        raise invalid(
+            name, ECA_BADTYPE, f"writing: the value cannot be used: {shown(error)}"
+        ) from error
+
+
+def _encoded(
+    name: str, value: Any, code: int | None, native_type: int, native_count: int
+) -> Encoded:
     if value is None:
         raise invalid(name, ECA_BADTYPE, "None cannot be written")
+    if isinstance(value, np.ndarray):
+        check_mask(name, value)
+    dbr = _wire_type(name, value, code, native_type, native_count)
     if isinstance(value, (dict, set, frozenset)):
         # As a sequence, the first would be its keys, the others would be in any order.
-        raise invalid(name, ECA_BADTYPE, f"{_shown(value)} is not a value")
+        raise invalid(name, ECA_BADTYPE, f"{shown(value)} is not a value")
     if dbr == DBR_CHAR_STR:
         encoded = _long_string(name, value, native_count)
     elif dbr == DBR_STRING:
         encoded = _strings(name, value)
     elif dbr in (DBR_PUT_ACKT, DBR_PUT_ACKS):
-        encoded = dbr, 1, struct.pack("=H", _integer(name, value, 0, 0xFFFF))
+        encoded = dbr, 1, struct.pack("=H", integer(name, value, 0, 0xFFFF))
+    elif dbr > DBR_DOUBLE:
+        encoded = _typed_numbers(name, value, dbr)
     else:
         encoded = _numbers(name, value, dbr)
     if encoded[1] > native_count:
@@ -64,6 +95,11 @@ def encode(name: str, value: Any, code: int | None, native_type: int, native_cou
             name, ECA_BADCOUNT,
             f"{encoded[1]} elements do not fit into the {native_count} of the PV",
         )  # fmt: skip
+    if not encoded[1] and native_count == 1:
+        # A server would process the record, keep the old value, and report success.
+        raise invalid(
+            name, ECA_BADCOUNT, f"{shown(value)} has no element; the PV has one: write a value"
+        )
     return encoded
 
 
@@ -92,93 +128,40 @@ def _numbers(name: str, value: Any, dbr: int) -> Encoded:
     if isinstance(value, int):
         pack = _pack_integer.get(dbr)
         if pack is not None:
-            low, high = _bounds(dbr)
-            return dbr, 1, pack(_integer(name, value, low, high))
-        if dbr == DBR_DOUBLE and -_EXACT <= value <= _EXACT:
+            low, high = bounds(dbr)
+            return dbr, 1, pack(integer(name, value, low, high))
+        if dbr == DBR_DOUBLE and -EXACT <= value <= EXACT:
             return dbr, 1, _pack_double(value)
     try:
-        array: Any = np.asarray(value)
-        if array.dtype.kind == "O" and any(cell is None for cell in array.flat):
-            raise TypeError("None is not a number")
-        if dbr == DBR_DOUBLE and not _exact_as_double(array):
+        array = as_array(value)
+        if dbr == DBR_DOUBLE and not exact_as_double(array):
             return _strings(name, array)
         with np.errstate(all="raise", under="ignore"):
-            array = _converted(array, DTYPES[dbr])
+            array = converted(array, DTYPES[dbr])
     except (TypeError, ValueError, OverflowError, FloatingPointError) as error:
         if isinstance(error, CAValueError):
             raise
         raise invalid(
-            name, ECA_BADTYPE, f"{_shown(value)} cannot be written as {DTYPES[dbr]}: {error}"
+            name, ECA_BADTYPE, f"{shown(value)} cannot be written as {DTYPES[dbr]}: {error}"
         ) from error
-    return dbr, _length(name, array), array
+    return dbr, length(name, array), array
 
 
-def _exact_as_double(array: Any) -> bool:
-    """Whether a double holds each of these; OverflowError if a string could not, either."""
-    if array.dtype.kind not in "iuO":
-        return True
-    inexact = [n for n in _large_integers(array) if abs(n) > _EXACT and not _is_double(n)]
-    if any(abs(n) >= 10 ** (MAX_STRING_SIZE - 2) for n in inexact):
-        raise OverflowError("an integer of so many digits cannot be sent")
-    return not inexact
-
-
-def _is_double(number: int) -> bool:
+def _typed_numbers(name: str, value: Any, code: int) -> Encoded:
+    """Numbers of a type that Channel Access does not have, in the first that holds them."""
+    dtype = NUMBER_TYPES[code].dtype
     try:
-        return int(float(number)) == number
-    except OverflowError:
-        return False
-
-
-def _large_integers(array: Any) -> list[int]:
-    if array.dtype.kind == "O":
-        return [n for n in array.flat if isinstance(n, int)]
-    if array.dtype.itemsize < 8 or not array.size:
-        return []
-    if int(array.min()) >= -_EXACT and int(array.max()) <= _EXACT:
-        return []
-    return [int(n) for n in array.flat]
-
-
-def _converted(array: Any, dtype: np.dtype[Any]) -> Any:
-    if array.dtype == dtype:
-        return np.ascontiguousarray(array)
-    if array.dtype.kind == "f" and dtype.kind in "iu" and array.size:
-        if not np.isfinite(array).all():
-            raise ValueError("an integer cannot be NaN or infinite")
-        if array.min() <= -(2.0**62) or array.max() >= 2.0**62:
-            raise OverflowError("a number is too large for an integer")
-        array = array.astype(np.int64)  # cuts off the fraction
-    if array.dtype.kind in "iu" and dtype.kind in "iu" and array.size:
-        limits = np.iinfo(dtype)
-        # DBR_CHAR is a byte: signed and unsigned views of it are both in use.
-        low = -128 if dtype.itemsize == 1 else limits.min
-        if int(array.min()) < low or int(array.max()) > limits.max:
-            raise OverflowError(f"a number is outside {low} to {limits.max}")
-    if array.dtype.kind == "c":
-        raise TypeError("complex numbers do not exist in Channel Access")
-    return np.ascontiguousarray(array.astype(dtype))
-
-
-def _bounds(dbr: int) -> tuple[int, int]:
-    limits = np.iinfo(DTYPES[dbr].type)
-    return (-128 if dbr == DBR_CHAR else int(limits.min)), int(limits.max)
-
-
-def _integer(name: str, value: Any, low: int, high: int) -> int:
-    try:
-        number = int(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise invalid(name, ECA_BADTYPE, f"{_shown(value)} is not an integer") from error
-    if not low <= number <= high:
-        raise invalid(name, ECA_BADTYPE, f"{_shown(value)} is outside {low} to {high}")
-    return number & 0xFF if (low, high) == (-128, 255) else number
-
-
-def _length(name: str, array: Any) -> int:
-    if array.ndim > 1:
-        raise invalid(name, ECA_BADCOUNT, f"an array of {array.ndim} dimensions cannot be written")
-    return int(array.size)
+        with np.errstate(all="raise", under="ignore"):
+            array = converted(as_array(value), dtype)
+    except (TypeError, ValueError, OverflowError, FloatingPointError) as error:
+        raise invalid(
+            name, ECA_BADTYPE, f"{shown(value)} cannot be written as {dtype}: {error}"
+        ) from error
+    if dtype.itemsize == 1:
+        return _numbers(name, array, DBR_CHAR)
+    low, high = bounds(DBR_LONG)
+    fits = not array.size or (low <= int(array.min()) and int(array.max()) <= high)
+    return _numbers(name, array, DBR_LONG if fits else DBR_DOUBLE)
 
 
 def _bytes(name: str, value: Any) -> bytes:
@@ -186,13 +169,13 @@ def _bytes(name: str, value: Any) -> bytes:
         try:
             return value.encode("utf-8")
         except UnicodeEncodeError as error:
-            raise invalid(name, ECA_BADSTR, f"{_shown(value)}: {error}") from error
+            raise invalid(name, ECA_BADSTR, f"{shown(value)}: {error}") from error
     if isinstance(value, (bytes, bytearray)):
         return bytes(value)
     try:
         return str(value).encode("utf-8")
     except ValueError as error:  # an integer of more digits than Python will print
-        raise invalid(name, ECA_BADSTR, f"{_shown(value)}: {error}") from error
+        raise invalid(name, ECA_BADSTR, f"{shown(value)}: {error}") from error
 
 
 def _long_string(name: str, value: Any, native_count: int) -> Encoded:
@@ -209,7 +192,7 @@ def _long_string(name: str, value: Any, native_count: int) -> Encoded:
 def _strings(name: str, value: Any) -> Encoded:
     array: Any = value
     if isinstance(value, np.ndarray):
-        _length(name, array)
+        length(name, array)
         cells = list(np.atleast_1d(array).tolist())  # pyright: ignore[reportUnknownMemberType]
     elif _is_sequence(value):
         cells = list(value)
@@ -221,14 +204,14 @@ def _strings(name: str, value: Any) -> Encoded:
 
 def _string_cell(name: str, value: Any) -> bytes:
     if value is None or _is_sequence(value):
-        raise invalid(name, ECA_BADTYPE, f"{_shown(value)} is not a string")
+        raise invalid(name, ECA_BADTYPE, f"{shown(value)} is not a string")
     data = _bytes(name, value).rstrip(b"\0")
     if b"\0" in data:
-        raise invalid(name, ECA_BADSTR, f"{_shown(value)}: a string ends at its first NUL")
+        raise invalid(name, ECA_BADSTR, f"{shown(value)}: a string ends at its first NUL")
     if len(data) >= MAX_STRING_SIZE:
         raise invalid(
             name, ECA_BADSTR,
-            f"{_shown(value)} is {len(data)} bytes, a string holds {MAX_STRING_SIZE - 1};"
+            f"{shown(value)} is {len(data)} bytes, a string holds {MAX_STRING_SIZE - 1};"
             " if the field can hold more, write to it as a long string: its name with $",
         )  # fmt: skip
     return data.ljust(MAX_STRING_SIZE, b"\0")
@@ -238,14 +221,6 @@ def _is_sequence(value: Any) -> bool:
     return isinstance(value, (list, tuple)) or (
         hasattr(value, "__iter__") and not isinstance(value, (str, bytes, bytearray, np.generic))
     )
-
-
-def _shown(value: Any) -> str:
-    try:
-        text = repr(value)
-    except ValueError:  # an integer of more digits than Python will print
-        text = f"<{type(value).__name__}>"
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 __all__ = ["CAValueError", "Encoded", "encode"]

@@ -131,8 +131,8 @@ async def caget(
         CATimeout: the PV did not connect, or the server did not reply, by the deadline.
         CADisconnected: the server was lost while it had the request.
         CAAccessDenied: the server does not let this client read the PV.
-        CARequestError: any other ECA status. For a list: the class for the first that failed,
-            naming all that did.
+        CARequestError: any other ECA status, such as that of a number that does not fit into the
+            datatype. For a list: the class for the first that failed, naming all that did.
         TypeError, ValueError: an argument that cannot be used; nothing was sent.
     """
     code = datatype_code(datatype)
@@ -204,7 +204,8 @@ async def caput(  # noqa: D417
             second case the outcome of the write is unknown; it is not cancelled by this.
         CADisconnected: the server was lost while it had the request; the outcome is unknown.
         CAAccessDenied: the server does not let this client write to the PV.
-        CAValueError: the value cannot be sent; nothing was.
+        CAValueError: the value cannot be sent (it does not fit, it has masked elements, or none at
+            all for a PV of one element); nothing was.
         CARequestError: any other ECA status, such as ECA_PUTFAIL for a value that the server
             refuses. For a list: the class for the first that failed, naming all that did.
         TypeError, ValueError: an argument that cannot be used; nothing was sent.

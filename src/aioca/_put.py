@@ -122,10 +122,6 @@ class Put(Request):
             except CAValueError as error:
                 self._settle(index, _local_failure(error))
                 return _libca.ECA_NORMAL
-            except Exception as error:  # of the value's own making
-                detail = f"writing: the value cannot be used: {error!r}"
-                self._settle(index, Failure(channel.name, _libca.ECA_BADTYPE, detail, local=True))
-                return _libca.ECA_NORMAL
         dbr, count, data = encoded
         if not self._notify:
             status = _libca.put(dbr, count, channel.chid, data)

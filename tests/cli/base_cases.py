@@ -72,7 +72,7 @@ CAPUT = [
     "@half 0x10", "@half ''", "@half ' 5 '", "@half 5x", "@half '1.5\n'", "@half 1e400",
     "@half abc", "-c @half abc", "-t @half abc", "@half 1,2", "-n @half 7", "-s @half 8.5",
     "-w x @half 9", "-p 4 -w 2 -t -c @half 4", "-F, @half 3", "-F, -l @half 3", "-t -l @half 2",
-    "-l -t @half 2", "-S @half 1", "-S @half abc", "-a @half 1 5", "-a @half 5",
+    "-l -t @half 2", "-S @half 1", "-S @half abc", "-a @half 1 5", "-a @half 5 7",
     "-a @half 2 5 6", "-a @half x 6", "-a @half 3 7", "-a -w 2 -- @half 1 -4",
     "@readonly 1", "-c @readonly 1", "-t @readonly 1", "@hidden 1", "@disabled 1", "-c @disabled 1",
     "-c -w 1.5 @slow.A 3", "@never 1", "@nan 5", "@inf nan",
