@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import logging
+import math
 import struct
 import time
 import warnings
@@ -1338,6 +1339,101 @@ async def test_wait_for_value(
     else:
         assert np.array_equal(value, match)
     assert [info.subscriber_count for info in get_channel_infos() if info.name == pv] == [0]
+
+
+@pytest.mark.parametrize(
+    ("record", "match", "kind"),
+    [
+        # Text: a label, a long string, what a server makes of it
+        ("put:wf:CHAR", "/data/x", str), ("put:wf:CHAR", b"/data/y", bytes),
+        ("put:wf:CHAR", "grün", str), ("put:wf:CHAR", b"\xff\x01", bytes),
+        ("put:wf:CHAR", "", str), ("put:wf:CHAR", b"", bytes),
+        ("put:wf:CHAR", b"\0\1\2", np.ndarray), ("put:wf:CHAR", "a\0b", np.ndarray),
+        ("put:lso.VAL$", "x" * 60, str), ("put:lso.VAL$", b"y" * 60, bytes),
+        ("put:lso.VAL$", "", str), ("put:stringout.DESC$", "a text", str),
+        ("put:lso.VAL$", [65, 66], str), ("put:stringout", "text", str),
+        ("put:stringout", b"bytes", bytes), ("put:stringout", "", str),
+        ("put:stringout", ["alone"], str), ("put:mbbo", "Manual", str),
+        ("put:mbbo", b"Automatic", bytes), ("put:mbbo", ["Off"], str),
+        ("put:mbbo", np.array(["Manual"]), str), ("put:mbbo", "2", str), ("put:mbbo", b"1", bytes),
+        ("put:bo", "On", str), ("put:ao", "2.5", float),
+        ("put:ao", b"0x1F", float), ("put:longout", "010", int), ("put:longout", "1e3", int),
+        ("put:int64out", "12", float), ("put:wf:STRING", ["a", "µ"], np.ndarray),
+        ("put:wf:STRING", [b"a", b"b"], np.ndarray), ("put:wf:STRING", "one", np.ndarray),
+        ("put:wf:STRING", [], np.ndarray), ("put:wf:DOUBLE", ["1", "2"], np.ndarray),
+        # Numbers
+        ("put:stringout", 5, str), ("put:stringout", 1.5, str), ("put:stringout", True, str),
+        ("put:wf:STRING", [1, 2], np.ndarray), ("put:longout", 2.9, int), ("put:longout", [7], int),
+        ("put:ao", np.float32(0.1), float), ("put:ao", np.array(3), float),
+        ("put:ao", math.nan, float), ("put:mbbo", 1.0, int), ("put:bo", False, int),
+        ("put:int64out", 2**53 + 1, float), ("put:wf:CHAR", [1, -1], np.ndarray),
+        ("put:wf:CHAR", 65, np.ndarray), ("put:wf:CHAR", [], np.ndarray),
+        ("put:wf:FLOAT", [0.1, 0.2], np.ndarray), ("put:wf:FLOAT", 0.1, np.ndarray),
+        ("put:wf:DOUBLE", [], np.ndarray), ("put:wf:DOUBLE", (), np.ndarray),
+        ("put:wf:DOUBLE", [1, math.nan], np.ndarray), ("put:wf:ULONG", [2**32 - 1], np.ndarray),
+        ("put:wf:INT64", [2**40], np.ndarray),
+    ],
+    ids=shown,
+)  # fmt: skip
+async def test_wait_for_value_matches_what_caput_writes(
+    p: str, record: str, match: Any, kind: type
+) -> None:
+    pv = p + record
+    other: Any = {
+        "put:bo": 0 if match == "On" else 1, "put:mbbo": 3, "put:ao": 99, "put:longout": 99,
+        "put:int64out": 99, "put:wf:STRING": ["other"], "put:stringout": "other",
+        "put:lso.VAL$": "other", "put:stringout.DESC$": "other",
+    }.get(record, [99, 98])  # fmt: skip
+    await caput(pv, other, wait=True)
+    with pytest.raises(CATimeout):
+        await wait_for_value(pv, match, timeout=0.05)
+    await caput(pv, match, wait=True)
+    for format in (aioca.FORMAT_RAW, FORMAT_TIME):
+        value: Any = await wait_for_value(pv, match, timeout=5, format=format)
+        assert isinstance(value, kind)
+        assert value.name == pv
+    if "wf" in record:
+        await caput(pv, [], wait=True)
+
+
+@pytest.mark.parametrize(
+    ("record", "match"),
+    [
+        ("m:a", None), ("m:a", [1, 2]), ("m:a", []), ("m:a", [None]), ("m:enum", -1),
+        ("m:array", [0] * 6), ("put:stringout", "x" * 40), ("put:longout", 2**31),
+        ("put:longout", math.nan), ("m:a", np.ma.masked), ("m:array", np.ma.masked_all(2)),
+    ],
+    ids=shown,
+)  # fmt: skip
+async def test_wait_for_what_the_pv_cannot_have(p: str, record: str, match: Any) -> None:
+    """Nobody would ever see it: an error, instead of waiting for ever."""
+    with pytest.raises(CAValueError, match="cannot be written") as caught:
+        await wait_for_value(p + record, match, timeout=5)
+    assert caught.value.name == p + record
+    assert [info.subscriber_count for info in get_channel_infos()] == [0]
+
+
+async def test_wait_for_value_as_another_type(p: str) -> None:
+    """With a datatype, what has come as that is compared: as a put of that type, or by ``==``."""
+    await caput(p + "put:int64out", 2**40 + 5, wait=True)
+    await caput(p + "put:ao", 0.1, wait=True)
+    await caput(p + "put:mbbo", 1, wait=True)
+    for pv, match, datatype in [
+        ("put:int64out", 2**40 + 5, int), ("put:int64out", "1099511627781", str),
+        ("put:ao", 0.1, "f4"), ("put:ao", 0, int), ("put:mbbo", 1, float), ("put:mbbo", 1, None),
+        ("put:mbbo", "Manual", str), ("put:mbbo", b"Manual", bytes), ("put:mbbo", 1, bool),
+        ("put:mbbo", "Manual", aioca.DBR_ENUM_STR), ("ai", "ai", aioca.DBR_CLASS_NAME),
+        ("ai.SCAN", "Passive", None), ("ai.SCAN", 0, None),
+    ]:  # fmt: skip
+        assert await wait_for_value(p + pv, match, timeout=5, datatype=datatype) is not None
+
+
+async def test_wait_for_value_with_an_eq_of_its_own(a: str) -> None:
+    await caput(a, 5.0004, wait=True)
+    value = await wait_for_value(a, pytest.approx(5, abs=0.01), timeout=5)
+    assert value == 5.0004
+    with pytest.raises(CATimeout):
+        await wait_for_value(a, pytest.approx(6, abs=0.01), timeout=0.1)
 
 
 async def test_wait_for_value_sees_every_update(a: str) -> None:

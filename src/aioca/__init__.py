@@ -4,7 +4,7 @@ How a value travels, and where that is written:
 
     `_operations`    caget, caput, connect, cainfo: arguments in, results out
     `_requests`      one request for many PVs, waited for once; `_get` `_put`: its two kinds
-    `_camonitor`     camonitor in its four forms, and wait_for_value; `_options`: what they take
+    `_camonitor`     camonitor in its four forms; `_options`: what they take; `_wait_for_value`
     `_subscription`  what it returns; `_delivery`: how a callback gets updates; `_lifetime`: who
                      owns that
     `_monitor`       what a monitor keeps until it is taken
@@ -17,7 +17,9 @@ How a value travels, and where that is written:
                      `_asyncio_waiter`) and `_trio_portal` are the only asyncio and trio;
                      `_doorbell`: how they are woken
     `_decode`        bytes to augmented values, which are in `_values`, and what they have in
-                     common in `_augmented`; `_encode`: back
+                     common in `_augmented`, with their `_attributes`; `_encode` (with
+                     `_encode_numbers`): back; `_number_types`: numbers that a server cannot be
+                     trusted to convert; `_matching`: what wait_for_value waits for
     `_dbr`           the types that they have on their way
     `_client`        which libca context a thread uses
     `_trampolines`   what libca calls; `_messages`: what it says beside that
@@ -30,7 +32,7 @@ How a value travels, and where that is written:
 
 from . import _catools as _catools  # programs find it as an attribute, not having imported it
 from . import types as _types
-from ._camonitor import camonitor, wait_for_value
+from ._camonitor import camonitor
 from ._context import ChannelInfo, get_channel_infos, purge_channel_caches
 from ._dbr import (
     DBE_ALARM,
@@ -74,6 +76,7 @@ from ._run import run
 from ._stream import Updates
 from ._subscription import Subscription, Subscriptions
 from ._values import ca_extra_fields
+from ._wait_for_value import wait_for_value
 
 __version__ = "3.0.0"
 

@@ -1,28 +1,21 @@
-"""camonitor and wait_for_value: arguments in, subscriptions made and given their owner."""
+"""camonitor: arguments in, subscriptions made and given their owner."""
 
 from __future__ import annotations
 
 import contextvars
-import math
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, overload
 
-import numpy as np
-
-from . import _libca
 from ._arguments import PVs, check_count, check_format, deadline_of, names_of
 from ._context import Context, current
-from ._dbr import DBR_ENUM_STR, FORMAT_RAW
+from ._dbr import FORMAT_RAW
 from ._delivery import Callback, CallbackFeed, Callee
-from ._errors import Failure, error_for
 from ._lifetime import GroupLifetime, LoopLifetime
-from ._monitor import NOTHING, Feed, start_all
+from ._monitor import Feed, start_all
 from ._options import MonitorOptions, Options, check_options
-from ._pending_puts import PendingPuts
 from ._stream import Stream, StreamFeed, Updates
 from ._subscription import Subscription, Subscriptions, expect_entry, own
 from .types import (
-    AugmentedValue,
     Count,
     Datatype,
     Dbe,
@@ -240,126 +233,3 @@ def _seconds(timeout: Timeout, context: Context) -> float | None:
     if timeout is None:
         return None
     return max(0.0, deadline_of(timeout, context.portal) - context.portal.now())
-
-
-# -- wait_for_value --------------------------------------------------------------------------------
-
-
-@overload
-async def wait_for_value(
-    pv: str, match: Any, timeout: Timeout = ..., *, datatype: type[int],
-    **options: Unpack[MonitorOptions],
-) -> ca_int: ...  # fmt: skip
-@overload
-async def wait_for_value(
-    pv: str, match: Any, timeout: Timeout = ..., *, datatype: type[float],
-    **options: Unpack[MonitorOptions],
-) -> ca_float: ...  # fmt: skip
-@overload
-async def wait_for_value(
-    pv: str, match: Any, timeout: Timeout = ..., *, datatype: type[str],
-    **options: Unpack[MonitorOptions],
-) -> ca_str: ...  # fmt: skip
-@overload
-async def wait_for_value(
-    pv: str, match: Any, timeout: Timeout = ..., *, datatype: type[bytes],
-    **options: Unpack[MonitorOptions],
-) -> ca_bytes: ...  # fmt: skip
-@overload
-async def wait_for_value(
-    pv: str, match: Any, timeout: Timeout = ..., *, datatype: Datatype = ...,
-    **options: Unpack[MonitorOptions],
-) -> AugmentedValue: ...  # fmt: skip
-async def wait_for_value(
-    pv: str,
-    match: Any,
-    timeout: Timeout = None,
-    *,
-    events: Dbe = None,
-    datatype: Datatype = None,
-    format: Format = FORMAT_RAW,
-    count: Count = 0,
-    all_updates: bool = True,
-    notify_disconnect: bool = False,
-    connect_timeout: Timeout = None,
-    max_pending: int | None = None,
-) -> AugmentedValue:
-    """Wait until a PV has a value.
-
-    Args:
-        pv: the PV.
-        match: the value to wait for, or a function that is given each update and says whether it
-            is the one. A str is compared with the label of an enum, unless ``datatype`` is given.
-        timeout: seconds for the whole call; see `aioca.types.Timeout`.
-        events: as for `camonitor`.
-        datatype: as for `camonitor`.
-        format: as for `camonitor`.
-        count: as for `camonitor`.
-        all_updates: whether to look at every update, or at the latest only.
-        notify_disconnect: as for `camonitor`: the function ``match`` is given the `CANothing`.
-        connect_timeout: likewise.
-        max_pending: as for `camonitor`.
-
-    Returns:
-        `aioca.types.AugmentedValue`: the first update that matched; the present value may.
-
-    Raises:
-        CATimeout: none did by the deadline; the message has the last value.
-        CADisconnected: the subscription was closed by this program meanwhile.
-        TypeError, ValueError: an argument that cannot be used.
-    """
-    if not isinstance(pv, str):
-        raise TypeError(f"wait_for_value takes one PV, a str, not {pv!r}")
-    if isinstance(match, str) and datatype is None:
-        datatype = DBR_ENUM_STR
-    context = current()
-    deadline = deadline_of(timeout, context.portal)
-    seen: Any = NOTHING
-    failure = Failure(pv, _libca.ECA_TIMEOUT, "waiting for a value")
-    monitor = camonitor(
-        pv, events=events, datatype=datatype, format=format, count=count,
-        all_updates=all_updates and max_pending is None, notify_disconnect=notify_disconnect,
-        connect_timeout=connect_timeout, max_pending=max_pending,
-    )  # fmt: skip
-    async with monitor as updates:
-        stream = updates._stream
-        left = math.inf  # number of updates that may still be looked at
-        while left > 0:
-            value = await stream.next_before(deadline)
-            if value is NOTHING:
-                break
-            if _matches(value, match):
-                return value  # type: ignore[no-any-return]
-            seen = value
-            left -= 1
-            if left == math.inf and context.portal.now() >= deadline:
-                # In a flood there is always a next one: only those that came by the deadline count.
-                await context.portal.catch_up()
-                left = len(stream.queue)
-        failure = _why_not(monitor, match, seen)  # before the monitor is closed
-    raise error_for([failure])
-
-
-def _why_not(monitor: Subscription, match: Any, seen: Any) -> Failure:
-    """Why no value has come that matches; ``seen`` is the last one."""
-    pv = monitor.name
-    if monitor.state == Subscription.CLOSED:
-        return Failure(pv, _libca.ECA_DISCONN, "waiting for a value: closed meanwhile")
-    if seen is not NOTHING:
-        detail = f"waiting for a value that matches {match!r}: the last one was {seen!r}"
-    else:
-        feed = monitor._feed
-        detail = feed.why_no_update()
-        if monitor.state == Subscription.OPEN:
-            channel = feed.context.channel(pv)
-            detail += PendingPuts(feed.context).on_the_server_of(channel)
-    return Failure(pv, _libca.ECA_TIMEOUT, detail)
-
-
-def _matches(value: Any, match: Any) -> bool:
-    if callable(match):
-        return bool(match(value))
-    array: Any = value
-    if isinstance(value, np.ndarray):
-        return np.array_equal(array, match)  # pyright: ignore[reportUnknownMemberType]
-    return bool(value == match)
