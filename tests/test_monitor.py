@@ -713,7 +713,7 @@ async def test_last_value_when_the_loop_takes_while_one_is_dropped(a: str, kept:
             on_event, serve = _intake._newest()
         serve(intake)
         for _ in range(kept + 1):  # the last one drops the first; the loop looks just then
-            on_event(0, 0, 0, 0, 0, 0, key, 0, DBR_STS_DOUBLE, 1, update, _libca.ECA_NORMAL)
+            on_event(0, 0, 0, 0, 0, 0, key, 0, DBR_TIME_DOUBLE, 1, update, _libca.ECA_NORMAL)
         assert interrupted, "nothing was interrupted: this test tests nothing any more"
         taken = [value for value in taken if isinstance(value, float)]
         with anyio.move_on_after(1):
@@ -738,13 +738,17 @@ def _wait_until_queued(subscription: Subscription) -> None:
 
 
 def _update(value: float) -> int:
-    """The address of a DBR_STS_DOUBLE, as libca would have it."""
-    data = ctypes.create_string_buffer(struct.pack("=hh4xd", 0, 0, value))
+    """The address of a DBR_TIME_DOUBLE, as libca would have it."""
+    data = ctypes.create_string_buffer(_time_double(value))
     _updates.append(data)
     return ctypes.addressof(data)
 
 
-DBR_STS_DOUBLE = 13  # what a monitor asks for
+def _time_double(value: float) -> bytes:
+    return struct.pack("=hhII4xd", 0, 0, 0, 0, value)
+
+
+DBR_TIME_DOUBLE = 20  # what a monitor asks for
 _updates: list[object] = []  # what is at those addresses
 
 
@@ -1552,7 +1556,7 @@ async def test_bad_updates_are_no_storm_in_the_log(
         (feed,) = current().channel(a).monitors
         for _ in range(1000):  # bytes that are no value
             current().portal.put(feed._key, b"")  # type: ignore[attr-defined]
-        current().portal.put(feed._key, b"\0" * 8)  # type: ignore[attr-defined]
+        current().portal.put(feed._key, _time_double(0))  # type: ignore[attr-defined]
         assert await anext(updates) == 0
         bad = [r.getMessage() for r in caplog.records if "not understood" in r.getMessage()]
         assert 0 < len(bad) <= 20
@@ -1581,7 +1585,7 @@ async def test_a_disconnection_stays_behind_the_newest_updates(a: str) -> None:
 
         kept._reader = Decoding()
         for number in (1.0, 2.0, 3.0):
-            kept.keep(struct.pack("=d", number))
+            kept.keep(_time_double(number))
         kept._decode_pending()
         kinds = [value if value.ok else "gone" for value in kept._pending]
         assert kinds == [1.0, 2.0, 3.0, "gone"]

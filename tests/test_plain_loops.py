@@ -346,7 +346,7 @@ def test_disconnection_comes_before_what_follows_it(p: str) -> None:
             (feed,) = channel.monitors
             # As libca would, while the loop does something else
             channel.connection_changed(False, -1, 0)
-            current().portal.put(feed._key, b"\0" * 8)  # type: ignore[attr-defined]
+            current().portal.put(feed._key, b"\0" * 24)  # type: ignore[attr-defined]
             channel.connection_changed(True, channel.native_type, channel.native_count)
             assert not (await anext(updates)).ok
             assert await anext(updates) == 0.0

@@ -42,8 +42,6 @@ from ._number_types import NUMBER_TYPES, Convert, Misfit, conversion, wire_type
 from ._tokens import Raw
 from ._values import Reader, Shape, ca_array, ca_bytes, ca_float, ca_int, ca_str
 
-_STS_BASE = 7  # value with alarm, and no more
-
 # The ways to ask that there have been, and their numbers: few.
 ways: list[tuple[int | None, int, bool, int]] = []
 
@@ -101,9 +99,9 @@ def _make_shape(
 ) -> Shape:
     """How to ask for this presentation of a value, and to understand the answer.
 
-    libca drops an update that has no bytes at all (it takes it for the end of a subscription). So
-    a monitor never asks for a plain value, of which a server may send no element, but for one with
-    the alarm before it; the values are none the wiser.
+    libca drops an update that has no bytes at all, as it takes that for the end of a subscription.
+    A server may send no element. So a monitor in FORMAT_RAW asks for the value with its time stamp,
+    which every server knows, and its values do not show that.
     """
     if shown in (DBR_CHAR_STR, DBR_CHAR_UNICODE, DBR_CHAR_BYTES):
         base = DBR_CHAR
@@ -117,7 +115,7 @@ def _make_shape(
         # DBR_CTRL_STRING is only status and severity; TIME is the richest form of a string.
         dbr = base + FORMAT_BASE[FORMAT_TIME]
     elif format == FORMAT_RAW and monitor:
-        dbr = base + _STS_BASE
+        dbr = base + FORMAT_BASE[FORMAT_TIME]
     else:
         dbr = base + FORMAT_BASE[format]
     shape = Shape()

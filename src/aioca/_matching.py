@@ -14,7 +14,7 @@ import math
 import re
 from collections.abc import Callable
 from numbers import Number
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,6 +32,9 @@ from ._dbr import (
 from ._encode import encode
 from ._errors import CAValueError, invalid
 
+if TYPE_CHECKING:
+    from .types import Datatype
+
 Check = Callable[[Any], bool]
 
 _WRITTEN = (Number, np.generic, np.ndarray, str, bytes, bytearray, list, tuple, type(None))
@@ -47,7 +50,7 @@ class Matcher:
     def __init__(self, pv: str, match: Any, datatype: Any) -> None:
         self._pv = pv
         self._match = match
-        self.datatype: Any = _to_read(match) if datatype is None else datatype
+        self.datatype: Datatype = _to_read(match) if datatype is None else datatype
         self._asked = datatype
         self._known: tuple[int, int] | None = None  # the type and count for which there is a check
         self._check: Check = _never
@@ -110,7 +113,7 @@ class Matcher:
         )
 
 
-def _to_read(match: Any) -> int | None:
+def _to_read(match: Any) -> Any:
     """As what a value is read that is compared with this; None for the native type."""
     whole: Any = match
     found: Any = match
