@@ -87,8 +87,16 @@ def advice_when_refused(name: str) -> str:
 # -- Arrays that are too large ---------------------------------------------------------------------
 
 
-def may_be_dropped(dbr: int, count: int, settings: Mapping[str, str | None]) -> str:
-    """That libca drops so many elements of a DBR type; empty if it takes them."""
+def may_be_dropped(
+    dbr: int,
+    count: int,
+    settings: Mapping[str, str | None],
+    fewer: str = "ask for fewer elements",
+) -> str:
+    """That libca drops so many elements of a DBR type; empty if it takes them.
+
+    ``fewer``: how to have fewer elements sent.
+    """
     limit = limit_of(settings)
     size = body_size(dbr, count)
     if limit is None or size <= limit:
@@ -96,7 +104,7 @@ def may_be_dropped(dbr: int, count: int, settings: Mapping[str, str | None]) -> 
     changed = changed_too_late(settings, (AUTO, MOST))
     return (
         f"up to {count} elements are {size} bytes, and libca drops more than {limit}, because of"
-        f" {limit_in_words(settings)}; unset {AUTO}, or ask for fewer elements"
+        f" {limit_in_words(settings)}; unset {AUTO}, or {fewer}"
         + (f"; {changed}" if changed else "")
     )
 

@@ -221,8 +221,10 @@ class Feed(ABC):
         """That libca may drop an update that is as large as it can be; empty if it does not."""
         channel = self._channel
         assert channel is not None
-        count = channel.request_count(self._options.count) or channel.native_count
-        return _explain.may_be_dropped(reader.shape.dbr, count, self.context.client.settings)
+        return _explain.may_be_dropped(
+            reader.shape.dbr, channel.native_count, self.context.client.settings,
+            fewer=f"monitor a part of the array, such as {self.name}.[0:9]",
+        )  # fmt: skip
 
     def _await_first_update(self, why_dropped: str) -> None:
         if not why_dropped:

@@ -656,7 +656,7 @@ def test_an_array_that_libca_drops(
         assert "EPICS_CA_MAX_ARRAY_BYTES=16384" in text
         assert "EPICS_CA_AUTO_ARRAY_BYTES=NO" in text
         assert "libca drops more than 16408" in text
-    assert "up to 5000 elements are 40008 bytes" in said["monitor"][0]
+    assert "up to 5000 elements are 40016 bytes" in said["monitor"][0]
     assert "the server has not replied" not in out
     # Once for each PV that was asked for, and once what libca says of it
     warnings = [text.removeprefix("WARNING ") for text in said["log"] if "WARNING" in text]
