@@ -4,7 +4,7 @@ import aioca
 import aioca.types
 
 # Where Sphinx looks for the comments on its attributes
-aioca.types.AugmentedValue.__module__ = "aioca._augmented"
+aioca.types.AugmentedValue.__module__ = "aioca._values.augmented"
 
 project = "aioca"
 author = copyright = "the aioca developers"

@@ -27,7 +27,9 @@ from zlib import crc32
 
 import pytest
 
-from aioca import _context, _tokens, get_channel_infos, purge_channel_caches
+from aioca import get_channel_infos, purge_channel_caches
+from aioca._ca import tokens
+from aioca._channels import context as _context
 from aioca.testing import SoftIoc, loopback_environment
 from aioca.testing._ports import is_free
 
@@ -231,8 +233,8 @@ def _left(threads: set[threading.Thread]) -> list[str]:
         for thread in set(threading.enumerate()) - threads
         if not thread.name.startswith("Trio thread")
     ]
-    if _tokens.token_count():
-        left.append(f"{_tokens.token_count()} tokens: {list(_tokens.owners.values())}")
+    if tokens.token_count():
+        left.append(f"{tokens.token_count()} tokens: {list(tokens.owners.values())}")
     return left
 
 

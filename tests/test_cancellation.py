@@ -15,8 +15,6 @@ import anyio.lowlevel
 import pytest
 
 from aioca import (
-    _context,
-    _tokens,
     caget,
     cainfo,
     camonitor,
@@ -25,6 +23,8 @@ from aioca import (
     get_channel_infos,
     wait_for_value,
 )
+from aioca._ca import tokens
+from aioca._channels import context as _context
 from aioca.testing import SoftIoc
 from conftest import PORTS
 
@@ -165,10 +165,10 @@ async def _nothing_is_left() -> None:
     assert all(not channel.listeners for channel in context._channels.values())
     try:
         with anyio.fail_after(5):
-            while _tokens.token_count() != len(get_channel_infos()) + _spares():
+            while tokens.token_count() != len(get_channel_infos()) + _spares():
                 await anyio.sleep(0.001)  # to look again: nobody tells of the end of such a put
     except TimeoutError:
-        raise AssertionError(list(_tokens.owners.values())) from None
+        raise AssertionError(list(tokens.owners.values())) from None
 
 
 async def _usable(pv: str, value: float) -> None:

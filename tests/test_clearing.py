@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from aioca import _clearing, _libca
-from aioca._clearing import Clearing
-from aioca._intake import ATTENTION
-from aioca._prompting import Prompting
+from aioca._ca import libca as _libca
+from aioca._channels import clear_queue
+from aioca._channels.clear_queue import Clearing
+from aioca._channels.held_updates import Prompting
+from aioca._channels.updates import ATTENTION
 
 
 class FakeIntake:
@@ -106,7 +107,7 @@ def prompted(clearing: Clearing) -> list[int]:
 
 
 def test_by_the_loop_alone(libca: FakeLibca, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_clearing, "TURN", 60.0)  # one turn, however busy the machine is
+    monkeypatch.setattr(clear_queue, "TURN", 60.0)  # one turn, however busy the machine is
     clearing, intake, jobs = make()
     libca.subscriptions = {1: 10, 2: 10, 3: 20}
     libca.channels = {10, 20}
@@ -129,7 +130,7 @@ def test_by_the_loop_alone(libca: FakeLibca, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_in_turns(libca: FakeLibca, monkeypatch: pytest.MonkeyPatch) -> None:
     """The loop does not stay at it."""
-    monkeypatch.setattr(_clearing, "TURN", -1.0)
+    monkeypatch.setattr(clear_queue, "TURN", -1.0)
     clearing, _, jobs = make()
     libca.subscriptions = dict.fromkeys(range(3), 10)
     for evid in range(3):
@@ -218,7 +219,7 @@ def test_a_channel_that_is_put_back_is_not_forgotten(libca: FakeLibca) -> None:
                 return super().popleft()
             self.switched = True
             due = super().popleft()
-            clearing._at = _clearing._ANY  # the loop has come to its own popleft
+            clearing._at = clear_queue._ANY  # the loop has come to its own popleft
             self.appendleft = self.loop_ends_then_put_back  # type: ignore[method-assign]
             return due
 

@@ -26,11 +26,6 @@ from aioca import (
     CATimeout,
     CAValueError,
     Subscription,
-    _channel,
-    _client,
-    _libca,
-    _messages,
-    _watch,
     caget,
     cainfo,
     camonitor,
@@ -42,8 +37,12 @@ from aioca import (
     run,
     wait_for_value,
 )
-from aioca._context import current
-from aioca._environment import searched
+from aioca._ca import context as _client
+from aioca._ca import libca, messages
+from aioca._ca.environment import searched
+from aioca._channels import channel as _channel
+from aioca._channels import reconnect
+from aioca._channels.context import current
 from aioca.testing import SoftIoc
 
 pytestmark = pytest.mark.anyio
@@ -103,7 +102,7 @@ def no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """libca makes no further channel, as it does when there is no memory for it."""
 
     def refuse(*_: object) -> tuple[int, Any]:
-        return ECA.ALLOCMEM, _libca.Chid()
+        return ECA.ALLOCMEM, libca.Chid()
 
     monkeypatch.setattr(_client.ClientContext, "create_channel", refuse)
 
@@ -460,7 +459,7 @@ async def test_no_disconnection_of_what_was_never_connected(p: str, policy: Any)
         channel = current().channel(pv)
         await until(lambda: channel.refused)
         await until(lambda: bool(heard))
-    assert [nothing.errorcode for nothing in heard] == [_libca.ECA_TIMEOUT]
+    assert [nothing.errorcode for nothing in heard] == [libca.ECA_TIMEOUT]
     assert "refuses the channel" in str(heard[0])
 
 
@@ -730,7 +729,7 @@ async def test_the_priority_may_be_configured_at_any_time(
     ids=str,
 )
 def test_configure_refuses(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    from aioca import _client
+    from aioca._ca import context as _client
 
     monkeypatch.setattr(_client, "_shared", None)  # as it is at the start of a process
     monkeypatch.setattr(os, "environ", {"UNTOUCHED": "yes"})
@@ -751,8 +750,8 @@ async def test_a_channel_on_a_circuit_that_was_lost_is_searched_for_again(
 
     def lost(from_server: bool) -> None:
         # Only what libca itself has found has a place in its source
-        _messages._on_exception(
-            _messages._ExceptionArgs(stat=_libca.ECA_DISCONN, op=5, file=not from_server)
+        messages._on_exception(
+            messages._ExceptionArgs(stat=libca.ECA_DISCONN, op=5, file=not from_server)
         )
 
     lost(False)
@@ -761,7 +760,7 @@ async def test_a_channel_on_a_circuit_that_was_lost_is_searched_for_again(
             await anyio.sleep(0.01)  # to look again: not before libca has taken the circuit apart
     # What a server says of circuits is not to be believed: it could keep all from connecting
     lost(True)
-    await anyio.sleep(2 * _watch._QUIET)  # nothing must happen
+    await anyio.sleep(2 * reconnect._QUIET)  # nothing must happen
     assert channel._searches == 1
     # A server may accept no circuit at all: libca's own, slower search goes on
     for _ in range(10):
@@ -771,5 +770,5 @@ async def test_a_channel_on_a_circuit_that_was_lost_is_searched_for_again(
     assert await connect(unique + "X", timeout=20)
     channel._searches = 0
     lost(False)
-    await anyio.sleep(2 * _watch._QUIET)  # nothing must happen
+    await anyio.sleep(2 * reconnect._QUIET)  # nothing must happen
     assert channel._searches == 0

@@ -80,8 +80,8 @@ from aioca import (
     FORMAT_CTRL,
     FORMAT_RAW,
     FORMAT_TIME,
-    _decode,
 )
+from aioca._values import decode
 from doc_pages import PAGES, ROOT, Block, PageError, matches, parse, read
 
 AT_ONCE = 6  # they mostly wait
@@ -212,7 +212,7 @@ def test_the_table_of_attributes_is_true() -> None:
     shown["STRING", FORMAT_CTRL] = shown["STRING", FORMAT_TIME]  # as the text says
     for kind, code in TYPES.items():
         for format in (FORMAT_RAW, FORMAT_TIME, FORMAT_CTRL):
-            reader = _decode.make_reader("X", code, 1, None, format)
+            reader = decode.make_reader("X", code, 1, None, format)
             assert shown[kind, format] == {*reader.constants(), *reader.shape.fields}, (
                 kind,
                 format,

@@ -35,10 +35,10 @@ from aioca import (
     FORMAT_TIME,
     CAValueError,
 )
-from aioca._dbr import datatype_code
-from aioca._decode import make_reader
-from aioca._encode import encode
-from aioca._libca import ECA_BADCOUNT, ECA_BADSTR, ECA_BADTYPE, VALUE_OFFSET, VALUE_SIZE
+from aioca._ca.libca import ECA_BADCOUNT, ECA_BADSTR, ECA_BADTYPE, VALUE_OFFSET, VALUE_SIZE
+from aioca._values.dbr import datatype_code
+from aioca._values.decode import make_reader
+from aioca._values.encode import encode
 from aioca.types import ca_array
 from conftest import shown
 

@@ -12,8 +12,8 @@ import pytest
 
 import aioca
 from aioca import caget, cainfo, camonitor, caput, connect
-from aioca._channel import Channel
-from aioca._watch import Watch
+from aioca._channels.channel import Channel
+from aioca._channels.reconnect import Watch
 from aioca.testing import SoftIoc
 
 pytestmark = pytest.mark.anyio
@@ -132,7 +132,7 @@ async def test_puts_to_a_stopped_server(own_ioc: Callable[..., SoftIoc], unique:
 
 async def test_a_lone_put_does_not_suspend_under_asyncio(p: str) -> None:
     """Programs written for aioca 2.x rely on it."""
-    if aioca._loops.running_loop().__class__.__name__ == "TrioToken":
+    if aioca._portal.current.running_loop().__class__.__name__ == "TrioToken":
         pytest.skip("in trio every call lets the other tasks run")
     await connect(p + "ao:free")
     async with heartbeat() as beats:
@@ -149,7 +149,7 @@ async def test_a_lone_put_does_not_suspend_under_asyncio(p: str) -> None:
 async def test_a_long_list_of_infos(
     own_ioc: Callable[..., SoftIoc], unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aioca._requests, "TURN", 0.0005)
+    monkeypatch.setattr(aioca._requests.request, "TURN", 0.0005)
     many = 1000
     records = "".join(f'record(ao, "$(P){i}") {{}}\n' for i in range(many))
     with own_ioc(records, {"P": unique}):
@@ -184,12 +184,12 @@ async def test_the_look_at_unconnected_channels(
     unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is made in turns as well, and comes to all of them."""
-    monkeypatch.setattr(aioca._watch, "TURN", -1.0)  # one channel a turn
+    monkeypatch.setattr(aioca._channels.reconnect, "TURN", -1.0)  # one channel a turn
     names = [f"{unique}{i}" for i in range(50)]
     await connect(names, wait=False)
     seen: list[str] = []
     monkeypatch.setattr(Watch, "_see_to", lambda self, channel, old: seen.append(channel.name))
-    context = aioca._context.current()
+    context = aioca._channels.context.current()
     posted = 0
     post = context.post
 

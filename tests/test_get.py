@@ -238,7 +238,7 @@ async def test_others_run_during_every_get(p: str) -> None:
 
 async def test_values_do_not_keep_what_they_came_with(p: str) -> None:
     """What a caller keeps is the value, not the request and its channels."""
-    from aioca._requests import Request
+    from aioca._requests.request import Request
 
     value: Any = await caget(p + "ai", format=FORMAT_TIME)
     gc.collect()

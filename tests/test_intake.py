@@ -14,13 +14,15 @@ import anyio.lowlevel
 import pytest
 
 import aioca
-from aioca import FORMAT_TIME, _intake, _libca, _trampolines, camonitor
+from aioca import FORMAT_TIME, camonitor
+from aioca._ca import callbacks, libca
+from aioca._channels import updates as _intake
+from aioca._channels.updates import ATTENTION, Intake, new_key
 from aioca._errors import CANothing
-from aioca._intake import ATTENTION, Intake, new_key
 from aioca.testing import SoftIoc
 
 Send = Callable[..., None]
-NOTHING = CANothing("PV", _libca.ECA_DISCONN)
+NOTHING = CANothing("PV", libca.ECA_DISCONN)
 
 
 class FakeLine:
@@ -61,14 +63,12 @@ def intake(line: FakeLine) -> Intake:
 
 def sender(intake: Intake, limit: int) -> Send:
     """Calls the trampoline of a policy as libca would."""
-    on_event = ctypes.cast(intake.trampoline(limit), _trampolines._EVENT)
+    on_event = ctypes.cast(intake.trampoline(limit), callbacks._EVENT)
 
     def send(key: int, number: float, *, dbr: int = aioca.DBR_DOUBLE, count: int = 1) -> None:
         data = (ctypes.c_double * 1000)(*[number] * 1000)
         on_event(
-            _trampolines._EventArgs(
-                key, 1 << 63, dbr, count, ctypes.addressof(data), _libca.ECA_NORMAL
-            )
+            callbacks._EventArgs(key, 1 << 63, dbr, count, ctypes.addressof(data), libca.ECA_NORMAL)
         )
 
     return send
@@ -84,14 +84,14 @@ def double(number: float) -> bytes:
 @pytest.mark.parametrize("spread", [True, False], ids=["spread", "struct"])
 def test_event_trampoline(monkeypatch: pytest.MonkeyPatch, spread: bool) -> None:
     """Both ways of taking the struct that libca passes bring the same."""
-    if spread and not _trampolines._SPREAD:
+    if spread and not callbacks._SPREAD:
         pytest.skip("the calling convention of this machine has no such way")
-    monkeypatch.setattr(_trampolines, "_SPREAD", spread)
+    monkeypatch.setattr(callbacks, "_SPREAD", spread)
     heard: list[tuple[int, ...]] = []
-    trampoline = _trampolines.event_trampoline(lambda *args: heard.append(args[6:]))
+    trampoline = callbacks.event_trampoline(lambda *args: heard.append(args[6:]))
     events = [(2**64 - 1, 2**63, -1, 0, 2**62, -5), (0, 0, 0, 2**40, 0, 1)]
     for event in events:
-        ctypes.cast(trampoline, _trampolines._EVENT)(_trampolines._EventArgs(*event))
+        ctypes.cast(trampoline, callbacks._EVENT)(callbacks._EventArgs(*event))
     assert heard == events
 
 
@@ -113,7 +113,7 @@ def test_other_type_or_size_than_asked_for(intake: Intake, line: FakeLine, limit
     assert got() == b""
     for wrong in ({"dbr": aioca.DBR_LONG}, {"dbr": 200}, {"dbr": -1}, {"count": -1}):
         send(key, 2.0, **wrong)
-        assert got() == _libca.ECA_BADTYPE
+        assert got() == libca.ECA_BADTYPE
 
 
 # -- Policies --------------------------------------------------------------------------------------

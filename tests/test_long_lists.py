@@ -8,18 +8,11 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from aioca import (
-    FORMAT_TIME,
-    CATimeout,
-    _completions,
-    _libca,
-    _requests,
-    caget,
-    camonitor,
-    caput,
-    connect,
-)
-from aioca._context import current
+from aioca import FORMAT_TIME, CATimeout, caget, camonitor, caput, connect
+from aioca._ca import libca
+from aioca._channels import put_limit
+from aioca._channels.context import current
+from aioca._requests import request
 from aioca.testing import SoftIoc
 
 pytestmark = pytest.mark.anyio
@@ -39,7 +32,7 @@ async def pvs(own_ioc: Callable[..., SoftIoc], unique: str) -> list[str]:
 async def test_the_loop_goes_on_and_all_is_right(
     pvs: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_requests, "TURN", 0.0005)  # much less than the list takes
+    monkeypatch.setattr(request, "TURN", 0.0005)  # much less than the list takes
     turns = 0
 
     async def other() -> None:
@@ -69,20 +62,20 @@ async def test_no_more_put_callbacks_at_once_than_a_server_can_end(
     """Each of these would be lost by the IOC now and then if all were sent at once: see
     `_completions`. Several calls at a time share what may be under way."""
     most = 0
-    send = _libca.put_notify
+    send = libca.put_notify
 
     def counted(*args: object) -> int:
         nonlocal most
         most = max(most, current().completions.under_way())
         return send(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(_libca, "put_notify", counted)
+    monkeypatch.setattr(libca, "put_notify", counted)
     third = MANY // 3
     async with anyio.create_task_group() as group:
         for start in range(3):
             some = pvs[start * third : (start + 1) * third]
             group.start_soon(lambda some=some: caput(some, 1.5, wait=True, timeout=30))
-    assert 100 < most <= _completions.UNDER_WAY
+    assert 100 < most <= put_limit.UNDER_WAY
     assert current().completions.under_way() == 0
     assert await caget(pvs[: 3 * third], timeout=30) == [1.5] * (3 * third)
 
@@ -91,7 +84,7 @@ async def test_long_processing_does_not_hold_up_the_others(
     pvs: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where nothing ends, the server is not overrun: the next part goes out all the same."""
-    monkeypatch.setattr(_completions, "UNDER_WAY", 300)
+    monkeypatch.setattr(put_limit, "UNDER_WAY", 300)
     completions = current().completions
     completions.begun += 290  # as if so many motors were moving
     try:
@@ -104,7 +97,7 @@ async def test_what_was_not_begun_by_the_deadline(
     pvs: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was not sent, and the error says so."""
-    monkeypatch.setattr(_completions, "_STANDSTILL", 60.0)
+    monkeypatch.setattr(put_limit, "_STANDSTILL", 60.0)
     current().completions.begun += 10_000
     try:
         with pytest.raises(CATimeout, match="not sent") as caught:

@@ -27,8 +27,6 @@ import trio
 from aioca import (
     CADisconnected,
     CATimeout,
-    _context,
-    _tokens,
     caget,
     camonitor,
     caput,
@@ -36,6 +34,8 @@ from aioca import (
     purge_channel_caches,
     run,
 )
+from aioca._ca import tokens
+from aioca._channels import context
 from aioca.testing import SoftIoc
 from conftest import programs
 
@@ -96,7 +96,9 @@ def finish(process: subprocess.Popen[str], returncode: int | None = 0) -> tuple[
 REPEATED = """
     import gc, os, resource, sys, threading, time
     import anyio, asyncio
-    from aioca import caget, camonitor, caput, get_channel_infos, _context, _tokens
+    from aioca._channels import context as _context
+    from aioca._ca import tokens as _tokens
+    from aioca import caget, camonitor, caput, get_channel_infos
 
     how = sys.argv[1]
 
@@ -355,12 +357,12 @@ def test_trio_as_a_guest_of_asyncio(p: str, host: str) -> None:
             await both.use("asyncio", asyncio.sleep)
             await both.until_monitored("asyncio", asyncio.sleep)
             assert (await over).unwrap() == "guest"
-            assert len(_context.all_contexts()) == 1  # that of asyncio goes on
+            assert len(context.all_contexts()) == 1  # that of asyncio goes on
             await both.until_monitored("asyncio", asyncio.sleep)
             await both.use("asyncio", asyncio.sleep)
 
     run_on(host, main)
-    assert _context.all_contexts() == []
+    assert context.all_contexts() == []
 
 
 def test_a_guest_and_its_host_end_what_is_the_others(p: str) -> None:
@@ -457,7 +459,7 @@ def test_a_run_inside_a_task_of_the_other_library(p: str, inner: str) -> None:
         asyncio.run(outer_asyncio())
     else:
         trio.run(outer_trio)
-    assert _context.all_contexts() == []
+    assert context.all_contexts() == []
 
 
 # -- The end of a run ------------------------------------------------------------------------------
@@ -496,9 +498,9 @@ def test_end_of_run_with_monitors(
         else:
             assert end == "returns"
         over = True
-        assert _context.all_contexts() == []
+        assert context.all_contexts() == []
         assert get_channel_infos() == []
-        assert _tokens.token_count() == 0
+        assert tokens.token_count() == 0
         count = len(seen)
         time.sleep(0.25)  # two updates of the PV: nothing must happen, so nothing to await
     assert len(seen) == count
@@ -508,7 +510,8 @@ def test_end_of_run_with_monitors(
 ENDING = """
     import sys, time
     import anyio
-    from aioca import camonitor, _tokens, get_channel_infos
+    from aioca._ca import tokens as _tokens
+    from aioca import camonitor, get_channel_infos
     backend, kind = sys.argv[1:]
     late, calls, over = [], 0, False
     pvs = [f"BUSY{i}" for i in range(50)]
@@ -584,10 +587,10 @@ def test_bare_loop_noticed_by_traffic(p: str) -> None:
     _bare_loop(main)
     assert seen
     end = time.monotonic() + 5
-    while _context.all_contexts():  # not get_channel_infos(), which looks itself
+    while context.all_contexts():  # not get_channel_infos(), which looks itself
         assert time.monotonic() < end, "not noticed"
         time.sleep(0.01)  # to look again
-    assert _tokens.token_count() == 0
+    assert tokens.token_count() == 0
     count = len(seen)
     time.sleep(0.25)  # two updates of the PV: nothing must happen, so nothing to await
     assert len(seen) == count
@@ -606,14 +609,16 @@ def test_bare_loop_noticed_without_traffic(p: str, by: str) -> None:
         purge_channel_caches()
     else:
         asyncio.run(_use_it(p + "m:b"))
-    assert _context.all_contexts() == []
-    assert _tokens.token_count() == 0
+    assert context.all_contexts() == []
+    assert tokens.token_count() == 0
 
 
 WAITING = """
     import asyncio, sys
     import anyio
-    from aioca import caget, camonitor, get_channel_infos, _context, _tokens
+    from aioca._channels import context as _context
+    from aioca._ca import tokens as _tokens
+    from aioca import caget, camonitor, get_channel_infos
     waits_in = sys.argv[1]
 
     async def wait():
@@ -834,7 +839,8 @@ def test_exit_in_a_callback(start: Callable[..., subprocess.Popen[str]]) -> None
 FORK = """
     import os, sys, warnings
     import anyio
-    from aioca import caget, camonitor, caput, get_channel_infos, _tokens
+    from aioca._ca import tokens as _tokens
+    from aioca import caget, camonitor, caput, get_channel_infos
     backend, when = sys.argv[1:]
     warnings.simplefilter("ignore", DeprecationWarning)  # 3.12: fork with threads
     updates = 0

@@ -32,8 +32,6 @@ from aioca import (
     CATimeout,
     CAValueError,
     Subscription,
-    _intake,
-    _libca,
     caget,
     camonitor,
     caput,
@@ -42,8 +40,10 @@ from aioca import (
     purge_channel_caches,
     wait_for_value,
 )
-from aioca._context import current
-from aioca._lifetime import LoopLifetime
+from aioca._ca import libca
+from aioca._channels import updates as _intake
+from aioca._channels.context import current
+from aioca._monitors.owners import LoopLifetime
 from aioca.testing import SoftIoc
 from conftest import shown
 
@@ -713,7 +713,7 @@ async def test_last_value_when_the_loop_takes_while_one_is_dropped(a: str, kept:
             on_event, serve = _intake._newest()
         serve(intake)
         for _ in range(kept + 1):  # the last one drops the first; the loop looks just then
-            on_event(0, 0, 0, 0, 0, 0, key, 0, DBR_TIME_DOUBLE, 1, update, _libca.ECA_NORMAL)
+            on_event(0, 0, 0, 0, 0, 0, key, 0, DBR_TIME_DOUBLE, 1, update, libca.ECA_NORMAL)
         assert interrupted, "nothing was interrupted: this test tests nothing any more"
         taken = [value for value in taken if isinstance(value, float)]
         with anyio.move_on_after(1):

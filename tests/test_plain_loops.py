@@ -18,8 +18,10 @@ import anyio
 import pytest
 import trio
 
-from aioca import CAValueError, Subscription, _context, _portal, caget, camonitor, caput
-from aioca._context import current
+from aioca import CAValueError, Subscription, caget, camonitor, caput
+from aioca._channels import context as _context
+from aioca._channels.context import current
+from aioca._portal import interface
 from aioca.testing import SoftIoc
 
 RUNNERS: dict[str, Callable[[Callable[[], Awaitable[Any]]], Any]] = {
@@ -385,7 +387,7 @@ def test_ctrl_c_anywhere_on_the_way_into_the_loop(
         if place == "pause":
             interrupting = Interrupting(time.sleep)
             monkeypatch.setattr(
-                _portal, "time", SimpleNamespace(monotonic=time.monotonic, sleep=interrupting)
+                interface, "time", SimpleNamespace(monotonic=time.monotonic, sleep=interrupting)
             )
         elif place == "poll":
             interrupting = Interrupting(portal._drain_after)
@@ -423,7 +425,7 @@ def test_ctrl_c_anywhere_on_the_way_into_the_loop(
 
 def test_a_lost_wake_is_repeated(p: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C can come between any two steps of Python: what it leaves undone is noticed."""
-    monkeypatch.setattr(_portal, "_WAKE_LOST", 0.05)
+    monkeypatch.setattr(interface, "_WAKE_LOST", 0.05)
 
     async def main() -> None:
         portal = current().portal

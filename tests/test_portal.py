@@ -16,9 +16,10 @@ import anyio.lowlevel
 import pytest
 import trio
 
-from aioca import _portal, camonitor, get_channel_infos
-from aioca._loops import portal_for, running_loop
-from aioca._portal import Portal
+from aioca import camonitor, get_channel_infos
+from aioca._portal import interface
+from aioca._portal.current import portal_for, running_loop
+from aioca._portal.interface import Portal
 from aioca.testing import SoftIoc
 
 pytestmark = pytest.mark.anyio
@@ -68,7 +69,7 @@ def in_threads(*targets: Callable[[], None]) -> list[threading.Thread]:
 # -- Nothing is lost, nothing is out of order ------------------------------------------------------
 
 
-@pytest.mark.parametrize("burst", [1, _portal._MANY - 1, _portal._MANY * 10], ids=str)
+@pytest.mark.parametrize("burst", [1, interface._MANY - 1, interface._MANY * 10], ids=str)
 async def test_every_job_in_order(portal: Portal, many_switches: None, burst: int) -> None:
     """From several threads at once, in small bursts and in such as start the polling."""
     per_thread, seen = 3000, [[0], [0], [0]]
@@ -157,7 +158,7 @@ async def test_job_that_raises(portal: Portal, monkeypatch: pytest.MonkeyPatch) 
     handler = logging.Handler()
     handler.emit = records.append  # type: ignore[method-assign]
     logger.addHandler(handler)
-    monkeypatch.setattr(_portal, "logger", logger)
+    monkeypatch.setattr(interface, "logger", logger)
     done = anyio.Event()
 
     portal.post(lambda: 1 / 0)
@@ -235,7 +236,7 @@ async def test_lone_job_does_not_wait_for_the_poll(
     portal: Portal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only where many jobs come is the next drain put off; and that ends with the load."""
-    monkeypatch.setattr(_portal, "_POLL", 0.5)
+    monkeypatch.setattr(interface, "_POLL", 0.5)
 
     async def delivered() -> float:
         done = anyio.Event()
@@ -247,7 +248,7 @@ async def test_lone_job_does_not_wait_for_the_poll(
 
     for _ in range(5):
         assert await delivered() < 0.3
-    for _ in range(_portal._MANY * 2):
+    for _ in range(interface._MANY * 2):
         portal.post(lambda: None)
     while portal.queue:
         await anyio.lowlevel.checkpoint()
@@ -267,7 +268,7 @@ async def test_polling_stops_without_load(portal: Portal, monkeypatch: pytest.Mo
         drain(self)
 
     monkeypatch.setattr(type(portal), "_drain", counted)
-    for _ in range(_portal._MANY * 2):
+    for _ in range(interface._MANY * 2):
         portal.post(lambda: None)
     with anyio.fail_after(5):
         while portal.queue or portal.awake:

@@ -36,7 +36,6 @@ from aioca import (
     FORMAT_TIME,
     CANothing,
     Subscription,
-    _libca,
     ca_extra_fields,
     caget,
     camonitor,
@@ -46,6 +45,7 @@ from aioca import (
     purge_channel_caches,
     run,
 )
+from aioca._ca import libca
 from aioca.testing import SoftIoc, loopback_environment
 
 README = Path(__file__).parent.parent / "README.md"
@@ -353,7 +353,7 @@ def test_eca_is_what_errorcodes_are_compared_with() -> None:
     assert CANothing("PV", ECA.TIMEOUT).errorcode == 80
     assert ECA(CANothing("PV").errorcode) is ECA.NORMAL
     assert ECA.TIMEOUT.message in str(CANothing("PV", 80))
-    ours = {name: code for name, code in vars(_libca).items() if name.startswith("ECA_")}
+    ours = {name: code for name, code in vars(libca).items() if name.startswith("ECA_")}
     assert len(ours) > 10
     assert {name: ECA[name.removeprefix("ECA_")] for name in ours} == ours
 

@@ -21,7 +21,9 @@ PLUGIN = ["-p", "aioca.testing.pytest_plugin"]
 # When a test and all that belongs to it has ended, there is nothing of it any more.
 CONFTEST = """
 import pytest
-from aioca import _context, _tokens, get_channel_infos
+from aioca._channels import context as _context
+from aioca._ca import tokens as _tokens
+from aioca import get_channel_infos
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
@@ -233,7 +235,7 @@ def test_the_environment_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("import aioca; aioca.run(aioca.connect('X', wait=False))", "aioca"),
         ("import epics; epics.ca.initialize_libca()", "pyepics"),
-        ("from aioca import _libca; _libca.context_create(1)", "another client"),
+        ("from aioca._ca import libca; libca.context_create(1)", "another client"),
     ],
     ids=["aioca", "pyepics", "another client"],
 )

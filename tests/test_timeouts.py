@@ -15,7 +15,6 @@ import pytest
 from aioca import (
     CANothing,
     CATimeout,
-    _libca,
     caget,
     cainfo,
     camonitor,
@@ -24,9 +23,10 @@ from aioca import (
     get_channel_infos,
     wait_for_value,
 )
-from aioca._context import current
-from aioca._put import Put
-from aioca._requests import Request
+from aioca._ca import libca
+from aioca._channels.context import current
+from aioca._requests.put import Put
+from aioca._requests.request import Request
 from aioca.testing import SoftIoc
 
 pytestmark = pytest.mark.anyio
@@ -324,14 +324,14 @@ async def test_a_list_of_puts_is_not_sent_after_the_deadline(
     monkeypatch.setattr(Put, "part", 1)
     pvs = [p + "ao:a", p + "ao:b"]
     await caput(pvs, 1.0, wait=True)
-    put = _libca.put
+    put = libca.put
 
     def slow(*args: Any) -> int:
         status = put(*args)
         time.sleep(2 * SHORT)
         return status
 
-    monkeypatch.setattr(_libca, "put", slow)
+    monkeypatch.setattr(libca, "put", slow)
     done = await caput(pvs, 2.0, timeout=SHORT, throw=False)
     assert [one.ok for one in done] == [True, False]
     assert "not sent" in str(done[1])

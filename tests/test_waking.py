@@ -15,9 +15,10 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from aioca import _asyncio_portal, _doorbell, _trio_portal, caget
-from aioca._loops import portal_for, running_loop
-from aioca._portal import Portal
+from aioca import caget
+from aioca._portal import _asyncio, _trio, eventfd
+from aioca._portal.current import portal_for, running_loop
+from aioca._portal.interface import Portal
 
 pytestmark = pytest.mark.anyio
 WITH_UVLOOP = True
@@ -164,7 +165,7 @@ def test_bell_goes_to_the_next_loop(backend: str) -> None:
     async def main() -> int | None:
         portal = portal_for(running_loop())
         bell = portal._bell  # type: ignore[attr-defined]
-        assert bell not in _doorbell._spare
+        assert bell not in eventfd._spare
         return bell.fd if bell is not None else None
 
     fds = {anyio.run(main, backend=backend) for _ in range(5)}
@@ -183,11 +184,11 @@ def test_bell_goes_back_from_a_loop_that_was_closed_without_telling() -> None:
     portal = loop.run_until_complete(main())
     bell = portal._bell  # type: ignore[attr-defined]
     loop.close()
-    assert bell not in _doorbell._spare
+    assert bell not in eventfd._spare
     in_thread(lambda: portal.post(lambda: None))  # which finds out
-    assert bell in _doorbell._spare
+    assert bell in eventfd._spare
     portal.ended()
-    assert _doorbell._spare.count(bell) == 1
+    assert eventfd._spare.count(bell) == 1
 
 
 @needs_eventfd
@@ -211,7 +212,7 @@ def test_bell_whose_file_somebody_has_closed(backend: str) -> None:
     async def main() -> bool:
         portal = portal_for(running_loop())
         bell = portal._bell  # type: ignore[attr-defined]
-        portal._bell = kept = _doorbell.Doorbell()  # type: ignore[attr-defined]
+        portal._bell = kept = eventfd.Doorbell()  # type: ignore[attr-defined]
         os.close(kept.fd)
         waiter = portal.waiter()
         in_thread(lambda: portal.post(waiter.wake))
@@ -224,7 +225,7 @@ def test_bell_whose_file_somebody_has_closed(backend: str) -> None:
 
 def test_without_a_bell(backend: str, p: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on systems that have none."""
-    for module in (_asyncio_portal, _trio_portal):
+    for module in (_asyncio, _trio):
         monkeypatch.setattr(module, "doorbell", lambda: None)
 
     async def main() -> float:

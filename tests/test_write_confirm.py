@@ -10,8 +10,9 @@ import anyio
 import pytest
 
 import aioca
-from aioca import CANothing, _libca, caget, caput, connect, run
-from aioca._context import current
+from aioca import CANothing, caget, caput, connect, run
+from aioca._ca import libca
+from aioca._channels.context import current
 from aioca._errors import CAError
 from aioca.testing import SoftIoc
 
@@ -69,14 +70,14 @@ async def test_a_circuit_is_a_server_and_a_priority(p: str) -> None:
     assert unconfirmed() == [second]
     await caput(first, 1.0)
     asked: list[str] = []
-    get_callback = _libca.get_callback
+    get_callback = libca.get_callback
 
     def noted(*args: Any) -> int:
         asked.append("read")
         return get_callback(*args)  # type: ignore[no-any-return]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_libca, "get_callback", noted)
+        patch.setattr(libca, "get_callback", noted)
         current().writes.wait_until_received(current().post, current().flush)
     assert len(asked) == 2  # one for each circuit
 
@@ -134,7 +135,7 @@ async def test_a_second_put_whose_channel_goes_down_waits_for_it(
     """It was not sent, so it is sent when the channel is back; nobody has closed anything."""
     pv = p + "slow.A"
     await connect(pv)
-    send = _libca.put_notify
+    send = libca.put_notify
     results: list[CANothing] = []
     sent: list[int] = []
 
@@ -146,7 +147,7 @@ async def test_a_second_put_whose_channel_goes_down_waits_for_it(
         # As libca: the channel has gone down, and comes up again
         spare.connection_changed(False, -1, 0)
         spare.connection_changed(True, spare.native_type, spare.native_count)
-        return _libca.ECA_DISCONN
+        return libca.ECA_DISCONN
 
     def borrowed() -> list[Any]:
         return [
@@ -158,7 +159,7 @@ async def test_a_second_put_whose_channel_goes_down_waits_for_it(
     async def put(value: float) -> None:
         results.append(await caput(pv, value, wait=True, throw=False))
 
-    monkeypatch.setattr(_libca, "put_notify", failing)
+    monkeypatch.setattr(libca, "put_notify", failing)
     with anyio.fail_after(10):
         async with anyio.create_task_group() as group:
             group.start_soon(put, 1)
@@ -179,7 +180,7 @@ async def test_a_channel_that_libca_refuses_is_searched_for_again(
 
     def refuse(*args: Any) -> Any:
         if error == "refused":
-            return _libca.ECA_ALLOCMEM, None
+            return libca.ECA_ALLOCMEM, None
         raise RuntimeError("this thread has a context without preemptive callbacks")
 
     monkeypatch.setattr(context.client, "create_channel", refuse)
@@ -187,7 +188,7 @@ async def test_a_channel_that_libca_refuses_is_searched_for_again(
     assert channel.state != channel_closed()
     assert f"{pv} cannot be searched for now" in caplog.text
     failed = await caget(pv, timeout=0.05, throw=False)
-    assert failed.errorcode == _libca.ECA_TIMEOUT
+    assert failed.errorcode == libca.ECA_TIMEOUT
     context.watch._look()  # as every ten seconds: others are seen to, and it is tried again
     monkeypatch.setattr(context.client, "create_channel", create)
     context.watch._look()
@@ -196,7 +197,7 @@ async def test_a_channel_that_libca_refuses_is_searched_for_again(
 
 
 def channel_closed() -> int:
-    from aioca._channel import CLOSED
+    from aioca._channels.channel import CLOSED
 
     return CLOSED
 
@@ -210,7 +211,7 @@ async def test_a_scout_that_libca_refuses(p: str, monkeypatch: pytest.MonkeyPatc
 
     def refuse(name: bytes, *_: Any) -> Any:
         seen.append(name.decode())
-        return _libca.ECA_ALLOCMEM, None
+        return libca.ECA_ALLOCMEM, None
 
     for pv in pvs:  # as if their server did not respond
         context.channel(pv).connected = False
@@ -223,6 +224,6 @@ async def test_a_scout_that_libca_refuses(p: str, monkeypatch: pytest.MonkeyPatc
 
 async def test_a_first_channel_that_libca_refuses(p: str, monkeypatch: pytest.MonkeyPatch) -> None:
     await connect(p + "ao:a")
-    monkeypatch.setattr(current().client, "create_channel", lambda *_: (_libca.ECA_ALLOCMEM, None))
+    monkeypatch.setattr(current().client, "create_channel", lambda *_: (libca.ECA_ALLOCMEM, None))
     with pytest.raises((RuntimeError, CAError), match=p + "ao:b"):
         await connect(p + "ao:b")

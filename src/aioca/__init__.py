@@ -1,40 +1,44 @@
 """EPICS Channel Access for structured concurrency, under asyncio and trio.
 
-How a value travels, and where that is written:
+How a value travels is how the packages lie on each other:
 
-    `_operations`    caget, caput, connect, cainfo: arguments in, results out
-    `_requests`      one request for many PVs, waited for once; `_get` `_put`: its two kinds
-    `_camonitor`     camonitor in its four forms; `_options`: what they take; `_wait_for_value`
-    `_subscription`  what it returns; `_delivery`: how a callback gets updates; `_lifetime`: who
-                     owns that
-    `_monitor`       what a monitor keeps until it is taken
-    `_context`       the channels of one event loop; `_channel`: one of them
-    `_watch`         channels whose server is silent; `_clearing`: what libca is to forget;
-                     `_prompting`: what servers hold back; `_write_confirm`: what has arrived;
-                     `_completions`: puts under way; `_voice`: the log
-    `_intake`        updates on libca's threads; `_loops`: which event loop runs here
-    `_portal`        from libca's threads into the loop; `_asyncio_portal` (with
-                     `_asyncio_waiter`) and `_trio_portal` are the only asyncio and trio;
-                     `_doorbell`: how they are woken
-    `_decode`        bytes to augmented values, which are in `_values`, and what they have in
-                     common in `_augmented`, with their `_attributes`; `_encode` (with
-                     `_encode_numbers`): back; `_number_types`: numbers that a server cannot be
-                     trusted to convert; `_matching`: what wait_for_value waits for
-    `_dbr`           the types that they have on their way
-    `_client`        which libca context a thread uses
-    `_trampolines`   what libca calls; `_messages`: what it says beside that
-    `_tokens`        who is meant by what it hands back
-    `_libca`         the libraries, the prototypes, the calls by a channel
+    `_api`       what users call: signatures, checks of arguments, results
+    `_requests`  one caget, caput or connect for one PV or for many
+    `_monitors`  subscriptions: what is kept, who is called, who owns them
+    `_channels`  the channels of one event loop, and what keeps them in order
+    `_values`    DBR bytes to Python values, and back
+    `_portal`    from the threads of libca into asyncio or trio
+    `_ca`        libca through ctypes
 
-`_catools` has what programs for aioca 2.x look for there. `_eca` has the status codes by name.
-`_publish`: public objects name `aioca` or `aioca.types` as their module.
+`types` and `testing` are public; `_cli` is the command line. `_errors` has the exceptions.
+`_catools` has what programs for aioca 2.x look for there; `_context` and `_info` are paths in
+pickles of earlier builds.
 """
 
 from . import _catools as _catools  # programs find it as an attribute, not having imported it
 from . import types as _types
-from ._camonitor import camonitor
-from ._context import ChannelInfo, get_channel_infos, purge_channel_caches
-from ._dbr import (
+from ._api.info import CAInfo
+from ._api.monitor import camonitor
+from ._api.read_write import caget, cainfo, caput, connect
+from ._api.run import run
+from ._api.wait_for_value import wait_for_value
+from ._ca.eca import ECA
+from ._ca.environment import configure
+from ._channels.context import ChannelInfo, get_channel_infos, purge_channel_caches
+from ._errors import (
+    CAAccessDenied,
+    CADisconnected,
+    CAError,
+    CANothing,
+    CARequestError,
+    CATimeout,
+    CAValueError,
+)
+from ._monitors.handles import Subscription, Subscriptions
+from ._monitors.stream import Updates
+from ._publish import publish as _publish
+from ._values.classes import ca_extra_fields
+from ._values.dbr import (
     DBE_ALARM,
     DBE_LOG,
     DBE_PROPERTY,
@@ -58,25 +62,6 @@ from ._dbr import (
     FORMAT_RAW,
     FORMAT_TIME,
 )
-from ._eca import ECA
-from ._environment import configure
-from ._errors import (
-    CAAccessDenied,
-    CADisconnected,
-    CAError,
-    CANothing,
-    CARequestError,
-    CATimeout,
-    CAValueError,
-)
-from ._info import CAInfo
-from ._operations import caget, cainfo, caput, connect
-from ._publish import publish as _publish
-from ._run import run
-from ._stream import Updates
-from ._subscription import Subscription, Subscriptions
-from ._values import ca_extra_fields
-from ._wait_for_value import wait_for_value
 
 __version__ = "3.0.0"
 

@@ -4,13 +4,13 @@ Such as ``aioca._catools.Timeout`` in an annotation, or ``caput`` to put another
 was private in it is not here.
 """
 
-from ._camonitor import camonitor
-from ._context import ChannelInfo, get_channel_infos, purge_channel_caches
+from ._api.info import CAInfo
+from ._api.monitor import camonitor
+from ._api.read_write import caget, cainfo, caput, connect
+from ._api.run import run
+from ._channels.context import ChannelInfo, get_channel_infos, purge_channel_caches
 from ._errors import CANothing
-from ._info import CAInfo
-from ._operations import caget, cainfo, caput, connect
-from ._run import run
-from ._subscription import Subscription
+from ._monitors.handles import Subscription
 from .types import AugmentedValue, Count, Datatype, Dbe, Format, Timeout
 
 __all__ = [

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from . import _libca
+from ._ca import libca
 from ._printable import printable
 
 
@@ -31,20 +31,20 @@ class CANothing(Exception):  # noqa: N818
     """
 
     # Those of success, which `success` need not set
-    errorcode: int = _libca.ECA_NORMAL
+    errorcode: int = libca.ECA_NORMAL
     ok: bool = True
     _detail: str = ""
 
-    def __init__(self, name: str, errorcode: int = _libca.ECA_NORMAL, *, detail: str = ""):
+    def __init__(self, name: str, errorcode: int = libca.ECA_NORMAL, *, detail: str = ""):
         # Not super(): the next class may be cadef's, or OSError, and mean other things by this.
         Exception.__init__(self, name, errorcode)
         self.name = name
         self.errorcode = errorcode
-        self.ok = errorcode == _libca.ECA_NORMAL
+        self.ok = errorcode == libca.ECA_NORMAL
         self._detail = detail
 
     def __str__(self) -> str:
-        text = f"{self.name}: {_libca.message(self.errorcode)}"
+        text = f"{self.name}: {libca.message(self.errorcode)}"
         # Both may have come from anywhere: an escape sequence of theirs is none here
         return printable(f"{text} ({self._detail})" if self._detail else text)
 
@@ -62,7 +62,7 @@ class CANothing(Exception):  # noqa: N818
 
 def success(name: str) -> CANothing:
     """What a call returns for a PV for which it was successful: there may be many thousands."""
-    nothing = CANothing.__new__(CANothing, name, _libca.ECA_NORMAL)
+    nothing = CANothing.__new__(CANothing, name, libca.ECA_NORMAL)
     nothing.name = name
     return nothing
 
@@ -139,11 +139,11 @@ def error_for(failures: Sequence[Failure]) -> CAError:
 def _kind(failure: Failure) -> type[CAError]:
     if failure.local:
         return CAValueError
-    if failure.status == _libca.ECA_TIMEOUT:
+    if failure.status == libca.ECA_TIMEOUT:
         return CATimeout
-    if failure.status in (_libca.ECA_DISCONN, _libca.ECA_CHANDESTROY):
+    if failure.status in (libca.ECA_DISCONN, libca.ECA_CHANDESTROY):
         return CADisconnected
-    if failure.status in (_libca.ECA_NORDACCESS, _libca.ECA_NOWTACCESS):
+    if failure.status in (libca.ECA_NORDACCESS, libca.ECA_NOWTACCESS):
         return CAAccessDenied
     return CARequestError
 
@@ -154,9 +154,9 @@ def _kind(failure: Failure) -> type[CAError]:
 def _cadef_class(status: int) -> type[Exception] | None:
     """The class of cadef that aioca 2.x raised for this status, where cadef is in use."""
     cadef = sys.modules.get("epicscorelibs.ca.cadef")
-    if cadef is None or status == _libca.ECA_TIMEOUT:
+    if cadef is None or status == libca.ECA_TIMEOUT:
         return None
-    name = "Disconnected" if status == _libca.ECA_DISCONN else "CAException"
+    name = "Disconnected" if status == libca.ECA_DISCONN else "CAException"
     return getattr(cadef, name, None)
 
 

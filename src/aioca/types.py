@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from . import _values
-from ._augmented import Alarm, AugmentedValue
-from ._values import ca_array, ca_bytes, ca_float, ca_int, ca_str
+from ._values.augmented import Alarm, AugmentedValue
+
+# Every pickle of a value names `_rebuild` by this path, `aioca.types._rebuild`: keep it.
+from ._values.classes import _rebuild as _rebuild  # noqa: PLC0414
+from ._values.classes import ca_array, ca_bytes, ca_float, ca_int, ca_str
 
 __all__ = [
     "Alarm", "AugmentedValue", "Count", "Datatype", "Dbe", "Dbr", "Format", "TaskGroup", "Timeout",
@@ -19,9 +21,6 @@ if TYPE_CHECKING:
     _DType = np.dtype[Any]
 else:  # numpy 1.21 does not take the brackets
     _DType = np.dtype
-
-# Every pickle of a value names this function by this path, `aioca.types._rebuild`: keep it.
-_rebuild = _values._rebuild
 
 #: When an operation fails if it has not ended:
 #:

@@ -20,8 +20,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from aioca._cli import _protocol
-from aioca._cli._pv_findings import user
+from aioca._cli.diagnosis.findings_pv import user
+from aioca._cli.wire import protocol
 from aioca.testing import SoftIoc, free_port, loopback_environment
 
 DATABASE = """
@@ -156,10 +156,10 @@ def answering_but_mute() -> Iterator[int]:
                 data, source = udp.recvfrom(65536)
                 if data == b"end":
                     return
-                for message in _protocol.take(data)[0]:
-                    if message.command == _protocol.SEARCH:
-                        reply = _protocol.Message(
-                            _protocol.SEARCH, port, 0, 0xFFFFFFFF, message.second, b"\0\x0d"
+                for message in protocol.take(data)[0]:
+                    if message.command == protocol.SEARCH:
+                        reply = protocol.Message(
+                            protocol.SEARCH, port, 0, 0xFFFFFFFF, message.second, b"\0\x0d"
                         )
                         udp.sendto(bytes(reply), source)
 

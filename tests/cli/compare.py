@@ -198,7 +198,7 @@ def serve(fd: int) -> None:
     import anyio._backends._asyncio
     import anyio._backends._trio  # noqa: F401
 
-    from aioca._cli import _app, caget, cainfo, camonitor, caput  # noqa: F401
+    from aioca._cli.commands import caget, cainfo, camonitor, caput  # noqa: F401
 
     connection = socket.socket(fileno=fd)
     while True:

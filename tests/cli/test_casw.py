@@ -17,9 +17,9 @@ from base_tools import MISSING, base_environment, base_tool, find_base
 from commands import Output, alive, children_of, gone, in_terminal, started
 
 from aioca._cli import main
-from aioca._cli._beacons import Watch
-from aioca._cli._protocol import Beacon, Message
-from aioca._cli._repeater import repeater_runs
+from aioca._cli.wire.beacons import Watch
+from aioca._cli.wire.protocol import Beacon, Message
+from aioca._cli.wire.repeater import repeater_runs
 from aioca.testing import SoftIoc, free_port
 
 SERVER = ("10.0.0.1", 5064)

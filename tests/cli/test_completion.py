@@ -15,7 +15,7 @@ import pytest
 from commands import IN_TERMINAL, Output
 
 from aioca._cli import main
-from aioca._cli._app import COMMANDS
+from aioca._cli.app import COMMANDS
 
 SHELLS = {
     "bash": ["bash", "--norc", "--noprofile", "-i"],

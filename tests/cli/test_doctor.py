@@ -25,18 +25,19 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from aioca import CAInfo
-from aioca._cli import _protocol, main
-from aioca._cli._conversation import converse
-from aioca._cli._diagnosis import diagnose
-from aioca._cli._doctor_report import print_report
-from aioca._cli._examination import Report, spellings
-from aioca._cli._findings import Finding, all_is_well, sorted_findings
-from aioca._cli._interfaces import Broadcast, broadcasts
-from aioca._cli._protocol import Message, ProtocolError
-from aioca._cli._pv_examination import PvReport
-from aioca._cli._pv_findings import _FIXED
-from aioca._cli._search import Found, Target, udp_search
-from aioca._cli._settings import Settings, read_settings
+from aioca._cli import main
+from aioca._cli.diagnosis.conversation import converse
+from aioca._cli.diagnosis.diagnose import diagnose
+from aioca._cli.diagnosis.examine import Report, spellings
+from aioca._cli.diagnosis.examine_pv import PvReport
+from aioca._cli.diagnosis.findings import Finding, all_is_well, sorted_findings
+from aioca._cli.diagnosis.findings_pv import _FIXED
+from aioca._cli.diagnosis.interfaces import Broadcast, broadcasts
+from aioca._cli.diagnosis.report import print_report
+from aioca._cli.diagnosis.settings import Settings, read_settings
+from aioca._cli.wire import protocol
+from aioca._cli.wire.protocol import Message, ProtocolError
+from aioca._cli.wire.search import Found, Target, udp_search
 from aioca.testing import SoftIoc, free_port
 from conftest import environment_for
 
@@ -248,27 +249,27 @@ def test_findings_come_in_order_of_weight() -> None:
 def test_messages_there_and_back() -> None:
     some = [Message(6, 10, 13, 7, 8, b"X" * 8), Message(0), Message(13, 11, 5064, 3, 0x7F000001)]
     data = b"".join(map(bytes, some))
-    assert _protocol.take(data) == (some, b"")
-    assert _protocol.take(data[:-1]) == (some[:2], bytes(some[2])[:-1])
-    assert _protocol.take(b"") == ([], b"")
+    assert protocol.take(data) == (some, b"")
+    assert protocol.take(data[:-1]) == (some[:2], bytes(some[2])[:-1])
+    assert protocol.take(b"") == ([], b"")
     long = bytes.fromhex("0006ffff000a0000 00000001 00000002 00000008 00000003") + b"payload."
-    assert _protocol.take(long)[0] == [Message(6, 10, 3, 1, 2, b"payload.")]
+    assert protocol.take(long)[0] == [Message(6, 10, 3, 1, 2, b"payload.")]
     with pytest.raises(ProtocolError):
-        _protocol.take(bytes.fromhex("0006ffff000a0000 00000001 00000002 7fffffff 00000003"))
+        protocol.take(bytes.fromhex("0006ffff000a0000 00000001 00000002 7fffffff 00000003"))
 
 
 @given(st.binary(max_size=200), st.sampled_from(["10.0.0.1", "127.0.0.1"]))
 def test_any_bytes_are_survived(data: bytes, source: str) -> None:
     try:
-        messages, rest = _protocol.take(data)
+        messages, rest = protocol.take(data)
     except ProtocolError:
         return
     assert len(rest) <= len(data)
-    told, rest = _protocol.take(_protocol.passed_on(messages, source))
-    assert rest == b"" and {message.command for message in told} <= {_protocol.IS_UP}
-    for answer in _protocol.search_answers(messages, source):
+    told, rest = protocol.take(protocol.passed_on(messages, source))
+    assert rest == b"" and {message.command for message in told} <= {protocol.IS_UP}
+    for answer in protocol.search_answers(messages, source):
         assert answer.server is None or 0 < answer.server[1] < 65536
-    for beacon in _protocol.beacons(messages, source, 5064):
+    for beacon in protocol.beacons(messages, source, 5064):
         assert re.fullmatch(r"\d+\.\d+\.\d+\.\d+", beacon.server[0])
 
 
@@ -276,15 +277,15 @@ def test_an_answer_may_name_another_server() -> None:
     """As those of name servers and of old servers do; 0 and all ones mean who has sent it."""
     for first, host in [(0x0A010203, "10.1.2.3"), (0xFFFFFFFF, "127.0.0.1"), (0, "127.0.0.1")]:
         messages = [Message(6, 6064, 0, first, 5, b"\0\x0b" + bytes(6))]
-        answer = _protocol.search_answers(messages, "127.0.0.1")
-        assert answer == [_protocol.SearchAnswer(5, (host, 6064), 11)]
+        answer = protocol.search_answers(messages, "127.0.0.1")
+        assert answer == [protocol.SearchAnswer(5, (host, 6064), 11)]
 
 
 def test_many_names_are_searched_in_datagrams_of_sensible_size() -> None:
     names = [f"SOME:PV:{n:04}" + "X" * (n % 900) for n in range(300)]
-    datagrams = _protocol.searches(names, list(range(300)), reply=False)
+    datagrams = protocol.searches(names, list(range(300)), reply=False)
     assert max(map(len, datagrams)) <= 1024 + 16
-    asked = [m for d in datagrams for m in _protocol.take(d)[0] if m.command == _protocol.SEARCH]
+    asked = [m for d in datagrams for m in protocol.take(d)[0] if m.command == protocol.SEARCH]
     assert [m.payload.rstrip(b"\0").decode() for m in asked] == names
     assert [m.second for m in asked] == list(range(300))
 
@@ -346,7 +347,7 @@ def tcp_server(data: bytes, hang_up: bool) -> Iterator[int]:
         (b"", True, "silent"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n" * 3, False, "strange"),
         (b"\0\6\xff\xff" + b"\xff" * 100, False, "strange"),
-        (_protocol.version()[:9], False, "silent"),
+        (protocol.version()[:9], False, "silent"),
         (bytes(Message(0, 0, 12)), True, "speaks"),
         (bytes(Message(0, 0, 12)) + bytes(range(200, 240)), True, "speaks"),
     ],
@@ -367,7 +368,7 @@ def test_search_survives_a_hostile_server() -> None:
 
         def answer() -> None:
             data, source = udp.recvfrom(65536)
-            number = _protocol.take(data)[0][-1].second
+            number = protocol.take(data)[0][-1].second
 
             def reply(number: int, port: int = 6064) -> bytes:
                 return bytes(Message(6, port, 0, 0xFFFFFFFF, number % 2**32, b"\0\x0d"))

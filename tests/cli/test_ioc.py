@@ -15,9 +15,9 @@ import pytest
 from commands import Output, alive, children_of, gone, in_terminal, started
 
 from aioca._cli import main
-from aioca._cli._common import Failure
-from aioca._cli._conversation import converse
-from aioca._cli.ioc import explain, parse_macros
+from aioca._cli.commands.ioc import explain, parse_macros
+from aioca._cli.diagnosis.conversation import converse
+from aioca._cli.shared import Failure
 from aioca.testing import free_port
 
 RECORDS = """

@@ -32,9 +32,9 @@ from aioca import (
     caput,
     run,
 )
-from aioca._cli import _figure
-from aioca._cli._recording import Recording
-from aioca._cli.plot import Recorder, Timed
+from aioca._cli.commands.plot import Recorder, Timed
+from aioca._cli.live import figure as _figure
+from aioca._cli.live.recording import Recording
 from aioca.testing import SoftIoc
 
 RECORDS = """
@@ -156,7 +156,7 @@ def test_what_is_older_is_forgotten_but_for_the_last() -> None:
 
 
 def test_no_more_is_kept_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aioca._cli._recording._MOST", 100)
+    monkeypatch.setattr("aioca._cli.live.recording._MOST", 100)
     now = time.time()
     recording = strip()
     for number in range(1000):

@@ -14,9 +14,10 @@ import pytest
 from base_tools import MISSING, base_environment, base_tool, find_base
 from commands import Output, in_terminal, run_cli, started
 
-from aioca._cli import _protocol, main
-from aioca._cli._protocol import Message
-from aioca._cli._repeater import Repeater, registered, repeater_runs
+from aioca._cli import main
+from aioca._cli.wire import protocol
+from aioca._cli.wire.protocol import Message
+from aioca._cli.wire.repeater import Repeater, registered, repeater_runs
 from aioca.testing import SoftIoc, free_port
 from conftest import programs
 
@@ -47,7 +48,7 @@ def clients() -> Iterator[list[socket.socket]]:
 
 
 def _received(sock: socket.socket) -> list[Message]:
-    return _protocol.take(sock.recv(65536))[0]
+    return protocol.take(sock.recv(65536))[0]
 
 
 def _nothing_more(sock: socket.socket) -> bool:
@@ -67,8 +68,8 @@ def test_clients_are_confirmed_and_get_beacons(
     repeater: Repeater, clients: list[socket.socket]
 ) -> None:
     for client in clients:
-        repeater.take(_protocol.register(), client.getsockname())
-        assert _received(client) == [Message(_protocol.REPEATER_CONFIRM, second=0x7F000001)]
+        repeater.take(protocol.register(), client.getsockname())
+        assert _received(client) == [Message(protocol.REPEATER_CONFIRM, second=0x7F000001)]
     for client in clients[:2]:  # each of the others that came later was a reason to look
         while not _nothing_more(client):
             pass
@@ -83,10 +84,10 @@ def test_nobody_hears_himself(repeater: Repeater, clients: list[socket.socket]) 
     one, two, _ = clients
     for client in (one, two):
         repeater.take(b"", client.getsockname())  # as clients of old times register
-        assert _received(client)[0].command == _protocol.REPEATER_CONFIRM
+        assert _received(client)[0].command == protocol.REPEATER_CONFIRM
     assert _received(one) == [Message(0)]
     repeater.take(BEACON, one.getsockname())
-    assert _received(two)[0].command == _protocol.IS_UP
+    assert _received(two)[0].command == protocol.IS_UP
     assert _nothing_more(one)
 
 
@@ -94,34 +95,34 @@ def test_a_registration_may_have_something_behind_it(
     repeater: Repeater, clients: list[socket.socket]
 ) -> None:
     one, two, _ = clients
-    repeater.take(_protocol.register(), two.getsockname())
-    repeater.take(_protocol.register() + BEACON, one.getsockname())
-    assert _received(one)[0].command == _protocol.REPEATER_CONFIRM
+    repeater.take(protocol.register(), two.getsockname())
+    repeater.take(protocol.register() + BEACON, one.getsockname())
+    assert _received(one)[0].command == protocol.REPEATER_CONFIRM
     commands = [_received(two)[0].command for _ in range(3)]
-    assert commands == [_protocol.REPEATER_CONFIRM, _protocol.VERSION, _protocol.IS_UP]
+    assert commands == [protocol.REPEATER_CONFIRM, protocol.VERSION, protocol.IS_UP]
 
 
 def test_registering_twice_is_confirmed_twice(
     repeater: Repeater, clients: list[socket.socket]
 ) -> None:
     for _ in range(2):
-        repeater.take(_protocol.register(), clients[0].getsockname())
-        assert _received(clients[0])[0].command == _protocol.REPEATER_CONFIRM
+        repeater.take(protocol.register(), clients[0].getsockname())
+        assert _received(clients[0])[0].command == protocol.REPEATER_CONFIRM
     assert len(events) == 1
 
 
 def test_what_is_no_channel_access_is_not_passed_on(
     repeater: Repeater, clients: list[socket.socket]
 ) -> None:
-    repeater.take(_protocol.register(), clients[0].getsockname())
+    repeater.take(protocol.register(), clients[0].getsockname())
     _received(clients[0])
     for junk in (b"x", b"\xff" * 16, BEACON[:-1], BEACON + b"x", os.urandom(3), b"\0\6" * 9):
         repeater.take(junk, ("10.1.2.3", 5064))
     assert _nothing_more(clients[0])
 
 
-SEARCH = _protocol.search("SOME:PV", 3, reply=False)
-ANSWER = bytes(Message(_protocol.SEARCH, 5064, 0, 0xFFFFFFFF, 3, b"\0\x0d" + bytes(6)))
+SEARCH = protocol.search("SOME:PV", 3, reply=False)
+ANSWER = bytes(Message(protocol.SEARCH, 5064, 0, 0xFFFFFFFF, 3, b"\0\x0d" + bytes(6)))
 FAR = ("10.1.2.3", 5064)
 
 
@@ -129,19 +130,19 @@ FAR = ("10.1.2.3", 5064)
     ("datagram", "numbers"),
     [
         (SEARCH, []),
-        (_protocol.version() + SEARCH, []),  # as libca sends it
+        (protocol.version() + SEARCH, []),  # as libca sends it
         (ANSWER, []),
         (bytes(Message(11, second=3, payload=SEARCH)), []),  # an exception
-        (bytes(Message(_protocol.NOT_FOUND, 10, 13, 3, 3)), []),
-        (_protocol.version(), []),
+        (bytes(Message(protocol.NOT_FOUND, 10, 13, 3, 3)), []),
+        (protocol.version(), []),
         (bytes(Message(0)), []),
-        (_protocol.confirm("127.0.0.1"), []),
+        (protocol.confirm("127.0.0.1"), []),
         (BEACON + SEARCH, [7]),
         (SEARCH + BEACON + ANSWER, [7]),
         (BEACON + bytes(Message(13, 13, 6064, 8)), [7, 8]),
         (bytes(Message(13, 13, 6064, 9, payload=SEARCH)), [9]),  # which it has not, in any version
-        (_protocol.register() + SEARCH + BEACON, [7]),
-        (_protocol.register() + SEARCH, []),
+        (protocol.register() + SEARCH + BEACON, [7]),
+        (protocol.register() + SEARCH, []),
         (bytes.fromhex("000dffff000d0000 00000007 00000000 00000000 00010000"), []),  # no port
         (BEACON + SEARCH[:-1], []),
     ],
@@ -151,23 +152,23 @@ def test_beacons_are_passed_on_and_nothing_else(
     repeater: Repeater, clients: list[socket.socket], datagram: bytes, numbers: list[int]
 ) -> None:
     one, two, _ = clients
-    repeater.take(_protocol.register(), two.getsockname())
-    repeater.take(_protocol.register(), one.getsockname())
+    repeater.take(protocol.register(), two.getsockname())
+    repeater.take(protocol.register(), one.getsockname())
     assert [_received(two)[0].command for _ in range(2)] == [17, 0]  # the confirmation, a look
     repeater.take(datagram, one.getsockname() if datagram[1] == 24 else FAR)
     if numbers:
         messages = _received(two)
         assert [message.first for message in messages] == numbers
         assert {(m.command, m.data_type, m.count, m.payload) for m in messages} == {
-            (_protocol.IS_UP, 13, 6064, b"")
+            (protocol.IS_UP, 13, 6064, b"")
         }
         assert all(message.second for message in messages)  # from whom it came
     assert _nothing_more(two)
 
 
 def test_only_clients_of_this_host_are_served(repeater: Repeater) -> None:
-    repeater.take(_protocol.register(), ("198.51.100.7", 4000))
-    repeater.take(_protocol.register(), ("0.0.0.0", 0))
+    repeater.take(protocol.register(), ("198.51.100.7", 4000))
+    repeater.take(protocol.register(), ("0.0.0.0", 0))
     assert events == []
 
 
@@ -176,19 +177,19 @@ def test_clients_that_have_ended_are_forgotten(
 ) -> None:
     stays, leaves, comes = clients
     for client in (stays, leaves):
-        repeater.take(_protocol.register(), client.getsockname())
+        repeater.take(protocol.register(), client.getsockname())
     address = leaves.getsockname()
     leaves.close()
     repeater.take(BEACON, ("10.1.2.3", 5064))  # refused, which the system tells the next time
-    repeater.take(_protocol.register(), comes.getsockname())
+    repeater.take(protocol.register(), comes.getsockname())
     assert events[-1] == f"127.0.0.1:{address[1]} has gone"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as again:  # and has the same port
         again.settimeout(5.0)
         again.bind(address)
-        repeater.take(_protocol.register(), address)
-        assert _received(again)[0].command == _protocol.REPEATER_CONFIRM
+        repeater.take(protocol.register(), address)
+        assert _received(again)[0].command == protocol.REPEATER_CONFIRM
         repeater.take(BEACON, ("10.1.2.3", 5064))
-        assert _received(again)[0].command == _protocol.IS_UP
+        assert _received(again)[0].command == protocol.IS_UP
 
 
 def test_a_client_that_takes_the_place_of_one_that_left_is_kept(
@@ -196,14 +197,14 @@ def test_a_client_that_takes_the_place_of_one_that_left_is_kept(
 ) -> None:
     """An error may be that of what was sent to the one before."""
     address = clients[0].getsockname()
-    repeater.take(_protocol.register(), address)
+    repeater.take(protocol.register(), address)
     clients[0].close()
     repeater.take(BEACON, ("10.1.2.3", 5064))  # refused
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as again:
         again.settimeout(5.0)
         again.bind(address)
         repeater.take(BEACON, ("10.1.2.3", 5064))
-        assert _received(again)[0].command == _protocol.IS_UP
+        assert _received(again)[0].command == protocol.IS_UP
     assert len(events) == 1
 
 
@@ -348,7 +349,7 @@ def test_clients_of_libca_get_beacons_through_it_and_no_searches(
     libca.until(lambda text: "registered=1 servers=0\n" in text)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:  # looks for its own PVs
         for number in range(64):  # the number is that of a channel of libca, too
-            other.sendto(_protocol.search("NONE", number, reply=False), ("127.0.0.1", port))
+            other.sendto(protocol.search("NONE", number, reply=False), ("127.0.0.1", port))
     with SoftIoc("", environment={"EPICS_CAS_BEACON_PORT": str(port)}):
         libca.until(lambda text: "registered=1 servers=1\n" in text)
     assert "Virtual circuit disconnect" not in libca.text, libca.text  # with 0.0.0.1, and the like

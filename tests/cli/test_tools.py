@@ -24,13 +24,13 @@ from epicscorelibs.lib import Com_dsoinfo
 
 from aioca import DBR_DOUBLE, caput, run
 from aioca._cli import main
-from aioca._cli._common import run_command
-from aioca._cli._details import dbr_code
-from aioca._cli._json import json_line, json_reply
-from aioca._cli._stamps import Stamps
-from aioca._cli._syntax import Style
-from aioca._cli._text import float_text, stamp_text
-from aioca._cli.caput import unescaped
+from aioca._cli.commands.caput import unescaped
+from aioca._cli.shared import run_command
+from aioca._cli.tools.dbr_details import dbr_code
+from aioca._cli.tools.json_output import json_line, json_reply
+from aioca._cli.tools.syntax import Style
+from aioca._cli.tools.text import float_text, stamp_text
+from aioca._cli.tools.timestamps import Stamps
 from aioca.testing import SoftIoc, free_port, loopback_environment
 
 if sys.version_info < (3, 11):

@@ -30,11 +30,11 @@ from screen import (
 )
 
 from aioca import caput, run
-from aioca._cli import _history
-from aioca._cli._labels import name_states
-from aioca._cli._pv_state import PVState, number_text
-from aioca._cli._watch_view import Painter, Row, View, fit, widths
-from aioca._cli.watch import _Log
+from aioca._cli.commands.watch import _Log
+from aioca._cli.live import history
+from aioca._cli.live.labels import name_states
+from aioca._cli.live.pv_state import PVState, number_text
+from aioca._cli.live.table import Painter, Row, View, fit, widths
 from aioca.testing import SoftIoc
 
 RECORDS = """
@@ -185,7 +185,7 @@ def test_states_without_a_label(running: SoftIoc, unique: str, backend: str) -> 
 def test_a_state_that_cannot_be_named_is_asked_for_once(
     unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aioca._cli._labels._PATIENCE", 0.05)
+    monkeypatch.setattr("aioca._cli.live.labels._PATIENCE", 0.05)
     state = PVState(f"{unique}NOWHERE")
     state.properties = SimpleNamespace(enums=["a", "b"])
     state.value = 17
@@ -466,11 +466,11 @@ def test_help_has_examples_in_lines_of_their_own(name: str) -> None:
     ],
 )
 def test_bars(numbers: list[float], drawn: str) -> None:
-    assert _history.bars(numbers) == drawn
+    assert history.bars(numbers) == drawn
 
 
 def test_a_sparkline_is_of_the_last_minute() -> None:
-    line = _history.Sparkline()
+    line = history.Sparkline()
     assert line.text(30) == ""
     line.add(100.0, 1.0)
     line.add(100.5, 3.0)  # in the same step: their mean
@@ -486,13 +486,13 @@ def test_a_sparkline_is_of_the_last_minute() -> None:
 
 
 def test_the_shape_of_a_long_array() -> None:
-    assert _history.shape(list(range(8000)), 8) == "▁▂▃▄▅▆▇█"
-    assert _history.shape([], 8) == ""
-    assert _history.shape([-math.inf, math.inf] * 8, 4) == ""
+    assert history.shape(list(range(8000)), 8) == "▁▂▃▄▅▆▇█"
+    assert history.shape([], 8) == ""
+    assert history.shape([-math.inf, math.inf] * 8, 4) == ""
 
 
 def test_a_rate_is_that_of_the_last_seconds() -> None:
-    rate = _history.Rate()
+    rate = history.Rate()
     for second in range(10):
         rate.count(float(second), second * 5)
     assert rate.value == 5.0

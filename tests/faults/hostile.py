@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 from sockets import listening, searched
 
-from aioca._libca import VALUE_OFFSET
+from aioca._ca.libca import VALUE_OFFSET
 
 VERSION, EVENT_ADD, EVENT_CANCEL, READ, WRITE = 0, 1, 2, 3, 4
 SEARCH, EVENTS_OFF, EVENTS_ON, READ_SYNC, ERROR, CLEAR_CHANNEL = 6, 8, 9, 10, 11, 12

@@ -39,15 +39,14 @@ from aioca import (
     FORMAT_CTRL,
     FORMAT_RAW,
     FORMAT_TIME,
-    _tokens,
-    _trampolines,
 )
-from aioca._dbr import AS_BYTES_TO_MATCH, AS_TEXT_TO_MATCH, DTYPES, datatype_code
-from aioca._decode import make_reader
-from aioca._intake import Intake, new_key
-from aioca._libca import ECA_BADTYPE, ECA_NORMAL, VALUE_OFFSET, VALUE_SIZE
-from aioca._number_types import Misfit
-from aioca._tokens import INDEX_ONE
+from aioca._ca import callbacks, tokens
+from aioca._ca.libca import ECA_BADTYPE, ECA_NORMAL, VALUE_OFFSET, VALUE_SIZE
+from aioca._ca.tokens import INDEX_ONE
+from aioca._channels.updates import Intake, new_key
+from aioca._values.dbr import AS_BYTES_TO_MATCH, AS_TEXT_TO_MATCH, DTYPES, datatype_code
+from aioca._values.decode import make_reader
+from aioca._values.number_types import Misfit
 from aioca.types import Alarm, ca_array, ca_bytes, ca_float, ca_int, ca_str
 
 # A deadline for each example would be one for the garbage collector, too
@@ -338,7 +337,7 @@ def test_copied_is_what_the_type_and_count_say(dbr: int, count: int, filler: byt
     size = VALUE_OFFSET[dbr] + VALUE_SIZE[dbr] * count
     content = (filler * (size // len(filler) + 1))[:size]
     buffer = ctypes.create_string_buffer(content + b"beyond", size + 6)
-    copy = _trampolines.copied(dbr, dbr, count, ctypes.addressof(buffer), ECA_NORMAL)
+    copy = callbacks.copied(dbr, dbr, count, ctypes.addressof(buffer), ECA_NORMAL)
     assert isinstance(copy, (bytes, bytearray))
     assert copy == content
     ctypes.memset(buffer, 0, size)
@@ -353,9 +352,9 @@ def test_what_was_not_asked_for_is_not_copied(
     """The address is one that cannot be read: that it is not is what is tried here."""
     if dbr == expected and count >= 0 and status == ECA_NORMAL:
         count = -1 - count
-    outcome = _trampolines.copied(expected, dbr, count, 1, status)
+    outcome = callbacks.copied(expected, dbr, count, 1, status)
     assert outcome == (ECA_BADTYPE if status == ECA_NORMAL else status)
-    assert _trampolines.copied(expected, dbr, count, 0, ECA_NORMAL) == b""
+    assert callbacks.copied(expected, dbr, count, 0, ECA_NORMAL) == b""
 
 
 class Owner:
@@ -381,7 +380,7 @@ class Line:
 @bounded
 @given(
     asked=st.integers(0, 38), dbr=longs, count=longs, status=statuses, null=st.booleans(),
-    index=st.integers(0, _tokens.MAX_INDEX),
+    index=st.integers(0, tokens.MAX_INDEX),
 )  # fmt: skip
 @example(DBR_DOUBLE, DBR_DOUBLE, 1, ECA_NORMAL, False, 0)
 @example(DBR_SHORT, DBR_SHORT, 3, ECA_NORMAL, False, 7)
@@ -397,18 +396,18 @@ def test_trampolines(asked: int, dbr: int, count: int, status: int, null: bool, 
     start = 0 if null else ctypes.addressof(buffer)
     owner, line = Owner(), Line()
     intake = Intake(line)  # type: ignore[arg-type]
-    token = _tokens.register(owner)
+    token = tokens.register(owner)
     key = new_key(asked)
     try:
         for trampoline, usr in (
-            (_trampolines.reply_trampoline, token + index * INDEX_ONE + asked),
+            (callbacks.reply_trampoline, token + index * INDEX_ONE + asked),
             (intake.trampoline(0), key),
             (intake.trampoline(1), key),
         ):
-            event = _trampolines._EventArgs(usr, 0, dbr, count, start, status)
-            ctypes.cast(trampoline, _trampolines._EVENT)(event)
+            event = callbacks._EventArgs(usr, 0, dbr, count, start, status)
+            ctypes.cast(trampoline, callbacks._EVENT)(event)
     finally:
-        _tokens.unregister(token)
+        tokens.unregister(token)
         latest = intake.take_latest(key)
         intake.forget(key)
         intake.close()
@@ -428,7 +427,9 @@ def test_trampolines(asked: int, dbr: int, count: int, status: int, null: bool, 
 
 GUARDED = """
     import ctypes, mmap
-    from aioca import _libca, _tokens, _trampolines
+    from aioca._ca import libca as _libca
+    from aioca._ca import tokens as _tokens
+    from aioca._ca import callbacks as _trampolines
 
     PAGE = mmap.PAGESIZE
     pages = mmap.mmap(-1, 40 * PAGE)

@@ -72,7 +72,7 @@ from aioca import (
     run,
     wait_for_value,
 )
-from aioca._libca import (
+from aioca._ca.libca import (
     ECA_BADTYPE,
     ECA_DISCONN,
     ECA_PUTFAIL,

@@ -246,7 +246,7 @@ GARBAGE = """
         assert len({value.name for value in seen}) == 20
 
     aioca.run(main(), backend=sys.argv[1])
-    print(aioca.get_channel_infos(), aioca._tokens.token_count())
+    print(aioca.get_channel_infos(), aioca._ca.tokens.token_count())
 """
 
 
@@ -297,7 +297,7 @@ TWO_LOOPS = """
     assert counts[first] == after
     stop[second].set()
     threads[second].join()
-    print("done", aioca.get_channel_infos(), aioca._tokens.token_count())
+    print("done", aioca.get_channel_infos(), aioca._ca.tokens.token_count())
 """
 
 

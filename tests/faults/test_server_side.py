@@ -21,8 +21,9 @@ from typing import Any
 import anyio
 import pytest
 
-from aioca import CARequestError, _messages, caget, camonitor, caput, connect, get_channel_infos
-from aioca._context import current
+from aioca import CARequestError, caget, camonitor, caput, connect, get_channel_infos
+from aioca._ca import messages
+from aioca._channels.context import current
 from aioca.testing import SoftIoc, free_port
 from conftest import environment_for
 
@@ -107,7 +108,7 @@ SPELL = """
     import json, sys
     import anyio, aioca
     from aioca import caget, camonitor, caput, connect
-    from aioca._context import current
+    from aioca._channels.context import current
 
     async def main():
         updates = []
@@ -353,7 +354,7 @@ NOISE = """
     atexit.register(at_the_end)
     import logging, os, sys
     import anyio, aioca
-    from aioca import _libca
+    from aioca._ca import libca as _libca
     from aioca import camonitor
     logging.basicConfig(filename=sys.argv[2], level=logging.INFO)
 
@@ -397,7 +398,7 @@ def test_nothing_of_libca_is_on_stderr(
 
 def said_by_libca(text: bytes) -> None:
     """As libCom's thread for the error log calls us."""
-    thread = threading.Thread(target=_messages._on_errlog, args=(0, text))
+    thread = threading.Thread(target=messages._on_errlog, args=(0, text))
     thread.start()
     thread.join()
 
@@ -429,26 +430,26 @@ def test_the_first_listener_comes_while_libca_speaks(monkeypatch: pytest.MonkeyP
 
     def trace(frame: Any, event: str, _: object) -> Any:
         nonlocal lines
-        if frame.f_globals.get("__name__") != "aioca._messages":
+        if frame.f_globals.get("__name__") != "aioca._ca.messages":
             return None
         if event == "line":
             lines += 1
             if lines == turn:
                 sys.settrace(None)
-                _messages.add_listener(1, ear)
+                messages.add_listener(1, ear)
         return trace
 
     while lines >= turn:  # the last one was still within
         turn, lines, ear = turn + 1, 0, Ear()
-        monkeypatch.setattr(_messages, "_listeners", {})
-        monkeypatch.setattr(_messages, "_early", deque())
+        monkeypatch.setattr(messages, "_listeners", {})
+        monkeypatch.setattr(messages, "_early", deque())
         before = sys.gettrace()
         sys.settrace(trace)
         try:
-            _messages._on_errlog(0, b"CAC: a message\n")
+            messages._on_errlog(0, b"CAC: a message\n")
         finally:
             sys.settrace(before)
-        _messages.add_listener(2, ear)
+        messages.add_listener(2, ear)
         assert ear.heard == ["CAC: a message"], turn
     assert turn > 5
 
@@ -528,7 +529,7 @@ LIMIT = """
     import os, sys
     import aioca
     from aioca import FORMAT_RAW, FORMAT_TIME, caget, caput
-    from aioca._array_limit import limit_of
+    from aioca._ca.array_limit import limit_of
 
     async def main():
         await caput("W", range(5000), wait=True)  # there is no limit to what is written
@@ -667,7 +668,7 @@ def test_an_array_that_libca_drops(
 async def test_no_memory_for_an_array(p: str, caplog: pytest.LogCaptureFixture) -> None:
     """Where there is no limit, libca has dropped it for that. Nobody is told of a setting."""
     await connect(p + "wf:big")
-    _messages._on_printf(_messages._NO_ROOM + b" (ignoring response message)\n", 0)
+    messages._on_printf(messages._NO_ROOM + b" (ignoring response message)\n", 0)
     await until(lambda: bool(caplog.records))
     (record,) = caplog.records
     assert record.levelname == "WARNING"
@@ -750,7 +751,8 @@ def test_what_libca_says_before_anybody_listens(backend: str) -> None:
 BESIDE_AN_IOC = """
     import ctypes, sys
     import aioca
-    from aioca import _libca, caget
+    from aioca._ca import libca as _libca
+    from aioca import caget
     from epicscorelibs.lib import dbCore_dsoinfo
     ctypes.CDLL(dbCore_dsoinfo.sofilename, mode=ctypes.RTLD_GLOBAL)  # an IOC would be in here
     assert aioca.run(caget("L0"), backend=sys.argv[1]) == 0

@@ -34,7 +34,10 @@ from report import print_round, report
 from tally import Heartbeat, Tally, foreign_threads, open_files, rss, watch_process
 from troubles import CONN_TMO, FAULTS
 
-from aioca import _context, _doorbell, _tokens, caget, camonitor, get_channel_infos
+from aioca import caget, camonitor, get_channel_infos
+from aioca._ca import tokens
+from aioca._channels import context as _context
+from aioca._portal import eventfd
 from aioca.testing import free_port, loopback_environment
 
 STATIONS = 3
@@ -237,9 +240,9 @@ class Soak:
     def _left(self) -> list[str]:
         left = [f"{info}" for info in get_channel_infos()[:5]]
         left += [f"{context}" for context in _context.all_contexts()]
-        if _tokens.token_count():
-            owners = list(_tokens.owners.values())[:5]
-            left.append(f"{_tokens.token_count()} tokens, {owners}")
+        if tokens.token_count():
+            owners = list(tokens.owners.values())[:5]
+            left.append(f"{tokens.token_count()} tokens, {owners}")
         if threads := foreign_threads() - self._threads:
             left.append(f"threads {dict(threads)}")
         if files := _files() - self._files:
@@ -262,7 +265,7 @@ class Soak:
 
 def _files() -> Counter[str]:
     """The open files, less the bells of loops that have ended, which wait for the next ones."""
-    return open_files() - Counter({"anon_inode[eventfd]": len(_doorbell._spare)})
+    return open_files() - Counter({"anon_inode[eventfd]": len(eventfd._spare)})
 
 
 def _circuits() -> list[str]:

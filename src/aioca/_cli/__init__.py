@@ -33,7 +33,7 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from ._typed import typed
+from .typed import typed
 
 _EXTRA = ("click", "rich")
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # a disk is full, or broken
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _ready_streams()
     try:
         if all(importlib.util.find_spec(name) for name in _EXTRA):
-            from ._app import run_app
+            from .app import run_app
 
             status = run_app(arguments)
         else:
@@ -83,7 +83,7 @@ def _drop_output() -> None:
 def _bare(arguments: Sequence[str]) -> int:
     """What there is without the extra ``cli``."""
     if arguments == ["demo"]:
-        from ._tour import demo
+        from .commands.tour import demo
 
         demo("asyncio", 5.0)
         return 0

@@ -22,8 +22,8 @@ from typing import Any
 
 import pytest
 
-from .. import _libca
-from .._client import before_first_use, context_exists
+from .._ca import libca
+from .._ca.context import before_first_use, context_exists
 from ._ports import Loopback
 from ._soft_ioc import SoftIoc
 
@@ -82,7 +82,7 @@ def _user_of_libca() -> str | None:
         return "aioca"
     if getattr(sys.modules.get("epics.ca"), "libca", None) is not None:
         return "pyepics"  # it may bring a libca of its own
-    if _libca.current_context():
+    if libca.current_context():
         return "another client"
     return None
 

@@ -1,0 +1,220 @@
+"""Whether the value of a PV is the one that a program waits for.
+
+There is one definition of equal: a value matches if a `caput` of what is waited for would have
+written it. So that is encoded as a put would be, for the type and count that the PV has, and the
+value that has come is compared with it. A fraction is cut off for an integer PV, a number becomes
+text for a STRING, a list of one element is a scalar for a scalar.
+
+What a put cannot write (an object with an ``__eq__`` of its own) is compared with ``==``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from numbers import Number
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._errors import CAValueError, invalid
+from .._values.dbr import (
+    AS_BYTES_TO_MATCH,
+    AS_TEXT_TO_MATCH,
+    DBR_CHAR,
+    DBR_DOUBLE,
+    DBR_FLOAT,
+    DBR_STRING,
+    DTYPES,
+    MAX_STRING_SIZE,
+    datatype_code,
+)
+from .._values.encode import encode
+
+if TYPE_CHECKING:
+    from ..types import Datatype
+
+Check = Callable[[Any], bool]
+
+_WRITTEN = (Number, np.generic, np.ndarray, str, bytes, bytearray, list, tuple, type(None))
+
+
+class Matcher:
+    """What a program waits for: a value, or a function that decides.
+
+    Attributes:
+        datatype: what the PV is to be read as.
+    """
+
+    def __init__(self, pv: str, match: Any, datatype: Any) -> None:
+        self._pv = pv
+        self._match = match
+        self.datatype: Datatype = _to_read(match) if datatype is None else datatype
+        self._asked = datatype
+        self._known: tuple[int, int] | None = None  # the type and count for which there is a check
+        self._check: Check = _never
+        self._number = _number_in_text(match) if datatype is None else ""
+        self._label: str | bytes | None = None
+
+    def __call__(self, value: Any) -> bool:
+        """Whether it is the one. CAValueError if no put could write what is waited for."""
+        match = self._match
+        if callable(match):
+            return bool(match(value))
+        if not value.ok:  # a disconnection
+            return False
+        if not isinstance(match, _WRITTEN):
+            return bool(np.all(value == match))
+        known = value.datatype, value.element_count
+        if known != self._known:
+            self._check = self._check_for(*known)
+            self._known = known
+        if self._label is not None:
+            return bool(value == self._label)
+        return self._check(value) or (self._asked is not None and _same_elements(value, match))
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether it is a number as text, which for an enum may be that of a state."""
+        return bool(self._number)
+
+    def labels_are(self, labels: list[str]) -> None:
+        """The labels of the PV, none if it is no enum.
+
+        A server takes a number as text for that of a state if the enum has no such label.
+        """
+        number, self._number = self._number, ""
+        state = int(number)
+        if number in labels or state >= len(labels) or labels.count(labels[state]) != 1:
+            return  # it is a label, or cannot be told by one
+        label = labels[state]
+        self._label = label.encode() if isinstance(self._match, bytes) else label
+
+    def _check_for(self, native_type: int, native_count: int) -> Check:
+        try:
+            code = None if self._asked is None else datatype_code(self._asked, writing=True)
+            dbr, count, data = encode(self._pv, self._match, code, native_type, native_count)
+        except CAValueError as error:
+            if self._asked is not None:  # the value may be of a type that is for reading only
+                return _never
+            raise invalid(
+                error.name,
+                error.errorcode,
+                f"waiting for a value that cannot be written to this PV: {error._detail}",
+            ) from error
+        except ValueError:  # a datatype that is for reading only
+            return _never
+        if dbr == DBR_STRING:
+            assert isinstance(data, bytes)
+            return _check_of_strings([_cell(data, index) for index in range(count)], native_type)
+        return _check_of_numbers(
+            np.frombuffer(data, DTYPES[dbr], count) if isinstance(data, bytes) else data
+        )
+
+
+def _to_read(match: Any) -> Any:
+    """As what a value is read that is compared with this; None for the native type."""
+    whole: Any = match
+    found: Any = match
+    if isinstance(match, (list, tuple)):
+        found = next((cell for cell in whole if isinstance(cell, (str, bytes))), None)
+    elif isinstance(match, np.ndarray):
+        found = {"U": "", "S": b""}.get(whole.dtype.kind)
+    if not isinstance(found, (str, bytes)):
+        return None
+    data = found.encode("utf-8", "replace") if isinstance(found, str) else found
+    if b"\0" in data.rstrip(b"\0"):  # in a CHAR array, where a long string would end there
+        return None
+    return AS_TEXT_TO_MATCH if isinstance(found, str) else AS_BYTES_TO_MATCH
+
+
+def _number_in_text(match: Any) -> str:
+    """A text that is nothing but a number; else nothing."""
+    text = match.decode("latin-1") if isinstance(match, bytes) else match
+    return text if isinstance(text, str) and re.fullmatch("[0-9]{1,5}", text) else ""
+
+
+def _never(_: Any) -> bool:
+    return False
+
+
+def _same_elements(value: Any, match: Any) -> bool:
+    array: Any = value
+    if isinstance(value, np.ndarray):
+        return np.array_equal(array, match)  # pyright: ignore[reportUnknownMemberType]
+    return bool(np.all(value == match))
+
+
+# -- Text ------------------------------------------------------------------------------------------
+
+
+def _cell(data: bytes, index: int) -> bytes:
+    start = index * MAX_STRING_SIZE
+    return data[start : start + MAX_STRING_SIZE].rstrip(b"\0")
+
+
+def _check_of_strings(cells: list[bytes], native_type: int) -> Check:
+    """For a put of strings: the value is text as well, or what the server makes of the text."""
+    texts = [cell.decode("utf-8", "replace") for cell in cells]
+    numbers = [_as_servers_read(text, native_type) for text in texts]
+
+    def check(value: Any) -> bool:
+        found = _elements(value)
+        if found and isinstance(found[0], (str, bytes)):
+            return found in (texts, cells)
+        return found == numbers
+
+    return check
+
+
+def _elements(value: Any) -> list[Any]:
+    plain: Any = +value
+    return list(plain.tolist()) if isinstance(plain, np.ndarray) else [plain]
+
+
+_INTEGER = re.compile(r"\s*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
+
+
+def _as_servers_read(text: str, native_type: int) -> float | None:
+    """The number that EPICS base makes of a text for a PV of this type; None if it refuses it."""
+    if native_type in (DBR_DOUBLE, DBR_FLOAT):
+        try:
+            number = float.fromhex(text) if re.match(r"\s*[+-]?0[xX]", text) else float(text)
+        except ValueError:
+            return None
+        return float(np.float32(number)) if native_type == DBR_FLOAT else number
+    found = _INTEGER.match(text)
+    if found is None or native_type == DBR_STRING:
+        return None
+    digits = found[2]
+    base = 16 if digits[:2] in ("0x", "0X") else 8 if digits[0] == "0" else 10
+    whole = int(found[1] + digits, base)
+    return whole & 0xFF if native_type == DBR_CHAR else whole
+
+
+# -- Numbers ---------------------------------------------------------------------------------------
+
+
+def _check_of_numbers(expected: Any) -> Check:
+    """For a put of numbers, which of a CHAR array may be read as a long string."""
+    array = np.atleast_1d(expected)
+    text = array.tobytes().split(b"\0", 1)[0]
+    numbers = array.tolist()
+    floats = array.dtype.kind == "f"
+
+    def check(value: Any) -> bool:
+        whole: Any = value
+        if isinstance(value, str):
+            return value == text.decode("utf-8", "replace")
+        if isinstance(value, bytes):
+            return value == text
+        if not isinstance(value, np.ndarray):
+            nan = floats and math.isnan(value)
+            return len(numbers) == 1 and bool(
+                value == numbers[0] or (nan and math.isnan(numbers[0]))
+            )
+        both_floats = floats and whole.dtype.kind == "f"
+        return np.array_equal(whole, array, equal_nan=both_floats)  # pyright: ignore[reportUnknownMemberType]
+
+    return check

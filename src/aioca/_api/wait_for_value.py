@@ -1,0 +1,159 @@
+"""wait_for_value: a monitor that ends with the first update that matches."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, overload
+
+from .._ca import libca
+from .._channels.context import current
+from .._errors import Failure, error_for
+from .._monitors.handles import Subscription
+from .._monitors.subscription import NOTHING
+from .._requests.pending_puts import PendingPuts
+from .._values.dbr import DBR_ENUM, FORMAT_CTRL, FORMAT_RAW
+from ..types import (
+    AugmentedValue,
+    Count,
+    Datatype,
+    Dbe,
+    Format,
+    Timeout,
+    ca_bytes,
+    ca_float,
+    ca_int,
+    ca_str,
+)
+from .arguments import deadline_of
+from .matching import Matcher
+from .monitor import camonitor
+from .read_write import caget, cainfo
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .._monitors.options import MonitorOptions
+    from .._monitors.stream import Updates
+
+
+@overload
+async def wait_for_value(
+    pv: str, match: Any, timeout: Timeout = ..., *, datatype: type[int],
+    **options: Unpack[MonitorOptions],
+) -> ca_int: ...  # fmt: skip
+@overload
+async def wait_for_value(
+    pv: str, match: Any, timeout: Timeout = ..., *, datatype: type[float],
+    **options: Unpack[MonitorOptions],
+) -> ca_float: ...  # fmt: skip
+@overload
+async def wait_for_value(
+    pv: str, match: Any, timeout: Timeout = ..., *, datatype: type[str],
+    **options: Unpack[MonitorOptions],
+) -> ca_str: ...  # fmt: skip
+@overload
+async def wait_for_value(
+    pv: str, match: Any, timeout: Timeout = ..., *, datatype: type[bytes],
+    **options: Unpack[MonitorOptions],
+) -> ca_bytes: ...  # fmt: skip
+@overload
+async def wait_for_value(
+    pv: str, match: Any, timeout: Timeout = ..., *, datatype: Datatype = ...,
+    **options: Unpack[MonitorOptions],
+) -> AugmentedValue: ...  # fmt: skip
+async def wait_for_value(
+    pv: str,
+    match: Any,
+    timeout: Timeout = None,
+    *,
+    events: Dbe = None,
+    datatype: Datatype = None,
+    format: Format = FORMAT_RAW,
+    count: Count = 0,
+    all_updates: bool = True,
+    notify_disconnect: bool = False,
+    connect_timeout: Timeout = None,
+    max_pending: int | None = None,
+) -> AugmentedValue:
+    """Wait until a PV has a value.
+
+    Args:
+        pv: the PV.
+        match: the value to wait for, or a function that is given each update and says whether it
+            is the one. A value is there when a `caput` of it would have written what the PV has:
+            text is the label of an enum, or the long string of a CHAR array.
+        timeout: seconds for the whole call; see `aioca.types.Timeout`.
+        events: as for `camonitor`.
+        datatype: as for `camonitor`.
+        format: as for `camonitor`.
+        count: as for `camonitor`.
+        all_updates: whether to look at every update, or at the latest only.
+        notify_disconnect: as for `camonitor`: the function ``match`` is given the `CANothing`.
+        connect_timeout: likewise.
+        max_pending: as for `camonitor`.
+
+    Returns:
+        `aioca.types.AugmentedValue`: the first update that matched; the present value may.
+
+    Raises:
+        CATimeout: none did by the deadline; the message has the last value.
+        CADisconnected: the subscription was closed by this program meanwhile.
+        CAValueError: the PV cannot have such a value.
+        TypeError, ValueError: an argument that cannot be used.
+    """
+    if not isinstance(pv, str):
+        raise TypeError(f"wait_for_value takes one PV, a str, not {pv!r}")
+    matches = Matcher(pv, match, datatype)
+    context = current()
+    deadline = deadline_of(timeout, context.portal)
+    seen: Any = NOTHING
+    failure = Failure(pv, libca.ECA_TIMEOUT, "waiting for a value")
+    monitor: Subscription[Updates] = camonitor(
+        pv, events=events, datatype=matches.datatype, format=format, count=count,
+        all_updates=all_updates and max_pending is None, notify_disconnect=notify_disconnect,
+        connect_timeout=connect_timeout, max_pending=max_pending,
+    )  # fmt: skip
+    async with monitor as updates:
+        stream = updates._stream
+        left = math.inf  # number of updates that may still be looked at
+        while left > 0:
+            value = await stream.next_before(deadline)
+            if value is NOTHING:
+                break
+            if matches.needs_labels and value.ok:
+                matches.labels_are(await _labels(pv, deadline - context.portal.now()))
+            if matches(value):
+                return value  # type: ignore[no-any-return]
+            seen = value
+            left -= 1
+            if left == math.inf and context.portal.now() >= deadline:
+                # In a flood there is always a next one: only those that came by the deadline count.
+                await context.portal.catch_up()
+                left = len(stream.queue)
+        failure = _why_not(monitor, match, seen)  # before the monitor is closed
+    raise error_for([failure])
+
+
+async def _labels(pv: str, seconds: float) -> list[str]:
+    """The labels of an enum; none of what is none."""
+    if (await cainfo(pv, wait=False)).datatype != DBR_ENUM:
+        return []
+    timeout = None if seconds == math.inf else max(0.0, seconds)
+    reply = await caget(pv, DBR_ENUM, FORMAT_CTRL, 0, timeout, throw=False)
+    return getattr(reply, "enums", [])
+
+
+def _why_not(monitor: Subscription, match: Any, seen: Any) -> Failure:
+    """Why no value has come that matches; ``seen`` is the last one."""
+    pv = monitor.name
+    if monitor.state == Subscription.CLOSED:
+        return Failure(pv, libca.ECA_DISCONN, "waiting for a value: closed meanwhile")
+    if seen is not NOTHING:
+        detail = f"waiting for a value that matches {match!r}: the last one was {seen!r}"
+    else:
+        feed = monitor._feed
+        detail = feed.why_no_update()
+        if monitor.state == Subscription.OPEN:
+            channel = feed.context.channel(pv)
+            detail += PendingPuts(feed.context).on_the_server_of(channel)
+    return Failure(pv, libca.ECA_TIMEOUT, detail)

@@ -1,0 +1,1 @@
+"""libca through ctypes."""

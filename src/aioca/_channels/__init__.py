@@ -1,0 +1,1 @@
+"""The channels of one event loop, and what keeps them in order."""

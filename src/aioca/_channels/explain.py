@@ -1,0 +1,153 @@
+"""Why an operation failed, in words: a function for each text.
+
+A text says what is known, and what would help. docs/reference/errors.md has a list of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from .._ca import libca
+from .._ca.array_limit import AUTO, MOST, SMALLEST, body_size, limit_of
+from .._ca.environment import changed_too_late, searched
+
+# What is not known of a write that was sent
+UNKNOWN = "the outcome is unknown, it may have been or still be carried out"
+
+
+def not_connected(
+    name: str,
+    host: str,
+    settings: Mapping[str, str | None],
+    *,
+    refused: bool,
+    ever_connected: bool,
+    lost: bool,
+) -> str:
+    """A PV has not connected.
+
+    Args:
+        name: the PV.
+        host: the server that libca has found, or `_libca.NO_HOST`.
+        settings: the ``EPICS_CA_*`` variables as libca has read them.
+        refused: whether a server has answered the search and then refused the channel.
+        ever_connected: whether it was connected before.
+        lost: whether a circuit was lost since, which may have been that of this PV's server.
+    """
+    if refused:
+        return f"connecting: a server has this name, but refuses the channel: {why_refused(name)}"
+    if ever_connected:
+        return "connecting: its server was lost and is not back"
+    if host != libca.NO_HOST:
+        return f"connecting: {host} has answered for this name, and then nothing more"
+    what = "no server has answered for this name"
+    if lost:
+        what += ", or one has and then closed the connection"
+    return f"connecting: {what}; searched {searched(settings)}"
+
+
+# -- A channel that is refused ---------------------------------------------------------------------
+
+
+def why_refused(name: str) -> str:
+    """What may be wrong with a name that a server has, and makes no channel for."""
+    if name != name.strip():
+        return "there is a blank at the end of the name"
+    _, dot, field = name.partition(".")
+    if re.search(r"[{\[]", field):
+        return "perhaps it does not know the filter in the name, or cannot apply it to this field"
+    if "$" in field:
+        return "perhaps this field cannot be read as a long string, which `$` asks for"
+    if dot:
+        return f"perhaps the field {field} is not for clients"
+    return "perhaps it has no value for clients, or too many clients"
+
+
+def advice_when_refused(name: str) -> str:
+    """What would help then."""
+    if name != name.strip():
+        return f"use {name.strip()!r}, without the blank at the end"
+    record, dot, field = name.partition(".")
+    if found := re.search(r"[{\[]", field):
+        return (
+            f"correct the filter `{field[found.start() :]}`, or leave it out: the server does not"
+            " know it, or cannot apply it to this field"
+        )
+    if "$" in field:
+        return (
+            "leave out the `$`: it asks for a long string, and belongs once behind the name of a"
+            " field that is text or a link"
+        )
+    if dot:
+        return f"use another field of {record}: the server does not give {field} to clients"
+    return "see the log of the server, which may say why"
+
+
+# -- Arrays that are too large ---------------------------------------------------------------------
+
+
+def may_be_dropped(
+    dbr: int,
+    count: int,
+    settings: Mapping[str, str | None],
+    fewer: str = "ask for fewer elements",
+) -> str:
+    """That libca drops so many elements of a DBR type; empty if it takes them.
+
+    ``fewer``: how to have fewer elements sent.
+    """
+    limit = limit_of(settings)
+    size = body_size(dbr, count)
+    if limit is None or size <= limit:
+        return ""
+    changed = changed_too_late(settings, (AUTO, MOST))
+    return (
+        f"up to {count} elements are {size} bytes, and libca drops more than {limit}, because of"
+        f" {limit_in_words(settings)}; unset {AUTO}, or {fewer}"
+        + (f"; {changed}" if changed else "")
+    )
+
+
+def limit_in_words(settings: Mapping[str, str | None]) -> str:
+    """The settings that limit the size of arrays."""
+    most = settings.get(MOST)
+    shown = f"{MOST}={most}" if most is not None else f"{MOST}, which is {SMALLEST} by default"
+    return f"{AUTO}={settings.get(AUTO)} and {shown}"
+
+
+# -- What a server has said ------------------------------------------------------------------------
+
+
+def status(doing: str, code: int) -> str:
+    """A request has ended with an ECA status."""
+    if code == libca.ECA_TOLARGE:
+        verb = "takes" if doing.startswith("writing") else "sends"
+        return (
+            f"{doing}: the array is larger than the server {verb};"
+            f" {MOST} in the environment of the server, not here, is its limit"
+        )
+    if code == libca.ECA_DISCONN:
+        return f"{doing}: the server was lost before it replied"
+    return doing
+
+
+def put_status(code: int) -> str:
+    """A put-callback has ended with an ECA status."""
+    if code == libca.ECA_DISCONN:
+        return f"writing: the server was lost before it had confirmed; {UNKNOWN}"
+    if code == libca.ECA_PUTFAIL:
+        return (
+            "writing: the server reports that the write failed: it refused the value, or failed"
+            " after taking it; the outcome is unknown, the record may have been processed"
+        )
+    return status("writing", code)
+
+
+def put_without_wait(code: int) -> str:
+    """A server has reported a write that nobody waits for."""
+    if code == libca.ECA_PUTFAIL:
+        return (
+            "writing without wait: the server reports that the write failed; the outcome is unknown"
+        )
+    return status("writing without wait", code)

@@ -1,0 +1,37 @@
+"""What can be the name of a PV."""
+
+from __future__ import annotations
+
+from .._ca.libca import ECA_BADSTR, MAX_NAME_BYTES
+from .._errors import invalid
+
+
+def valid_name(name: str) -> str:
+    """The name as a plain str.
+
+    Raises:
+        TypeError: if it is not a str.
+        CAValueError: if libca could not search for it.
+    """
+    check_is_str(name)
+    plain = str.__str__(name)
+    try:
+        size = len(plain.encode("utf-8"))
+    except UnicodeEncodeError as error:
+        raise invalid(plain, ECA_BADSTR, f"the name cannot be encoded: {error}") from error
+    if size == 0:
+        raise invalid(plain, ECA_BADSTR, "the name of a PV cannot be empty")
+    if "\0" in plain:
+        raise invalid(plain, ECA_BADSTR, "the name of a PV cannot contain NUL")
+    if size > MAX_NAME_BYTES:
+        raise invalid(
+            plain[:40] + "...", ECA_BADSTR,
+            f"the name has {size} bytes, {MAX_NAME_BYTES} can be searched for",
+        )  # fmt: skip
+    return plain
+
+
+def check_is_str(name: object) -> None:
+    """TypeError for what cannot be the name of a PV."""
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a PV must be a str, not {name!r}")

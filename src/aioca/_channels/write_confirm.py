@@ -1,0 +1,175 @@
+"""Writes without wait, and how this client knows that a server has received them.
+
+libca does not report what becomes of a write without wait. But a server answers the requests of
+one circuit in order. So the reply to any request that was sent after a write confirms the write.
+Where no such reply comes by itself, a read is sent for the purpose (`WriteConfirmation`).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from itertools import islice
+from typing import Any, Protocol
+
+from .._ca import libca, tokens
+from .._ca.callbacks import reply_trampoline
+from .._ca.tokens import Raw
+
+logger = logging.getLogger("aioca")
+
+# Seconds that the end of a run waits at most for writes without wait to be confirmed.
+_DELIVERY = 1.0
+_NAMED = 5  # PVs that the warning about unconfirmed writes names
+
+Circuit = tuple[str, int]  # host:port of the server, and the CA priority
+
+
+class Written(Protocol):
+    """A channel that was written to: see `Channel`."""
+
+    name: str
+    connected: bool
+    native_type: int
+    chid: Any
+    unconfirmed: int
+    confirmation: WriteConfirmation | None
+
+    def circuit(self) -> Circuit | None: ...
+
+
+class UnconfirmedWrites:
+    """The channels of one loop with writes that no server has confirmed. All on the loop's thread.
+
+    Attributes:
+        number: how many writes without wait there have been.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        # By circuit, and then by channel: the number of the last write
+        self._last: dict[Circuit | None, dict[Written, int]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._last)
+
+    def add(self, channel: Written) -> None:
+        """Libca has just been given a write to this channel."""
+        self.number += 1
+        circuit = channel.circuit()
+        channels = self._last.get(circuit)
+        if channels is None:
+            channels = self._last[circuit] = {}
+        channels[channel] = self.number
+
+    def confirm(self, circuit: Circuit | None, number: int) -> None:
+        """A server has answered on this circuit what was sent after write ``number``."""
+        channels = self._last.get(circuit)
+        if channels is None:
+            return
+        later: dict[Written, int] = {}
+        for channel, last in channels.items():
+            if last > number:
+                later[channel] = last
+            else:
+                channel.unconfirmed = 0
+        if later:
+            self._last[circuit] = later
+        else:
+            del self._last[circuit]
+
+    def forget(self, channel: Written) -> None:
+        """The channel is being closed."""
+        for circuit, channels in tuple(self._last.items()):
+            channels.pop(channel, None)
+            if not channels:
+                del self._last[circuit]
+
+    def wait_until_received(
+        self, post: Callable[[Callable[[], object]], None], flush: Callable[[], None]
+    ) -> None:
+        """Wait, for a bounded time, until the servers have confirmed; log which have not."""
+        reads: list[tuple[WriteConfirmation, list[str]]] = []
+        for circuit, channels in self._last.items():
+            for channel in channels:
+                if channel.connected and channel.circuit() == circuit:
+                    read = WriteConfirmation(channel, self, post)
+                    if read.ask():
+                        reads.append((read, [channel.name for channel in channels]))
+                        break
+        if not reads:
+            return
+        flush()
+        give_up = time.monotonic() + _DELIVERY
+        late = reads
+        while late and time.monotonic() < give_up:
+            time.sleep(0.0002)
+            late = [(read, names) for read, names in late if not read.answered]
+        for _, names in late:
+            others = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            logger.warning(
+                "%s%s: the run has ended, and the server has not confirmed that it has received"
+                " what was written without wait", ", ".join(islice(names, _NAMED)), others,
+            )  # fmt: skip
+        for read, _ in reads:
+            read.close()
+
+
+class WriteConfirmation:
+    """A read of one element, sent after writes: its reply confirms all writes before it.
+
+    Attributes:
+        answered: whether the reply has come; set on a thread of libca.
+        wakes: called on the loop when the read is done with, whether it was answered or not.
+    """
+
+    def __init__(
+        self,
+        channel: Written,
+        writes: UnconfirmedWrites,
+        post: Callable[[Callable[[], object]], None],
+    ) -> None:
+        self.answered: bool = False
+        self.wakes: list[Callable[[], None]] = []
+        self._channel = channel
+        self._writes = writes
+        self._post = post
+        self._circuit = channel.circuit()
+        self._number = writes.number
+        self._covered = channel.unconfirmed
+        self._token = tokens.register(self)
+
+    def ask(self) -> bool:
+        """Send the read; false if libca refuses it, as for a PV that cannot be read."""
+        dbr = self._channel.native_type
+        with libca.unblocked:
+            status = libca.get_callback(
+                libca.C_DBR[dbr], libca.ONE, self._channel.chid, reply_trampoline,
+                libca.Usr(self._token + dbr),
+            )  # fmt: skip
+        if status != libca.ECA_NORMAL:
+            tokens.unregister(self._token)
+        return bool(status == libca.ECA_NORMAL)
+
+    def arrive(self, index: int, raw: Raw) -> None:
+        """On a thread of libca: a value; or an error, after which nothing is on its way either."""
+        self.answered = True
+        self._post(self._confirmed)
+
+    def _confirmed(self) -> None:
+        channel = self._channel
+        if channel.confirmation is self:
+            # Less than all, if there were more writes since
+            channel.unconfirmed = max(0, channel.unconfirmed - self._covered)
+        self._writes.confirm(self._circuit, self._number)
+        self.close()
+
+    def close(self) -> None:
+        """Wait for no reply any more; on the loop. Idempotent."""
+        tokens.unregister(self._token)
+        if self._channel.confirmation is self:
+            self._channel.confirmation = None
+        for wake in self.wakes:
+            wake()
+        self.wakes.clear()

@@ -1,0 +1,254 @@
+"""``aioca camonitor``: print the updates of PVs, as the tool of EPICS base does."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import anyio
+import click
+
+from ... import (
+    DBE_ALARM,
+    DBE_LOG,
+    DBE_PROPERTY,
+    DBE_VALUE,
+    DBR_STRING,
+    ECA,
+    FORMAT_CTRL,
+    FORMAT_TIME,
+    CANothing,
+    cainfo,
+    camonitor,
+    configure,
+    connect,
+    run,
+)
+from ..terminal.progress import connect_all
+from ..tools.dbr_details import properties_text
+from ..tools.json_output import json_line, json_properties, json_reply
+from ..tools.properties import Properties
+from ..tools.reading import complain_of_names, request_count, usual_datatype
+from ..tools.syntax import Common, complain, format_options, given, see_help, tool, value
+from ..tools.text import coloured, name_text, put_line, stamp_text, status_text, wide_line
+from ..tools.timestamps import Stamps
+
+_EVENTS = {"v": DBE_VALUE, "a": DBE_ALARM, "l": DBE_LOG, "p": DBE_PROPERTY}
+_AT_ONCE = 0.1  # seconds in which no further PV connects: those that there are have done so
+_TOGETHER = 0.01  # seconds
+_MANY = 1000  # PVs of which nobody reads the first lines: they wait for all, with a progress bar
+_MOST_PENDING = 100_000  # updates of a PV that wait for a slow reader of our output
+
+
+@dataclass
+class Choices(Common):
+    """What the command line says."""
+
+    events: int = DBE_VALUE | DBE_ALARM
+    stamps: str = "s"
+    as_json: bool = False
+    properties: bool = False
+
+    def __post_init__(self) -> None:
+        for option, argument in given():
+            self.take(option, argument)
+        # There is no room for them in the lines of base
+        self.properties |= self.as_json and bool(self.events & DBE_PROPERTY)
+
+    def take(self, option: str, argument: str) -> bool:
+        if option == "mask":
+            if set(argument) - set(_EVENTS):
+                complain(f"Invalid argument '{argument}' for option '-m' - ignored.")
+            else:
+                self.events = sum({_EVENTS[letter] for letter in argument})
+        elif option == "stamps":
+            unknown = [letter for letter in argument if letter not in "scnriI"]
+            for letter in unknown:
+                complain(f"Invalid argument '{letter}' for option '-t' - ignored.")
+            self.stamps = argument
+        else:
+            return super().take(option, argument)
+        return True
+
+
+@tool("camonitor")
+@value(
+    "m", "mask", "MASK", "Events: any of v (value), a (alarm), l (log), p (property) (default: va)."
+)
+@value(
+    "t",
+    "stamps",
+    "KEY",
+    "Time stamps: s (server's), c (client's), n (none); with s or c: r (since the start),"
+    " i (since the last update), I (since the last of that PV) (default: s).",
+)
+@format_options
+@click.option(
+    "--properties", is_flag=True,
+    help="Print units, precision, limits and labels, too: at first, and when one has changed"
+    " (with --json, -m p is enough).",
+)  # fmt: skip
+@click.argument("pvs", nargs=-1, metavar="PV...")
+def command(pvs: tuple[str, ...], as_json: bool, properties: bool, backend: str) -> int:
+    """Print PVs whenever they change, until Ctrl-C.
+
+    \b
+    Examples:
+      aioca camonitor BEAM:CURRENT SHUTTER
+      aioca camonitor -t sI -m vap BEAM:CURRENT
+      aioca camonitor --properties BEAM:CURRENT
+      aioca camonitor --json BEAM:CURRENT | jq --unbuffered .value
+    """
+    choices = Choices(as_json=as_json, properties=properties)
+    if not pvs:
+        complain(f"No pv name specified. {see_help()}")
+        return 1
+    configure(priority=choices.priority)
+    # "For ever", so that Ctrl-C ends it cleanly whatever task is running just then
+    run(_Monitors(list(pvs), choices).run(), forever=True, backend=backend)
+    return 130  # what a shell reports for a program that Ctrl-C has ended
+
+
+class _Monitors:
+    """The monitors of all PVs, and what is printed of them."""
+
+    def __init__(self, pvs: list[str], choices: Choices) -> None:
+        self._pvs = pvs
+        self._choices = choices
+        self._stamps = Stamps(choices.stamps)
+        self._colour = coloured()
+        self._pending = set(range(len(pvs)))
+        self._late: set[int] = set()  # connected, not monitored yet
+        self._failure: Exception | None = None
+        self._properties = Properties()
+
+    async def run(self) -> None:
+        """Until it is cancelled; BrokenPipeError if nobody reads our output any more."""
+        timeout = self._choices.timeout
+        give_up = math.inf if timeout is None else anyio.current_time() + timeout
+        async with anyio.create_task_group() as group:
+            self._group = group
+            self._more = anyio.Event()
+            await self._start(await self._connected(give_up))
+            for index in sorted(self._pending):
+                group.start_soon(self._wait_for, index)
+            group.start_soon(self._start_late)
+            if self._pending:
+                await anyio.sleep(max(0.0, give_up - anyio.current_time()))
+                for index in sorted(self._pending):
+                    self._print(self._not_found_text, index, None)
+            await anyio.sleep_forever()
+        if self._failure is not None:
+            raise self._failure
+
+    async def _connected(self, give_up: float) -> list[int]:
+        """Wait for those that connect at once, so that they come in the order they were given."""
+        before = 0
+        while True:
+            patience = min(_AT_ONCE, give_up - anyio.current_time())
+            if len(self._pvs) > _MANY and math.isfinite(give_up):
+                patience = give_up - anyio.current_time()
+            results = await connect_all(self._pvs, max(0.0, patience))
+            if complain_of_names(results):
+                self._end(click.exceptions.Exit(1))
+                return []
+            found = [index for index, result in enumerate(results) if result.ok]
+            if before == len(found) > 0 or anyio.current_time() >= give_up:
+                return found
+            if len(found) == len(results):
+                return found
+            before = len(found)
+
+    async def _wait_for(self, index: int) -> None:
+        if await connect(self._pvs[index], timeout=None, throw=False):
+            self._late.add(index)
+            self._more.set()
+
+    async def _start_late(self) -> None:
+        """Start what connects later; what does so at about the same time in the order given."""
+        while True:
+            await self._more.wait()
+            await anyio.sleep(_TOGETHER)
+            self._more = anyio.Event()
+            late, self._late = self._late, set()
+            await self._start(sorted(late))
+
+    async def _start(self, indices: list[int]) -> None:
+        """Monitor PVs that are connected: the type depends on what they are."""
+        self._pending.difference_update(indices)
+        if not self._choices.events:
+            return  # as base: without any event there is nothing to hear of
+        style = self._choices.style
+        infos = await cainfo([self._pvs[index] for index in indices], wait=False)
+        for index, info in zip(indices, infos, strict=True):
+            # One by one: those of one call need not start before those of the next
+            if self._choices.properties and info.datatype != DBR_STRING:
+                # Before the values: the server tells of a change in the order of subscription.
+                # One element is enough: an array has the properties of its record.
+                camonitor(
+                    info.name, partial(self._print, self._properties_text, index), DBE_PROPERTY,
+                    None, FORMAT_CTRL, 1, notify_disconnect=True,
+                )  # fmt: skip
+            camonitor(
+                info.name, partial(self._print, self._text, index), self._choices.events,
+                usual_datatype(info.datatype, style), FORMAT_TIME, request_count(style, False),
+                notify_disconnect=True, max_pending=_MOST_PENDING,
+            )  # fmt: skip
+
+    # -- Lines -------------------------------------------------------------------------------------
+
+    def _print(self, text: Callable[[int, Any], str], index: int, reply: Any) -> None:
+        try:
+            line = text(index, reply)
+            if line:
+                put_line(line)
+                sys.stdout.buffer.flush()
+        except Exception as error:
+            self._end(error)
+
+    def _end(self, why: Exception) -> None:
+        self._failure = why
+        self._group.cancel_scope.cancel()
+
+    def _text(self, index: int, reply: Any) -> str:
+        pv, style = self._pvs[index], self._choices.style
+        lost = isinstance(reply, CANothing)
+        if lost and reply.errorcode != ECA.DISCONN:
+            complain(f"{pv}: {status_text(reply)}")
+            return ""
+        if lost:
+            self._properties.lost(index)
+        if self._choices.as_json:
+            row = json_reply(pv, reply, None, style)
+            if self._choices.properties and not lost:
+                return _line_if(self._properties.complete(index, row))
+            return json_line(row)
+        if lost:
+            now = stamp_text(time.time_ns())
+            return f"{name_text(pv, style)}{style.separator}{now} *** disconnected"
+        return wide_line(reply, style, self._stamps.text(index, reply), self._colour)
+
+    def _properties_text(self, index: int, reply: Any) -> str:
+        """For an update of the properties: nothing if they are as before."""
+        if isinstance(reply, CANothing):
+            return ""  # which the values tell, too
+        changed = self._properties.learn(index, json_properties(reply))
+        if self._choices.as_json:
+            return _line_if(self._properties.corrected(index))
+        return properties_text(reply) if changed else ""
+
+    def _not_found_text(self, index: int, _: Any) -> str:
+        pv, style = self._pvs[index], self._choices.style
+        if self._choices.as_json:
+            return json_line(json_reply(pv, None, None, style))
+        return f"{name_text(pv, style)}{style.separator}*** Not connected (PV not found)"
+
+
+def _line_if(row: dict[str, Any] | None) -> str:
+    """An object as a line; nothing where there is none."""
+    return json_line(row) if row is not None else ""

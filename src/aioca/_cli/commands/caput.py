@@ -1,0 +1,246 @@
+"""``aioca caput``: write to a PV, and show what it was and is, as the tool of EPICS base does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from ... import (
+    DBR_CHAR,
+    DBR_ENUM,
+    DBR_STRING,
+    ECA,
+    FORMAT_CTRL,
+    CAInfo,
+    CANothing,
+    CATimeout,
+    caget,
+    cainfo,
+    caput,
+    configure,
+)
+from ...types import Datatype
+from ..shared import run_command
+from ..tools.json_output import json_reply, put_json
+from ..tools.reading import connect_or_complain, plain_failure, read, usual_ask, why_not
+from ..tools.syntax import Common, complain, flag, given, see_help, tool, value
+from ..tools.text import coloured, plain_line, put_line, status_text, value_text, wide_line
+
+_STRING_SIZE = 39
+_PLAIN, _TERSE, _LONG = "plain", "terse", "long"
+_AUTO, _NUMBERS, _STRINGS = "auto", "numbers", "strings"
+# Letters behind a backslash; any other character stands for itself
+_UNESCAPED = {"a": 7, "b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11, "0": 0}
+
+
+class _RefusedError(Exception):
+    """A value that is none for this PV; the message says so."""
+
+
+@dataclass
+class Choices(Common):
+    """What the command line says."""
+
+    mode: str = _PLAIN
+    enums: str = _AUTO
+    array: bool = False
+    callback: bool = False
+    as_json: bool = False
+
+    def __post_init__(self) -> None:
+        for option, argument in given():
+            self.take(option, argument)
+
+    def take(self, option: str, argument: str) -> bool:
+        if option in (_TERSE, _LONG):
+            self.mode = option
+        elif option in (_NUMBERS, _STRINGS):
+            self.enums = option
+            self.style.enum_numbers = option == _NUMBERS
+        elif option == "array":
+            self.array, self.style.long_strings = True, False
+        elif option == "long_strings":
+            self.array, self.style.long_strings = False, True
+        elif option == "callback":
+            self.callback = True
+        else:
+            return super().take(option, argument)
+        return True
+
+
+@tool("caput", interspersed=False)
+@flag("c", "callback", "Wait until the server has processed the write (put-callback).")
+@flag("t", _TERSE, "Print the new value only.")
+@flag("l", _LONG, "Print name, time stamp, value, status and severity.")
+@flag("n", _NUMBERS, "Take the values for an enum as numbers.")
+@flag("s", _STRINGS, "Take the values for an enum as labels.")
+@flag("a", "array", "Write an array: COUNT VALUE...; the count may be anything.")
+@flag("S", "long_strings", "Write the text as an array of CHAR (long string).")
+@value("F", "separator", "CHARACTER", "What to put between fields (default: a space).")
+@click.argument("pv", required=False, metavar="PV")
+@click.argument("values", nargs=-1, type=click.UNPROCESSED, metavar="VALUE...")
+def command(pv: str | None, values: tuple[str, ...], as_json: bool, backend: str) -> int:
+    """Write to a PV; options come before it, so that values may be negative.
+
+    \b
+    Examples:
+      aioca caput BEAM:SETPOINT -1.5
+      aioca caput -c -w 60 MOTOR 12.5
+      aioca caput SHUTTER Open
+      aioca caput -a SPECTRUM 3 1.5 2.5 3.5
+      aioca caput -S CAMERA:PATH '/data/run 7'
+    """
+    choices = Choices(as_json=as_json)
+    if pv is None:
+        complain(f"No pv name specified. {see_help()}")
+        return 1
+    if not values:
+        complain(f"No value specified. {see_help()}")
+        return 1
+    configure(priority=choices.priority)
+    return run_command(_caput(pv, list(values), choices), backend)
+
+
+async def _caput(pv: str, values: list[str], choices: Choices) -> int:
+    if not all(await connect_or_complain([pv], choices.timeout)):
+        return 1
+    info = await cainfo(pv, wait=False)
+    try:
+        data, datatype = await _to_send(info, values, choices)
+    except _RefusedError as refused:
+        complain(str(refused))
+        return 1
+    old = await _read(info, choices)
+    if choices.mode != _TERSE and not choices.as_json:
+        put_line("Old : " + _text(old, choices))
+    if not await _write(pv, data, datatype, choices):
+        return 1
+    new = await _read(info, choices)
+    if choices.as_json:
+        row = json_reply(pv, new, None, choices.style)
+        row["old"] = json_reply(pv, old, None, choices.style).get("value")
+        put_json(row)
+    else:
+        put_line(("" if choices.mode == _TERSE else "New : ") + _text(new, choices))
+    return 0
+
+
+async def _read(info: CAInfo, choices: Choices) -> Any:
+    reply = (await read([info.name], [usual_ask(info, choices.style, True)], choices.timeout))[0]
+    if isinstance(reply, CANothing):
+        complain("Read operation timed out: PV data was not read.")
+    return reply
+
+
+def _text(reply: Any, choices: Choices) -> str:
+    style = choices.style
+    if isinstance(reply, CANothing):
+        if choices.mode == _TERSE:
+            return why_not(reply)
+        return plain_failure(reply, style, choices.mode == _LONG)
+    if choices.mode == _TERSE:
+        return value_text(reply, style)
+    if choices.mode == _LONG:
+        return wide_line(reply, style, colour=coloured())
+    return plain_line(reply, style)
+
+
+async def _write(pv: str, data: Any, datatype: Datatype, choices: Choices) -> bool:
+    """Write; False if it could not be, which has been said."""
+    try:
+        await caput(pv, data, datatype, wait=choices.callback, timeout=choices.timeout)
+    except CATimeout:
+        complain("Write callback operation timed out")
+    except CANothing as error:
+        local = not choices.callback or error.errorcode not in _FROM_SERVER
+        complain(
+            f"ERROR {'from put operation' if local else 'occured writing data'}:"
+            f" {status_text(error)}"
+        )
+        return False
+    return True
+
+
+# What a put-callback ends with, rather than its request
+_FROM_SERVER = (ECA.PUTFAIL, ECA.DISCONN)
+
+
+# -- Values ----------------------------------------------------------------------------------------
+
+
+async def _to_send(info: CAInfo, values: list[str], choices: Choices) -> tuple[Any, Datatype]:
+    """What to write, and as which type."""
+    values = values[1:] if choices.array else [" ".join(values)]
+    if info.datatype == DBR_ENUM:
+        numbers = await _states(info.name, values, choices)
+        return _one_or_all(numbers, choices), DBR_ENUM
+    if choices.style.long_strings:
+        data = unescaped(values[0]) + b"\0"
+        return list(data), DBR_CHAR
+    strings = [unescaped(text)[:_STRING_SIZE] for text in values]
+    return _one_or_all([data.split(b"\0", 1)[0] for data in strings], choices), DBR_STRING
+
+
+def _one_or_all(values: list[Any], choices: Choices) -> Any:
+    return values if choices.array else values[0]
+
+
+def unescaped(text: str) -> bytes:
+    r"""A text of the command line with its escapes (\n, \x41, \0...) as the bytes they mean."""
+
+    def meant(found: re.Match[bytes]) -> bytes:
+        letter, digits = found[1], found[2]
+        if digits is not None:
+            return bytes([int(digits or b"0", 16)]) if digits else b""
+        known = _UNESCAPED.get(letter.decode("latin-1"))
+        return letter if known is None else bytes([known])
+
+    data = text.encode("utf-8", "surrogateescape")
+    return re.sub(rb"\\(x([0-9A-Fa-f]{0,2})|.|$)", meant, data, flags=re.DOTALL)
+
+
+async def _states(pv: str, values: Sequence[str], choices: Choices) -> list[int]:
+    """The states of an enum that labels or numbers stand for."""
+    reply = await caget(pv, DBR_ENUM, FORMAT_CTRL, 1, choices.timeout, throw=False)
+    labels: list[str] = getattr(reply, "enums", [])
+    return [_state(text, labels, choices.enums) for text in values]
+
+
+def _state(text: str, labels: list[str], enums: str) -> int:
+    if enums != _NUMBERS and text in labels:
+        return labels.index(text)
+    number = _number(text) if enums != _STRINGS else None
+    if number is None:
+        what = (
+            f"index value '{text}' is not a number"
+            if enums == _NUMBERS
+            else f"string value '{text}' invalid"
+        )
+        raise _RefusedError(f"Enum {what}.")
+    if number >= len(labels):
+        complain(f"Warning: enum index value '{text}' may be too large.")
+    return _sixteen_bits(number)
+
+
+_NUMBER = re.compile(
+    r"\s*([+-]?(?:0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)(?:[pP][+-]?[0-9]+)?"
+    r"|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf(?:inity)?|nan))",
+    re.IGNORECASE,
+)
+
+
+def _number(text: str) -> float | None:
+    """The number at the beginning, as C's strtod finds it."""
+    found = _NUMBER.match(text)
+    if found is None:
+        return None
+    return float.fromhex(found[1]) if "x" in found[1].lower() else float(found[1])
+
+
+def _sixteen_bits(number: float) -> int:
+    # As the processor converts it: what does not fit into 32 bits is the smallest of them
+    return int(number) & 0xFFFF if -(2.0**31) - 1 < number < 2.0**31 else 0

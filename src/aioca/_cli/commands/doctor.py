@@ -1,0 +1,91 @@
+"""``aioca doctor``: why a PV does not connect."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import click
+
+from ..shared import Failure, Seconds, backend_option
+from ..wire.protocol import LONGEST_NAME
+
+
+@click.command()
+@click.argument("pvs", nargs=-1, metavar="[PV]...")
+@click.option(
+    "-w",
+    "--timeout",
+    type=Seconds(),
+    default=2.0,
+    metavar="S",
+    help="How long to wait for a connection, and for a value (default: 2).",
+)
+@click.option(
+    "--window",
+    type=Seconds(),
+    default=1.0,
+    metavar="S",
+    help="How long to listen for answers to a search (default: 1).",
+)
+@click.option("--json", "as_object", is_flag=True, help="Print one JSON object.")
+@backend_option
+def command(
+    pvs: tuple[str, ...], timeout: float, window: float, as_object: bool, backend: str
+) -> int:
+    """Find out why PVs do not connect.
+
+    Shows where libca looks (the EPICS_CA_* settings as it reads them, with the mistakes in them),
+    who is there, who answers a search for each PV and how fast, what the channel is, and the one
+    step that would help most. Without PVs it looks at the settings and the servers they name; then
+    nothing is sent to a broadcast address. It only reads.
+
+    The exit status is 0 if nothing worse than a note was found, 1 otherwise.
+
+    \b
+    Examples:
+      aioca doctor                          the settings
+      aioca doctor SR-DI-DCCT-01:SIGNAL     one PV
+      aioca doctor --window 5 A B           PVs behind a slow gateway
+      aioca doctor --json A | jq .findings  for a program
+    """
+    for pv in pvs:
+        if not pv.isprintable():
+            raise Failure(f"the name of a PV is text that can be printed, not {pv[:20]!r}")
+        if not 0 < len(pv.encode()) <= LONGEST_NAME:
+            raise Failure(f"the name of a PV has 1 to {LONGEST_NAME} bytes: {pv[:20] or repr(pv)}")
+    # Late, as others do not need it: rich, and the client
+    from ..diagnosis.diagnose import diagnose
+    from ..diagnosis.examine import examine
+    from ..diagnosis.findings import all_is_well
+    from ..diagnosis.interfaces import broadcasts
+    from ..diagnosis.report import ReportConsole, as_json, print_report
+    from ..diagnosis.settings import read_settings
+
+    settings = read_settings(os.environ, broadcasts)
+    with _libca_silenced():
+        report = examine(pvs, settings, window, timeout, backend)
+    report.findings = diagnose(report)
+    if as_object:
+        print(json.dumps(as_json(report)))
+    else:
+        print_report(report, ReportConsole())
+    return 0 if all_is_well(report.findings) else 1
+
+
+@contextmanager
+def _libca_silenced() -> Generator[None, None, None]:
+    """What libca itself writes to standard error is among the findings, in other words."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)

@@ -1,0 +1,233 @@
+"""``aioca ioc``: a soft IOC with databases of one's own, for trying things."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+from ...testing import SoftIoc, SoftIocError, free_port
+from ..numbers import repeater_port, server_port
+from ..shared import Failure, FilePath
+from ..typed import typed
+
+_FILE = FilePath(exists=True, dir_okay=False, readable=True, path_type=Path)
+_PROMPT = "ioc> "
+_LOOK = 0.5  # seconds between looks at what the IOC prints, where nobody types
+
+# NAME=VALUE, the value with or without quotes, as the macro library of EPICS has it
+_MACRO = re.compile(
+    r"""\s*(?P<name>[\w:.-]+)\s*=\s*
+    (?:"(?P<double>(?:[^"\\]|\\.)*)"|'(?P<single>[^']*)'|(?P<plain>(?:[^,"'\\]|\\.)*))\s*(?:,|$)""",
+    re.VERBOSE,
+)
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=_FILE, metavar="FILE.db...")
+@click.option(
+    "-m",
+    "--macros",
+    multiple=True,
+    metavar="NAME=VALUE,...",
+    help="Values for the $(NAME) in the files; may be given several times.",
+)
+@click.option(
+    "-p",
+    "--port",
+    type=click.IntRange(5001, 65535),
+    metavar="PORT",
+    help="Where it listens (default: a free port; with --public EPICS_CA_SERVER_PORT, or 5064).",
+)
+@click.option(
+    "--public", is_flag=True, help="Listen on all interfaces, and send beacons to all networks."
+)
+@click.option(
+    "-a", "--access-security", type=_FILE, metavar="FILE.acf", help="Who may read and write what."
+)
+def command(
+    files: tuple[Path, ...],
+    macros: tuple[str, ...],
+    port: int | None,
+    public: bool,
+    access_security: Path | None,
+) -> int:
+    """Run a soft IOC with your databases.
+
+    It is on this machine only, unless told otherwise.
+
+    Says which EPICS_CA_* settings reach it. In a terminal it takes commands of the IOC shell (dbl,
+    dbpf, dbgf, help...), until `exit`, Ctrl-D or Ctrl-C; elsewhere it runs until it is ended. It
+    knows the record types of EPICS base.
+
+    \b
+    Examples:
+      aioca ioc motor.db -m P=TEST:,M=1
+      aioca ioc a.db b.db --port 6064
+      aioca ioc plant.db --public
+    """
+    values: dict[str, str] = {}
+    for text in macros:
+        values.update(parse_macros(text))
+    if port is None:
+        port = server_port() if public else free_port()
+    _see_that_it_is_free(port, public)
+    ioc = SoftIoc(
+        "".join(f'include "{file.resolve()}"\n' for file in files), values, port=port,
+        access_security=access_security.resolve() if access_security else None,
+        environment=_environment(public),
+    )  # fmt: skip
+    try:
+        ioc.start()
+    except SoftIocError as error:
+        raise Failure(explain(str(error))) from None
+    try:
+        names = ioc.command("dbl").split()
+        _introduce(ioc, files, len(names), public)
+        if _somebody_types():
+            _shell(ioc, names)
+        else:
+            _wait(ioc)
+    except SoftIocError as error:
+        raise Failure(str(error)) from None
+    finally:
+        ioc.kill()
+    return 0
+
+
+def parse_macros(text: str) -> dict[str, str]:
+    """``A=1,B="x, y"`` as a dictionary."""
+    values: dict[str, str] = {}
+    at = 0
+    while at < len(text):
+        found = _MACRO.match(text, at)
+        if found is None:
+            raise Failure(f"-m {text}: not understood from `{text[at:]}`; write NAME=VALUE,...")
+        at = found.end()
+        if (literal := found["single"]) is None:
+            literal = found["double"] if found["double"] is not None else found["plain"].rstrip()
+            literal = re.sub(r"\\(.)", r"\1", literal)
+        values[found["name"]] = literal
+    return values
+
+
+# -- Starting it -----------------------------------------------------------------------------------
+
+
+def _see_that_it_is_free(port: int, public: bool) -> None:
+    """Or the IOC would take another for TCP, and share this one for searches."""
+    address = "" if public else "127.0.0.1"
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        with socket.socket(socket.AF_INET, kind) as sock:
+            if kind == socket.SOCK_STREAM:  # as the IOC does: old connections are no obstacle
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                sock.bind((address, port))
+            except OSError as error:
+                raise Failure(
+                    f"port {port} cannot be had ({error.strerror}); choose another by --port"
+                ) from None
+
+
+def _environment(public: bool) -> dict[str, str]:
+    beacons = {"EPICS_CAS_BEACON_PORT": str(repeater_port())}
+    if not public:
+        return beacons
+    return {
+        **beacons,
+        "EPICS_CAS_INTF_ADDR_LIST": "",
+        "EPICS_CAS_BEACON_ADDR_LIST": "",
+        "EPICS_CAS_AUTO_BEACON_ADDR_LIST": "YES",
+    }
+
+
+def explain(output: str) -> str:
+    """The error in what an IOC has printed, in one line."""
+    undefined = sorted(set(re.findall(r"macLib: macro (\S+) is undefined", output)))
+    if undefined:
+        values = ",".join(f"{name}=VALUE" for name in undefined)
+        return f"no value for $({'), $('.join(undefined)}); give it with -m {values}"
+    what = re.search(r"ERROR: +(?! *at or before)(.*\S)", output)
+    where = re.search(r'in file "(.*)" line (\d+)', output)
+    hint = re.search(r"Did you mean (.*?)\?", output)
+    if what is None:
+        return "the IOC did not start: " + " / ".join(output.splitlines()[-3:])
+    line = f"{where[1]}, line {where[2]}: {what[1]}" if where else what[1]
+    return f"{line} (did you mean {hint[1]}?)" if hint else line
+
+
+def _introduce(ioc: SoftIoc, files: tuple[Path, ...], count: int, public: bool) -> None:
+    at = f"{socket.gethostname() if public else '127.0.0.1'}:{ioc.port}"
+    where = f"all interfaces, port {ioc.port}" if public else at
+    records = "1 record" if count == 1 else f"{count} records"
+    settings = [f"EPICS_CA_ADDR_LIST={at}", "EPICS_CA_AUTO_ADDR_LIST=NO"]
+    print(f"{records} from {', '.join(map(str, files))} on {where}. To reach them:")
+    print(f"\n    export {' '.join(settings)}\n")
+    end = "commands of the IOC shell, or exit" if _somebody_types() else "Ctrl-C ends it"
+    print(f"{end[0].upper()}{end[1:]}.", flush=True)
+
+
+# -- While it runs ---------------------------------------------------------------------------------
+
+
+def _somebody_types() -> bool:
+    """Whether there is a terminal, and this is what it is about (not ``aioca ioc x.db &``)."""
+    return sys.stdin.isatty() and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+
+
+def _shell(ioc: SoftIoc, names: list[str]) -> None:
+    """Commands of the IOC shell, as they are typed."""
+    _complete([*ioc.command("help").split(), "exit", *names])
+    while True:
+        try:
+            line = input(_PROMPT).strip()
+        except EOFError:
+            print()
+            return
+        if line.split()[:1] == ["exit"]:
+            return
+        if output := _said(ioc, line) if line else "":
+            print(output)
+
+
+def _complete(words: list[str]) -> None:
+    """Complete words with the Tab key, where Python has readline."""
+    try:
+        import readline
+    except ImportError:
+        return
+
+    def completion(text: str, number: int) -> str | None:
+        matching = [word for word in words if word.startswith(text)]
+        return matching[number] if number < len(matching) else None
+
+    readline.set_completer(completion)
+    readline.set_completer_delims(" ,()\"'")
+    readline.parse_and_bind("tab: complete")
+
+
+def _wait(ioc: SoftIoc) -> None:
+    """Until it ends; what it prints is passed on."""
+    while True:
+        assert ioc.process is not None
+        try:
+            ioc.process.wait(_LOOK)
+        except subprocess.TimeoutExpired:
+            pass
+        if output := _said(ioc, ""):
+            print(output, flush=True)
+
+
+def _said(ioc: SoftIoc, line: str) -> str:
+    """What a command prints; that it does not end in time is no reason to end the IOC."""
+    try:
+        return ioc.command(typed(line))
+    except SoftIocError as error:
+        if ioc.process is None or ioc.process.poll() is not None:
+            raise
+        return str(error).partition("\n")[0] if line else ""

@@ -1,0 +1,224 @@
+"""``aioca plot``: strip charts and traces, in a window or into a file.
+
+The window is drawn on the event loop's thread, because that is the main thread, where every GUI
+wants to be, and it is the only thread that touches the data. A drawing holds the loop for some tens
+of milliseconds. No update is lost by that: libca's own threads go on to receive, each monitor of a
+number keeps what comes (`_KEPT` of them, and the rest is counted), and each update brings the IOC's
+time. After a drawing the loop has at least twice as long for itself.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.abc
+import click
+
+from ... import (
+    DBE_PROPERTY,
+    FORMAT_CTRL,
+    FORMAT_TIME,
+    CAValueError,
+    Subscription,
+    Updates,
+    camonitor,
+)
+from ..live.labels import name_states
+from ..live.recording import Recording
+from ..shared import Failure, FilePath, Seconds, backend_option, run_command
+from ..terminal.signals import Interruption
+
+_KEPT = 10_000  # updates of a PV that may wait while something is drawn
+_FRAME = 0.1  # seconds between two drawings, at least
+_PATIENCE = 5.0  # seconds to wait for first values, with --seconds 0
+
+_WINDOW_SHOWS, _FILE_SHOWS = 60.0, 10.0  # seconds
+
+
+@click.command()
+@click.argument("pvs", nargs=-1, required=True, metavar="PV...")
+@click.option(
+    "--seconds", type=Seconds(), metavar="S",
+    help="How much time is shown (default: 60), and with -o recorded before (default: 10; 0: until"
+    " every PV has a value).",
+)  # fmt: skip
+@click.option(
+    "-o", "--output", type=FilePath(dir_okay=False, path_type=Path), metavar="FILE",
+    help="Write a picture (.png, .svg, .pdf) in place of opening a window.",
+)  # fmt: skip
+@backend_option
+def command(pvs: tuple[str, ...], seconds: float | None, output: Path | None, backend: str) -> int:
+    """Plot PVs: numbers against time, arrays as they are now.
+
+    Bands are alarm limits (HIGH, HIHI, LOW, LOLO), the axis has at least the display limits.
+    Hatched is where a PV was not connected, magenta where its value was INVALID. Ctrl-C ends it;
+    with -o what was recorded until then is written.
+
+    \b
+    Examples: aioca plot TEMPERATURE SPECTRUM
+              aioca plot TEMPERATURE --seconds 30 -o temperature.png
+    """  # click is to see the backspace
+    if importlib.util.find_spec("matplotlib") is None:
+        raise Failure("matplotlib is not installed; pip install 'aioca[plot]'")
+    recordings = [Recording(name) for name in dict.fromkeys(pvs)]
+    try:
+        if output is None:
+            seconds = _WINDOW_SHOWS if seconds is None else seconds
+            return run_command(Live(recordings, seconds).run(), backend)
+        seconds = _FILE_SHOWS if seconds is None else seconds
+        return _write(recordings, seconds, output, backend)
+    except CAValueError as error:
+        raise Failure(str(error)) from None
+
+
+class Recorder:
+    """Monitors that fill recordings."""
+
+    def __init__(self, recordings: Sequence[Recording]) -> None:
+        self._recordings = {recording.name: recording for recording in recordings}
+        self._subscriptions: list[Subscription] = []
+
+    @property
+    def dropped(self) -> int:
+        """Updates that came faster than they could be kept."""
+        return sum(subscription.dropped_callbacks for subscription in self._subscriptions)
+
+    async def record(self, properties: Updates, tasks: anyio.abc.TaskGroup) -> None:
+        """Learn of each PV what it is, and monitor it accordingly: of arrays the last one only."""
+        monitored: set[str] = set()
+        async for update in properties:
+            recording = self._recordings[update.name]
+            recording.learn(update)
+            if recording.kind is not None and recording.name not in monitored:
+                monitored.add(recording.name)
+                strip = recording.kind == "strip"
+                subscription = camonitor(
+                    recording.name, recording.take, format=FORMAT_TIME, notify_disconnect=True,
+                    max_pending=_KEPT if strip else None, task_group=tasks,
+                )  # fmt: skip
+                if strip:
+                    self._subscriptions.append(subscription)
+
+
+class _Run:
+    """What a window and a file have in common."""
+
+    def __init__(self, recordings: Sequence[Recording], seconds: float) -> None:
+        self.recordings = recordings
+        self.seconds = seconds
+        self.interruption = Interruption()
+        self.recorder = Recorder(recordings)
+
+    async def run(self) -> int:
+        """Record until it is over; returns the exit status."""
+        names = [recording.name for recording in self.recordings]
+        async with camonitor(
+            # One element is enough to learn what an array's units are
+            names, format=FORMAT_CTRL, events=DBE_PROPERTY, count=1, notify_disconnect=True,
+        ) as properties, anyio.create_task_group() as tasks:  # fmt: skip
+            tasks.start_soon(self.interruption.watch, tasks.cancel_scope)
+            tasks.start_soon(self.recorder.record, properties, tasks)
+            tasks.start_soon(name_states, lambda: self.recordings)
+            await self.until_over()
+            tasks.cancel_scope.cancel()
+        return self.interruption.status
+
+    async def until_over(self) -> None:
+        raise NotImplementedError
+
+
+class Timed(_Run):
+    """For a file."""
+
+    async def until_over(self) -> None:
+        if self.seconds:
+            if sys.stderr.isatty():
+                print(f"recording {self.seconds:g} s; Ctrl-C ends it sooner", file=sys.stderr)
+            await anyio.sleep(self.seconds)
+            return
+        with anyio.move_on_after(_PATIENCE):
+            while any(r.value is None or r.unlabelled is not None for r in self.recordings):
+                await anyio.sleep(0.02)
+
+
+class Live(_Run):
+    """In a window."""
+
+    def __init__(self, recordings: Sequence[Recording], seconds: float) -> None:
+        from ..live.figure import Chart
+
+        super().__init__(recordings, seconds)
+        self._canvas = _window(len(recordings)).canvas
+        self._chart = Chart(self._canvas.figure, recordings, seconds)
+        self._closed = False
+
+    async def until_over(self) -> None:
+        self._canvas.mpl_connect("close_event", self._close)
+        while not self._closed:
+            begin = time.perf_counter()
+            toolbar = getattr(self._canvas, "toolbar", None)
+            if not getattr(toolbar, "mode", ""):  # panned or zoomed by hand just now
+                self._chart.update(time.time())
+                self._canvas.draw_idle()
+            self._canvas.flush_events()  # the GUI's turn: it draws, and may close the window
+            took = time.perf_counter() - begin
+            await anyio.sleep(min(max(_FRAME, 2 * took), 1.0))
+
+    def _close(self, _event: object) -> None:
+        self._closed = True
+
+
+def _window(panels: int) -> Any:
+    """A figure in a window of its own, of whatever GUI there is."""
+    from matplotlib import pyplot
+
+    from ..live.figure import WIDTH, height
+
+    try:
+        figure = pyplot.figure(  # pyright: ignore[reportUnknownMemberType]
+            "aioca plot", figsize=(WIDTH, min(9.0, height(["strip"] * panels)))
+        )
+    except Exception as error:  # each GUI has its own
+        raise Failure(f"no window can be opened ({error}); -o FILE.png writes a picture") from None
+    if figure.canvas.required_interactive_framework is None:
+        raise Failure("there is no display for a window; -o FILE.png writes a picture")
+    figure.show()
+    return figure
+
+
+def _write(recordings: Sequence[Recording], seconds: float, output: Path, backend: str) -> int:
+    from matplotlib.figure import Figure
+
+    from ..live.figure import DPI, WIDTH, Chart, height
+
+    figure = Figure(dpi=DPI)
+    suffix = output.suffix.lstrip(".").lower()
+    known = figure.canvas.get_supported_filetypes()
+    if suffix not in known:
+        raise Failure(f"{output}: no kind of picture that is known ({' '.join(sorted(known))})")
+    if not output.parent.is_dir():
+        raise Failure(f"{output}: there is no such directory")
+    begin = time.time()
+    run = Timed(recordings, seconds)
+    status = run_command(run.run(), backend)
+    missing = [recording.name for recording in recordings if recording.value is None]
+    if len(missing) == len(recordings):
+        raise Failure(f"not connected: {', '.join(missing)}; nothing was written")
+    now = time.time()
+    figure.set_size_inches(WIDTH, height([recording.kind for recording in recordings]))
+    Chart(figure, recordings, max(now - begin, 1.0)).update(now)
+    try:
+        figure.savefig(output)  # pyright: ignore[reportUnknownMemberType]
+    except OSError as error:
+        raise Failure(f"{output}: {error.strerror}") from None
+    if run.recorder.dropped:
+        print(f"aioca plot: {run.recorder.dropped} updates came too fast", file=sys.stderr)
+    if missing:
+        raise Failure(f"not connected: {', '.join(missing)}; the others are in {output}")
+    return status

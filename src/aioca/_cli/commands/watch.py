@@ -1,0 +1,190 @@
+"""``aioca watch``: a live table of PVs in the terminal.
+
+Its work is bounded whatever the PVs do: each PV's latest update is taken at most ten times a
+second, and what is drawn takes at most a sixth of the time. How many updates there really were is
+known from the subscriptions, which count those that newer ones have overtaken.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import click
+from rich.console import Console
+
+from ... import (
+    DBE_PROPERTY,
+    FORMAT_CTRL,
+    FORMAT_TIME,
+    CAValueError,
+    Updates,
+    camonitor,
+)
+from ..._printable import printable
+from ..live.labels import name_states
+from ..live.table import ORDERS, Painter, Row, View
+from ..shared import Failure, Seconds, backend_option, run_command
+from ..terminal.keys import Keyboard
+from ..terminal.screen import Screen
+from ..terminal.signals import Interruption
+
+_FRAME = 0.1  # seconds between two drawings, at least
+_MESSAGE = 10.0  # seconds for which what was logged is shown
+
+
+@click.command()
+@click.argument("pvs", nargs=-1, required=True, metavar="PV...")
+@click.option(
+    "--seconds", type=Seconds(), metavar="S", help="End after so long (default: with the key q)."
+)
+@click.option(
+    "--sort", type=click.Choice(ORDERS), default="given", help="The order (default: given; key s)."
+)
+@click.option("-S", "--strings", is_flag=True, help="Show arrays of CHAR as long strings.")
+@backend_option
+def command(
+    pvs: tuple[str, ...], seconds: float | None, sort: str, strings: bool, backend: str
+) -> int:
+    """Show PVs in a live table, until q is pressed.
+
+    With precision and units, alarms in colour, updates per second, and the last minute as a line
+    (of an array: its shape). Arrows, PgUp, PgDn, Home and End scroll; s sorts otherwise.
+
+    \b
+    Examples: aioca watch TEMPERATURE SETPOINT
+              aioca watch --sort alarm $(cat pvs.txt)
+    """  # click is to see the backspace
+    console = Console()
+    if not console.is_terminal or console.is_dumb_terminal:
+        raise Failure("standard output is no terminal; `aioca camonitor` prints line by line")
+    rows = [Row(name, n, strings) for n, name in enumerate(dict.fromkeys(pvs))]
+    watch = Watch(View(rows, sort, Painter(console)))
+    try:
+        return run_command(watch.run(seconds), backend)
+    except CAValueError as error:
+        raise Failure(str(error)) from None
+
+
+class Watch:
+    """The run of the command: its tasks, and what they share."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._rows = {row.name: row for row in view.rows}
+        self._changed: anyio.Event
+        self._screen = Screen()
+        self._keyboard = Keyboard()
+        self._log = _Log()
+
+    async def run(self, seconds: float | None) -> int:
+        """Returns the exit status."""
+        self._changed = anyio.Event()
+        names = list(self._rows)
+        interruption = Interruption()
+        async with (
+            camonitor(names, format=FORMAT_TIME, notify_disconnect=True) as values,
+            # One element is enough to learn what an array's units are
+            camonitor(
+                names, format=FORMAT_CTRL, events=DBE_PROPERTY, count=1, notify_disconnect=True
+            ) as properties,
+        ):
+            with self._log, anyio.move_on_after(seconds):
+                try:
+                    async with anyio.create_task_group() as tasks:
+                        tasks.start_soon(interruption.watch, tasks.cancel_scope)
+                        tasks.start_soon(self._obey, tasks.cancel_scope)
+                        tasks.start_soon(self._heed_terminal)
+                        tasks.start_soon(self._follow, values, Row.take)
+                        tasks.start_soon(self._follow, properties, Row.learn)
+                        tasks.start_soon(self._count, values)
+                        tasks.start_soon(name_states, lambda: self._view.shown, self._redraw)
+                        tasks.start_soon(self._draw)
+                finally:
+                    self._keyboard.close()
+                    self._screen.close()
+        return interruption.status
+
+    async def _follow(self, updates: Updates, take: Callable[[Row, Any], None]) -> None:
+        taken = 0
+        async for update in updates:
+            take(self._rows[update.name], update)
+            self._changed.set()
+            taken += 1
+            if taken >= len(self._rows):  # meanwhile the newer overtake the older
+                await anyio.sleep(_FRAME)
+                taken = 0
+
+    async def _count(self, updates: Updates) -> None:
+        while True:
+            now = time.monotonic()
+            for row, subscription in zip(self._view.rows, updates.subscriptions, strict=True):
+                row.count(now, subscription.dropped_callbacks)
+            self._view.message = self._log.message(now)
+            self._changed.set()
+            await anyio.sleep(1.0)
+
+    async def _draw(self) -> None:
+        self._keyboard.open()
+        self._screen.open()
+        while True:
+            self._changed = anyio.Event()
+            begin = time.thread_time()  # the processor's: not that of a terminal which is stopped
+            size = self._screen.size()
+            self._screen.show(size, self._view.lines(*size, time.time()))
+            took = time.thread_time() - begin
+            await anyio.sleep(min(max(_FRAME, 5 * took), 1.0))
+            await self._changed.wait()
+
+    def _redraw(self) -> None:
+        self._changed.set()
+
+    async def _obey(self, scope: anyio.CancelScope) -> None:
+        while keys := await self._keyboard.read():
+            for key in keys:
+                if key == "q":
+                    scope.cancel()
+                    return
+                self._view.press(key)
+            self._changed.set()
+
+    async def _heed_terminal(self) -> None:
+        """It has another size; or Ctrl-Z, which gives it back meanwhile."""
+        with anyio.open_signal_receiver(signal.SIGWINCH, signal.SIGTSTP) as signals:
+            async for number in signals:
+                if number == signal.SIGTSTP:
+                    self._keyboard.close()
+                    self._screen.close()
+                    os.kill(os.getpid(), signal.SIGSTOP)
+                    self._keyboard.open()
+                    self._screen.open()
+                self._changed.set()
+
+
+class _Log(logging.Handler):
+    """What is logged as a warning meanwhile: kept for the last line, for the screen is taken."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._last: tuple[float, str] = (-_MESSAGE, "")
+        self._logger = logging.getLogger("aioca")
+
+    def __enter__(self) -> None:
+        self._propagate, self._logger.propagate = self._logger.propagate, False
+        self._logger.addHandler(self)
+
+    def __exit__(self, *_: object) -> None:
+        self._logger.removeHandler(self)
+        self._logger.propagate = self._propagate
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._last = time.monotonic(), printable(record.getMessage())
+
+    def message(self, now: float) -> str:
+        logged, text = self._last
+        return text if now - logged < _MESSAGE else ""

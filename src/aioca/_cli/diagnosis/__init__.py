@@ -1,0 +1,1 @@
+"""How the command doctor finds out why a PV does not connect."""

@@ -1,0 +1,1 @@
+"""What the commands watch and plot share."""

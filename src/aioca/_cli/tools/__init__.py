@@ -1,0 +1,1 @@
+"""What the commands caget, caput, camonitor and cainfo share."""

@@ -1,0 +1,98 @@
+"""``--json``: a value as one object in one line."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from ... import DBR_CHAR, CAInfo, CANothing
+from .reading import why_not
+from .syntax import Style
+from .text import elements, is_array, is_undefined, put_line, rounded
+
+_EXTRA = (
+    "units", "precision", "enums",
+    "lower_disp_limit", "upper_disp_limit", "lower_alarm_limit", "lower_warning_limit",
+    "upper_warning_limit", "upper_alarm_limit", "lower_ctrl_limit", "upper_ctrl_limit",
+)  # fmt: skip
+
+
+def json_line(row: dict[str, Any]) -> str:
+    """An object as one line."""
+    text = json.dumps(row, ensure_ascii=False, allow_nan=False)
+    if text.isprintable():
+        return text
+    # Only strings have such characters. json escapes but those below a blank.
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+
+
+def put_json(row: dict[str, Any]) -> None:
+    """One line on stdout."""
+    put_line(json_line(row))
+
+
+def json_reply(pv: str, reply: Any, extra: Any, style: Style) -> dict[str, Any]:
+    """What is known of a PV: its value, or an ``error``.
+
+    Args:
+        pv: its name.
+        reply: its value, a CANothing, or None if it did not connect.
+        extra: what DBR_STSACK_STRING has beside the value, or None.
+        style: how values are asked for.
+    """
+    row: dict[str, Any] = {"name": pv}
+    if reply is None:
+        return {**row, "error": "not connected"}
+    if isinstance(reply, CANothing):
+        return {**row, "error": why_not(reply).removeprefix("*** ")}
+    row["value"] = json_value(reply, style)
+    if hasattr(reply, "raw_stamp"):
+        row["timestamp"] = None if is_undefined(reply.raw_stamp) else _time(reply.timestamp_ns)
+    if hasattr(reply, "alarm"):
+        row["severity"], row["status"] = reply.alarm.severity, reply.alarm.status
+    row.update(json_properties(reply))
+    if extra is not None and not isinstance(extra, CANothing):
+        row.update(ackt=bool(extra.ackt), acks=extra.acks)
+    return row
+
+
+def json_properties(reply: Any) -> dict[str, Any]:
+    """Units, precision, labels and limits, as far as they came with a value."""
+    return {name: _element(getattr(reply, name)) for name in _EXTRA if hasattr(reply, name)}
+
+
+def _time(timestamp_ns: int) -> float:
+    seconds, microseconds = rounded(timestamp_ns)
+    return seconds + microseconds / 1e6
+
+
+def json_value(reply: Any, style: Style) -> Any:
+    """A scalar, or a list for an array; what is not finite is a string, as JSON has none of it."""
+    found = elements(reply)
+    array = is_array(reply)
+    if reply.datatype == DBR_CHAR and style.long_strings and array:
+        return _element(bytes(code & 0xFF for code in found).split(b"\0", 1)[0])
+    plain = [_element(element) for element in found]
+    return plain if array else plain[0]
+
+
+def _element(element: Any) -> Any:
+    if isinstance(element, bytes):
+        return element.decode("utf-8", "replace")
+    if isinstance(element, float) and not math.isfinite(element):
+        return "NaN" if math.isnan(element) else "Infinity" if element > 0 else "-Infinity"
+    return element
+
+
+def json_info(info: CAInfo) -> dict[str, Any]:
+    """What cainfo tells."""
+    return {
+        "name": info.name,
+        "state": info.state_strings[info.state],
+        "host": info.host,
+        "read": info.read,
+        "write": info.write,
+        "datatype": info.datatype_strings[info.datatype],
+        "count": info.count,
+    }

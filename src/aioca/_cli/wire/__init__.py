@@ -1,0 +1,1 @@
+"""Channel Access messages without libca: search, beacons, the repeater."""

@@ -1,0 +1,1 @@
+"""Subscriptions: what is kept, who is called, who owns them."""

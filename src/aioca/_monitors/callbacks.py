@@ -1,0 +1,200 @@
+"""How the updates of a monitor get to its callback.
+
+One at a time: while what a callback has returned is being awaited, its updates wait.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import inspect
+import logging
+import struct
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+from .._channels.context import Context
+from .._portal.interface import close_unstarted
+from .options import Options
+from .owners import Lifetime, without
+from .subscription import NOTHING, Feed
+
+logger = logging.getLogger("aioca")
+
+BATCH = 64  # updates delivered before others get their turn
+
+Callback = Callable[..., Any]
+
+
+class Callee(NamedTuple):
+    """What the subscriptions of one call have in common: whom to call, and how."""
+
+    callback: Callback
+    variables: contextvars.Context  # that of the call of camonitor
+    run: Callable[..., Any]  # a function in that
+    lifetime: Lifetime  # the owner that they have as long as they are given no other
+
+
+class OfMany(NamedTuple):
+    """The callback of a list of PVs, as one of its subscriptions has it: called with the value."""
+
+    callback: Callback
+    place: int
+
+    def __call__(self, value: object) -> Any:
+        return self.callback(value, self.place)
+
+
+class CallbackFeed(Feed):
+    """A subscription whose updates go to a callback.
+
+    Attributes:
+        callback: what is called.
+        lifetime: who owns it.
+    """
+
+    __slots__ = ("_busy", "_index", "_run", "_unbegun", "_variables", "callback", "lifetime")
+
+    def __init__(
+        self, context: Context, name: str, options: Options, callee: Callee, index: int | None
+    ) -> None:
+        super().__init__(context, name, options)
+        self.callback, self._variables, self._run, self.lifetime = callee
+        self._index = index  # the second argument of the callback, if it has one
+        # Nothing is to be delivered just now: what a callback has returned is being awaited
+        self._busy = False
+        # What is yet to begin, which `close` still prevents; and the callback that returned it,
+        # as another may have been assigned meanwhile
+        self._unbegun: tuple[object, Callback] | None = None
+
+    @property
+    def called_with_value(self) -> Callback:
+        """The callback as something that is called with the value alone."""
+        if self._index is None:
+            return self.callback
+        return OfMany(self.callback, self._index)  # type: ignore[return-value]  # it has __call__
+
+    @called_with_value.setter
+    def called_with_value(self, callback: Callback) -> None:
+        self.callback, self._index = callback if isinstance(callback, OfMany) else (callback, None)
+
+    def ended(self) -> None:
+        self.lifetime.closed()
+
+    def receive(self, item: Any) -> None:
+        # Once for each update of each monitor. The first way through is the one of nearly all.
+        if type(item) is bytes and self._unpack is not None and not self._busy:
+            try:
+                (number,) = self._unpack(item)
+            except struct.error:
+                value = self.value_of(item, self._reader)  # which says what is wrong with it
+                if value is NOTHING:
+                    return
+            else:
+                value = self._kind(number)
+                value._reader = self._reader
+                value._raw = item
+        elif self._busy:
+            if item is not None:
+                if self._pending is None:
+                    self._pending = deque()
+                self._pending.append(item)
+            return
+        else:
+            value = self.take() if item is None else self.value_of(item, self._reader)
+            if value is NOTHING:
+                return
+        self._deliver(value)
+
+    def _deliver(self, value: Any) -> None:
+        awaitable = self._call(value)
+        if awaitable is not None:
+            self._busy = True
+            # A callback that has closed its own monitor goes on.
+            self._unbegun = None if self.closed else (awaitable, self.callback)
+            try:
+                self.lifetime.spawn(self._pump, awaitable, self._variables, self._over)
+            except Exception as error:
+                self._busy = False
+                self._fail(error)
+
+    def _call(self, value: Any) -> Awaitable[object] | None:
+        """Call the callback; what it returned, if that is to be awaited."""
+        try:
+            if self._index is None:
+                result = self._run(self.callback, value)
+            else:
+                result = self._run(self.callback, value, self._index)
+            if result is not None and inspect.isawaitable(result):
+                return result
+        except BaseException as error:
+            self._fail(error)
+        return None
+
+    async def _pump(self, awaitable: Awaitable[object]) -> None:
+        """Await what a callback returned, and go on as long as they return such."""
+        unbegun, self._unbegun = self._unbegun, None
+        if unbegun is not None and self.closed and _does_nothing_yet(unbegun[1]):
+            close_unstarted(awaitable)
+            return
+        served = 0
+        try:
+            while True:
+                await awaitable
+                served += 1
+                if served % BATCH == 0:  # the callback need not have suspended
+                    await self.context.portal.breathe()
+                value = NOTHING if self.closed else self.take()
+                if value is NOTHING:
+                    break
+                following = self._call(value)
+                if following is None:
+                    break
+                awaitable = following
+        except GeneratorExit:  # the loop is gone, and nobody runs this task any more
+            self._cancelled()
+            raise
+        except BaseException as error:
+            failure = without(self.context.portal.cancelled, error)
+            if failure is None:
+                self._cancelled()
+                raise
+            self._fail(failure)
+        finally:
+            if not self.closed:
+                self.context.portal.post(self._resume)
+
+    def _over(self, awaitable: object) -> None:
+        """The task of `_pump` was cancelled. Before its first step?"""
+        if self._unbegun is not None and self._unbegun[0] is awaitable:
+            self._unbegun = None
+            self._cancelled()
+
+    def _cancelled(self) -> None:
+        # By its owner, or with everything at the end of the run, or from within. The next update
+        # must not start it again.
+        if not self.closed:
+            logger.info("%s: the callback was cancelled; its monitor is closed", self.name)
+            self.close()
+
+    def _resume(self) -> None:
+        """Deliver what has come meanwhile; portal job. Until then, it is all kept."""
+        self._busy = False
+        for _ in range(BATCH):
+            value = NOTHING if self.closed or self._busy else self.take()
+            if value is NOTHING:
+                return
+            self._deliver(value)
+        if not self._busy:
+            self._busy = True
+            self.context.portal.post(self._resume)
+
+    def _fail(self, error: BaseException) -> None:
+        self.close()
+        self.lifetime.failed(self.name, error)
+
+
+def _does_nothing_yet(callback: Callback) -> bool:
+    """Whether it is an async one: a call only makes a coroutine. Others have begun by then."""
+    call = getattr(callback, "__call__", None)  # noqa: B004
+    return inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(call)

@@ -1,0 +1,205 @@
+"""What camonitor returns: subscriptions, which can be entered as a block."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, cast
+
+from .._channels.context import current
+from .callbacks import Callback, CallbackFeed
+from .owners import BlockLifetime, Lifetime, LoopLifetime
+from .stream import Stream, StreamFeed
+from .subscription import Feed
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    Entered = TypeVar("Entered", default=Any)  # what entering the block gives
+    Entered_co = TypeVar("Entered_co", covariant=True, default=Any)
+else:  # Python itself knows the default of a type variable from 3.13 on; only checkers use it
+    from typing import TypeVar
+
+    Entered = TypeVar("Entered")
+    Entered_co = TypeVar("Entered_co", covariant=True)
+
+
+class _Enterable(ABC, Generic[Entered_co]):
+    """What can be entered with ``async with``: one subscription, or a list of them."""
+
+    __slots__ = ()
+
+    _block: _Block
+
+    @abstractmethod
+    def _members(self) -> list[Subscription]: ...
+
+    async def __aenter__(self) -> Entered_co:
+        block = _Block(self._members())
+        entered = await block.enter(self)
+        self._block = block  # type: ignore[misc]  # not before: a second attempt to enter fails
+        return entered  # type: ignore[no-any-return]
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        return await self._block.exit(kind, error, traceback)
+
+
+class Subscription(_Enterable[Entered_co]):
+    """A monitor of one PV, as :func:`camonitor` returns it.
+
+    It lives until `close` is called, until the block, task group or nursery that owns it ends,
+    or until the run of its event loop ends.
+
+    To type checkers, ``Subscription[Updates]`` is one without a callback: its block gives
+    `Updates`.
+
+    Attributes:
+        name (str): the PV.
+        state (int): ``OPENING`` until the server has been asked for updates for the first time,
+            ``OPEN`` from then on, ``CLOSED`` in the end.
+        callback: what is called with each update; None if they are iterated over. Another one can
+            be assigned: it is called from the next update on, with the value alone.
+        all_updates (bool): whether every update is kept.
+        dropped_callbacks (int): how many updates were dropped because newer ones came before
+            they could be delivered.
+    """
+
+    __slots__ = ("__weakref__", "_block", "_feed")
+
+    OPENING, OPEN, CLOSED = range(3)
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+
+    @property
+    def name(self) -> str:
+        return self._feed.name
+
+    @property
+    def callback(self) -> Callback | None:
+        return self._feed.called_with_value if isinstance(self._feed, CallbackFeed) else None
+
+    @callback.setter
+    def callback(self, callback: Callback) -> None:
+        if not isinstance(self._feed, CallbackFeed):
+            raise TypeError(
+                f"{self!r} has no callback that could be replaced: its updates are iterated over."
+                " Give camonitor a callback for that"
+            )
+        if not callable(callback):
+            raise TypeError(f"{self.name}: callback must be callable, not {callback!r}")
+        self._feed.called_with_value = callback
+
+    @property
+    def all_updates(self) -> bool:
+        return self._feed.limit == 0
+
+    @property
+    def state(self) -> int:
+        if self._feed.closed:
+            return self.CLOSED
+        return self.OPEN if self._feed.opened else self.OPENING
+
+    @property
+    def dropped_callbacks(self) -> int:
+        return self._feed.dropped
+
+    def __repr__(self) -> str:
+        state = ("opening", "open", "closed")[self.state]
+        return f"<Subscription {self.name!r} {state}>"
+
+    def close(self) -> None:
+        """End the monitor: after this no callback is called, not even for what was queued.
+
+        A callback that is running goes on. Idempotent.
+        """
+        self._feed.close()
+
+    def _members(self) -> list[Subscription]:
+        return [self]
+
+    def __aiter__(self) -> Any:
+        raise TypeError(
+            f"iterate over the updates of a block: async with camonitor({self.name!r}) as updates:"
+            " async for value in updates: ..."
+        )
+
+
+class Subscriptions(_Enterable[Entered], list[Subscription[Entered]]):
+    """The monitors of several PVs: a list of `Subscription` that can be entered as a block.
+
+    To type checkers, ``Subscriptions[Updates]`` are those without a callback.
+    """
+
+    def close(self) -> None:
+        """Close all of them. Idempotent."""
+        for subscription in self:
+            subscription.close()
+
+    def _members(self) -> list[Subscription]:
+        return self
+
+
+def own(subscriptions: list[Subscription], lifetime: Lifetime) -> None:
+    """Make a lifetime the owner of subscriptions that have a callback."""
+    for subscription in subscriptions:
+        subscription._feed.lifetime = lifetime  # type: ignore[attr-defined]
+
+
+def expect_entry(subscriptions: list[Subscription]) -> None:
+    """Have a warning if the block of these, which have no callback, is never entered."""
+    if subscriptions:
+        stream = cast(StreamFeed, subscriptions[0]._feed).stream
+        stream.unentered = [subscription.name for subscription in subscriptions]
+
+
+class _Block:
+    """One ``async with`` over one or more subscriptions."""
+
+    def __init__(self, subscriptions: list[Subscription]) -> None:
+        self._subscriptions = subscriptions
+        self._lifetime: BlockLifetime | None = None
+
+    async def enter(self, whole: Any) -> Any:
+        subscriptions = self._subscriptions
+        streams = [s._feed.stream for s in subscriptions if isinstance(s._feed, StreamFeed)]
+        for stream in streams:
+            stream.unentered = ()  # if entering fails, it says so itself
+        if streams or not subscriptions:
+            # Nothing has begun. The monitor of a callback has, and must first get its owner.
+            await current().portal.checkpoint()
+        for subscription in subscriptions:
+            if subscription.state == Subscription.CLOSED:
+                raise RuntimeError(f"{subscription!r} cannot be entered")
+            feed = subscription._feed
+            if isinstance(feed, CallbackFeed) and not isinstance(feed.lifetime, LoopLifetime):
+                raise RuntimeError(f"{subscription!r} has an owner already")
+            if feed.context is not current():
+                raise RuntimeError(f"{subscription!r} was made in another run of an event loop")
+        if streams or not subscriptions:
+            stream = streams[0] if streams else Stream(current())
+            return stream.open(subscriptions)
+        self._lifetime = lifetime = BlockLifetime(current().portal, subscriptions)
+        own(subscriptions, lifetime)
+        await lifetime.enter()
+        return whole
+
+    async def exit(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        if self._lifetime is not None:
+            return await self._lifetime.exit(kind, error, traceback)
+        self._close_all()
+        return False
+
+    def _close_all(self) -> None:
+        for subscription in self._subscriptions:
+            subscription.close()

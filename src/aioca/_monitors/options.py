@@ -1,0 +1,75 @@
+"""What a monitor was asked for."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypedDict
+
+from .._values.dbr import (
+    DBE_ALARM,
+    DBE_PROPERTY,
+    DBE_VALUE,
+    FORMAT_CTRL,
+    FORMAT_TIME,
+    datatype_code,
+)
+from ..types import Count, Dbe, Format, Timeout
+
+
+class MonitorOptions(TypedDict, total=False):
+    """What a monitor can be asked for besides its PV and its datatype, for overloads."""
+
+    events: Dbe
+    format: Format
+    count: Count
+    all_updates: bool
+    notify_disconnect: bool
+    connect_timeout: Timeout
+    max_pending: int | None
+
+
+class Options(NamedTuple):
+    """What a monitor was asked for, checked."""
+
+    code: int | None
+    format: int
+    count: int  # type: ignore[assignment]  # hides a method of tuple that nobody wants here
+    events: int
+    limit: int  # of pending updates, 0 for none
+    notify_disconnect: bool
+    connect_timeout: float | None
+
+
+def default_events(format: int) -> int:
+    events = DBE_VALUE
+    if format in (FORMAT_TIME, FORMAT_CTRL):
+        events |= DBE_ALARM
+    if format == FORMAT_CTRL:
+        events |= DBE_PROPERTY
+    return events
+
+
+def check_options(
+    datatype: Any,
+    format: int,
+    count: int,
+    events: int | None,
+    all_updates: bool,
+    max_pending: int | None,
+    notify_disconnect: bool,
+    connect_timeout: float | None,
+) -> Options:
+    """The options of a monitor; TypeError or ValueError before anything is made."""
+    code = datatype_code(datatype)
+    if events is None:
+        events = default_events(format)
+    elif not isinstance(events, int) or not 0 < events < 16:
+        raise ValueError(f"events must be a bitwise or of DBE_ constants, not {events!r}")
+    if max_pending is not None:
+        if all_updates:
+            raise ValueError("all_updates keeps every update; it cannot go with max_pending")
+        if not isinstance(max_pending, int) or max_pending < 1:
+            raise ValueError(f"max_pending must be an int of 1 or more, not {max_pending!r}")
+    limit = 0 if all_updates else max_pending or 1
+    return Options(
+        code, format, count, int(events), limit, bool(notify_disconnect), connect_timeout
+    )

@@ -1,0 +1,260 @@
+"""Lifetimes: who owns the callbacks of a subscription, and where their errors go.
+
+Plain callbacks are called by the portal, with no task between. What they return to be awaited, and
+their errors, belong to an owner:
+
+- ``LoopLifetime``: nobody's. Awaitables run in the background until the end of the loop's run;
+  an error is logged with its traceback and closes the subscription.
+- ``GroupLifetime``: a task in the user's task group. It ends when the subscriptions are closed,
+  and raises the error of a callback into the group.
+- ``BlockLifetime``: an ``async with`` block. An error cancels the block and comes out of it.
+
+One subscription's callbacks never overlap; those of different ones may.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from contextvars import Context
+from types import TracebackType
+from typing import Any, Protocol, cast
+
+import anyio
+from anyio import CancelScope
+from anyio.abc import TaskGroup
+
+from .._portal.interface import Portal, close_unstarted
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup  # pyright: ignore[reportMissingImports]
+
+logger = logging.getLogger("aioca")
+
+Pump = Callable[..., Coroutine[Any, Any, None]]
+
+
+def exit_in(error: BaseException) -> BaseException | None:
+    """What is to end the program: the error itself, or the first such that a group of them holds.
+
+    None if there is none.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return next(filter(None, map(exit_in, group.exceptions)), None)
+    return error if isinstance(error, (KeyboardInterrupt, SystemExit)) else None
+
+
+def without(
+    kind: type[BaseException] | tuple[type[BaseException], ...], error: BaseException
+) -> BaseException | None:
+    """What is left of an error, or of a group of them, without those of a kind."""
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return group if group.subgroup(kind) is None else group.split(kind)[1]
+    return None if isinstance(error, kind) else error
+
+
+class Owned(Protocol):
+    """A subscription, as far as its owner is concerned."""
+
+    def close(self) -> None: ...
+
+
+class Lifetime(ABC):
+    """The owner of the callbacks of one or more subscriptions."""
+
+    @abstractmethod
+    def spawn(
+        self, pump: Pump, awaitable: object, context: Context, over: Callable[..., None]
+    ) -> None:
+        """Run ``pump(awaitable)``, which raises only cancellation, in a copy of a context.
+
+        ``over(awaitable)`` may be called if the task was cancelled. It is, if that was before its
+        first step and the owner goes on.
+        """
+
+    @abstractmethod
+    def failed(self, name: str, error: BaseException) -> None:
+        """A callback has raised; its subscription is closed already."""
+
+    def closed(self) -> None:  # noqa: B027
+        """One of the subscriptions was closed; called once for each."""
+
+
+class LoopLifetime(Lifetime):
+    def __init__(self, portal: Portal) -> None:
+        self._portal = portal
+
+    def spawn(
+        self, pump: Pump, awaitable: object, context: Context, over: Callable[..., None]
+    ) -> None:
+        if not self._portal.spawn(pump, awaitable, context=context, over=over):
+            close_unstarted(awaitable)
+            over(awaitable)
+
+    def failed(self, name: str, error: BaseException) -> None:
+        ending = exit_in(error)
+        if ending is not None and self._portal.lets_exit_through:
+            rest = without((KeyboardInterrupt, SystemExit), error)
+            if rest is not None:
+                logger.error("%s: the callback of its monitor raised, too", name, exc_info=rest)
+            raise ending
+        logger.error(
+            "%s: the callback of its monitor raised %r; the monitor is closed",
+            name, error, exc_info=error,
+        )  # fmt: skip
+
+
+class _OwnedLifetime(Lifetime):
+    """What a task group and a block have in common: a task group of our own inside.
+
+    Its tasks are started by a task of its own, `_dispatch`, not by the portal's jobs: those run
+    outside of any task, where anyio may not be able to tell which library it is under.
+    """
+
+    def __init__(self, portal: Portal, subscriptions: Sequence[Owned]) -> None:
+        self.error: BaseException | None = None
+        self._subscriptions = subscriptions
+        self._open = len(subscriptions)
+        self._portal = portal
+        self._scope: CancelScope | None = None
+        self._queue: deque[tuple[Pump, object]] = deque()
+        self._wake: Callable[[], None] | None = None
+
+    def spawn(
+        self, pump: Pump, awaitable: object, context: Context, over: Callable[..., None]
+    ) -> None:
+        self._queue.append((pump, awaitable))
+        self._look()
+
+    def failed(self, name: str, error: BaseException) -> None:
+        if self.error is not None:  # only one can be raised
+            if exit_in(error) is not None and exit_in(self.error) is None:
+                self.error, error = error, self.error
+            logger.error("%s: the callback of its monitor raised, too", name, exc_info=error)
+            return
+        self.error = error
+        self._close_all()
+        if self._scope is not None:
+            self._scope.cancel()
+
+    def closed(self) -> None:
+        self._open -= 1
+        self._look()
+
+    def _look(self) -> None:
+        if self._wake is not None:
+            self._wake()
+
+    async def _dispatch(self, tasks: TaskGroup) -> None:
+        """Start what is to be started, until the last subscription is closed."""
+        self._scope = tasks.cancel_scope
+        if self.error is not None:
+            tasks.cancel_scope.cancel()
+        while True:
+            while self._queue:
+                pump, awaitable = self._queue.popleft()
+                tasks.start_soon(pump, awaitable)
+            if self._open <= 0:
+                return
+            waiter = self._portal.waiter()
+            self._wake = waiter.wake
+            await waiter.wait()
+
+    def _check_library(self) -> None:
+        """Refuse to go on where anyio would ask the wrong library for a task group.
+
+        The user's task group may be of the other of two libraries that run in this thread. And
+        for anyio, an asyncio loop that runs inside a task of trio is trio.
+        """
+        found = anyio.get_cancelled_exc_class()
+        if found is not self._portal.cancelled:
+            library, other = self._portal.library, found.__module__.partition(".")[0]
+            raise RuntimeError(
+                f"camonitor was called under {library}, but anyio takes the task that is to own its"
+                f" callbacks for one of {other}: use a task group of {library}, and run a second"
+                " event loop in its own thread, with aioca.run()"
+            )
+
+    def _raise_own(self, other: BaseException | None) -> None:
+        """Raise the error of a callback, unless the other, on its way out, is to end the program.
+
+        That is also where the owner was cancelled meanwhile.
+        """
+        if self.error is None:
+            return
+        if other is None or exit_in(other) is None:
+            raise self.error
+        logger.error("the callback of a monitor raised, too", exc_info=self.error)
+
+    def _close_all(self) -> None:
+        for subscription in self._subscriptions:
+            subscription.close()
+
+    def _ended(self) -> None:
+        self._close_all()
+        self._scope = self._wake = None
+        for _, awaitable in self._queue:
+            close_unstarted(awaitable)
+        self._queue.clear()
+
+
+class GroupLifetime(_OwnedLifetime):
+    """Lives as a child of the user's task group; see `Portal.spawn_in` for `live`."""
+
+    async def live(self) -> None:
+        other: BaseException | None = None
+        try:
+            self._check_library()
+            async with anyio.create_task_group() as tasks:
+                await self._dispatch(tasks)
+                # Callbacks that are running when their subscription is closed may end.
+        except BaseException as error:
+            other = error
+            raise
+        finally:
+            self._ended()
+            self._raise_own(other)
+
+
+class BlockLifetime(_OwnedLifetime):
+    """An ``async with`` block."""
+
+    def __init__(self, portal: Portal, subscriptions: Sequence[Owned]) -> None:
+        super().__init__(portal, subscriptions)
+        self._tasks: TaskGroup | None = None
+
+    async def enter(self) -> None:
+        self._check_library()
+        self._tasks = tasks = anyio.create_task_group()
+        await tasks.__aenter__()
+        self._scope = tasks.cancel_scope
+        tasks.start_soon(self._dispatch, tasks)
+
+    async def exit(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        tasks = self._tasks
+        assert tasks is not None
+        self._ended()
+        swallowed = False
+        try:
+            if isinstance(error, self._portal.cancelled):
+                swallowed = bool(await tasks.__aexit__(kind, error, traceback))
+            else:
+                # The group would wrap an error of the body in an exception group; it is the
+                # user's, and goes out as it is. Shielded: only our own tasks are waited for,
+                # and they are cancelled.
+                tasks.cancel_scope.cancel()
+                tasks.cancel_scope.shield = True
+                await tasks.__aexit__(None, None, None)
+        finally:
+            self._raise_own(error)
+        return swallowed

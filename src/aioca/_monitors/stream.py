@@ -1,0 +1,182 @@
+"""The updates of a block: ``async for value in updates``."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Generic
+
+from .._channels.context import Context
+from .._portal.interface import TURN, Waiter
+from .._values.classes import Reader
+from ..types import AugmentedValue
+from .options import Options
+from .subscription import NOTHING, Feed, start_all
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    from .handles import Subscription
+
+    Value_co = TypeVar("Value_co", covariant=True, default=AugmentedValue)
+else:  # Python itself knows the default of a type variable from 3.13 on; only checkers use it
+    from typing import TypeVar
+
+    Value_co = TypeVar("Value_co", covariant=True)
+
+_LOOK_EVERY = 8  # values that an iteration takes between looks at the clock
+
+
+class StreamFeed(Feed):
+    """A subscription whose updates are iterated over."""
+
+    __slots__ = ("stream",)
+
+    def __init__(self, context: Context, name: str, options: Options, stream: Stream) -> None:
+        super().__init__(context, name, options)
+        self.stream = stream
+
+    def ended(self) -> None:
+        self.stream.feed_ended()
+
+    def receive(self, item: Any) -> None:
+        # With the reader that the item was requested with: when the type of the PV changes, the
+        # updates that are queued here need not be looked for.
+        stream = self.stream
+        stream.queue.append((self, item, self._reader))
+        if stream.waiter is not None:
+            stream.waiter.wake()
+
+
+class Stream:
+    """The queue behind one `Updates`. All of it runs on the loop's thread.
+
+    Attributes:
+        queue: in order of arrival: the subscription, its update (None is a ticket to `Feed.take`
+            what is pending), and the reader that decodes the update.
+        waiter: what the one task that iterates waits with, while it waits.
+        unentered: the PVs, as long as the block was never entered and is to be warned of.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self.queue: deque[tuple[StreamFeed, Any, Reader | None]] = deque()
+        self.waiter: Waiter | None = None
+        self.unentered: Sequence[str] = ()
+        self._portal = context.portal
+        self._opened = False
+        self._open = 0  # number of subscriptions that are not closed
+        self._served = 0  # number of values since the last look at the clock
+        self._turn_ends = 0.0
+
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        names = self.unentered
+        if names:
+            others = f" and {len(names) - 1} others" if len(names) > 1 else ""
+            _warn(
+                f"camonitor of {names[0]!r}{others} has no callback and was never entered, so the"
+                " server was not asked for any update: use it as 'async with camonitor(...) as"
+                " updates', or give it a callback",
+                ResourceWarning, source=self,
+            )  # fmt: skip
+
+    def open(self, subscriptions: Sequence[Any]) -> Updates:
+        """Start the subscriptions.
+
+        Raises:
+            RuntimeError: they were started before.
+        """
+        if self._opened:
+            raise RuntimeError("these updates are being iterated over already")
+        self._opened = True
+        self._open = len(subscriptions)
+        if subscriptions:
+            feeds = [subscription._feed for subscription in subscriptions]
+            start_all(feeds[0].context, feeds)
+        return Updates(self, list(subscriptions))
+
+    def feed_ended(self) -> None:
+        """One of the subscriptions was closed."""
+        self.unentered = ()
+        self._open -= 1
+        if self._open <= 0:
+            self.queue.clear()
+        if self.waiter is not None:
+            self.waiter.wake()
+
+    def take(self) -> Any:
+        """The next value that has arrived, or NOTHING."""
+        queue = self.queue
+        while queue:
+            feed, item, reader = queue.popleft()
+            if not feed.closed:
+                value = feed.take() if item is None else feed.value_of(item, reader)
+                if value is not NOTHING:
+                    return value
+        return NOTHING
+
+    def take_in_turn(self) -> Any:
+        """The same; NOTHING also when `next_before` has to look at the clock."""
+        if self._served >= _LOOK_EVERY:
+            return NOTHING
+        self._served += 1
+        return self.take()
+
+    async def next_before(self, deadline: float) -> Any:
+        """The next value; NOTHING if all are closed or none has come by the deadline.
+
+        The deadline is on the portal's clock. A value that libca's thread had queued by then
+        counts, though the loop was busy.
+        """
+        portal = self._portal
+        while True:
+            if self._served >= _LOOK_EVERY:
+                self._served = 0
+                if portal.now() > self._turn_ends:
+                    await portal.breathe()  # before a value is taken: this may be cancelled
+                    self._turn_ends = portal.now() + TURN
+            self._served += 1
+            value = self.take()
+            if value is not NOTHING or self._open <= 0:
+                return value
+            if self.waiter is not None:
+                raise RuntimeError("another task is waiting for these updates already")
+            self.waiter = portal.waiter()
+            try:
+                in_time = await self.waiter.wait(deadline)
+            finally:
+                self.waiter = None
+            if not in_time:
+                if deadline > -math.inf:
+                    await portal.catch_up()
+                return self.take()
+            self._turn_ends = portal.now() + TURN
+
+
+class Updates(Generic[Value_co]):
+    """The updates of one or more PVs, in a block: ``async for value in updates``.
+
+    Iteration ends when all of the subscriptions are closed.
+
+    Attributes:
+        subscriptions (list[Subscription]): one for each PV.
+    """
+
+    __slots__ = ("__weakref__", "_stream", "_take", "subscriptions")
+
+    def __init__(self, stream: Stream, subscriptions: list[Any]) -> None:
+        self.subscriptions: list[Subscription] = subscriptions
+        self._stream = stream
+        self._take = stream.take_in_turn
+
+    def __aiter__(self) -> Updates[Value_co]:
+        return self
+
+    async def __anext__(self) -> Value_co:
+        value = self._take()
+        if value is NOTHING:
+            value = await self._stream.next_before(math.inf)
+            if value is NOTHING:
+                raise StopAsyncIteration
+        return value  # type: ignore[no-any-return]

@@ -1,0 +1,1 @@
+"""From the threads of libca into an event loop of asyncio or trio."""

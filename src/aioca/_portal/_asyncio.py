@@ -1,0 +1,174 @@
+"""The portal into a run of an asyncio event loop."""
+
+from __future__ import annotations
+
+import contextvars
+import sys
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from .eventfd import Doorbell, doorbell
+from .interface import TURN, Portal, Waiter, close_unstarted, logger
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+_LAST_CALLS = 1.0  # seconds that the end of a run waits for them at most
+
+
+class AsyncioPortal(Portal):
+    library = "asyncio"
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        from ._asyncio_waiter import AsyncioWaiter  # late: see `_asyncio`
+
+        self._loop = loop
+        self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps none alive
+        self._new_waiter = AsyncioWaiter
+        self.cancelled = _asyncio().CancelledError
+        self._ending = False
+        self._bell: Doorbell | None = None
+        # When the calls of this pass of the loop have had their turn; None before the first
+        self._turn_ends: float | None = None
+        # Others, as uvloop, have a bell of their own for call_soon_threadsafe, or no selector
+        if type(loop) is _asyncio().SelectorEventLoop:
+            self._bell = doorbell()
+        if self._bell is not None:
+            loop.add_reader(self._bell.fd, self._rung, self._bell)
+        super().__init__()
+
+    def is_closed(self) -> bool:
+        return self._loop.is_closed()
+
+    def is_running(self) -> bool:
+        return self._loop.is_running()
+
+    def _wake(self) -> None:
+        bell = self._bell
+        if bell is None or self._loop.is_closed() or not bell.ring():
+            self._loop.call_soon_threadsafe(self._drain)
+
+    def _rung(self, bell: Doorbell) -> None:
+        try:
+            bell.silence()
+        finally:  # also after Ctrl-C: the bell, once silent, does not come again for what is queued
+            self._drain()
+
+    def _leave(self) -> None:
+        bell, self._bell = self._bell, None
+        if bell is None:
+            return
+        if not self._loop.is_closed():
+            if _asyncio()._get_running_loop() is not self._loop:
+                return  # at the end of the process, or in a forked child: let go of it
+            self._loop.remove_reader(bell.fd)
+        bell.give_back()
+
+    def disown(self) -> None:
+        self._bell = None  # it is the parent's, too
+        super().disown()
+
+    async def last_calls(self) -> None:
+        # asyncio closes all generators at once, and those of the user may call to clean up.
+        self._ending = True  # asyncio has cancelled all tasks; nobody would cancel another
+        give_up = self.now() + _LAST_CALLS
+        await self.breathe()
+        while self._at_work() and self.now() < give_up:
+            await _asyncio().sleep(0.001)
+
+    def now(self) -> float:
+        return self._loop.time()
+
+    def waiter(self) -> Waiter:
+        return self._new_waiter(loop=self._loop)
+
+    async def checkpoint(self) -> None:
+        # asyncio programs rely on a put to a connected PV not to suspend. A series of them does,
+        # now and then, or it would keep all other tasks waiting.
+        now = self._loop.time()
+        if self._turn_ends is None:
+            self._turn_ends = now + TURN
+            self._loop.call_soon(self._next_pass)
+        elif now > self._turn_ends:
+            self._turn_ends = None
+            await self.breathe()
+
+    def _next_pass(self) -> None:
+        self._turn_ends = None
+
+    async def breathe(self) -> None:
+        await _asyncio().sleep(0)
+
+    def spawn(
+        self,
+        function: Callable[..., Coroutine[Any, Any, None]],
+        *args: object,
+        context: contextvars.Context | None = None,
+        over: Callable[..., None] | None = None,
+    ) -> bool:
+        if self._ending:
+            return False
+        coroutine = function(*args)
+        if context is None:
+            task = self._loop.create_task(coroutine)
+        elif sys.version_info >= (3, 11):
+            task = self._loop.create_task(coroutine, context=context.copy())
+        else:
+            task = context.run(self._loop.create_task, coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(lambda task: self._done(task, args, over))
+        return True
+
+    def _done(
+        self,
+        task: asyncio.Task[None],
+        args: tuple[object, ...],
+        over: Callable[..., None] | None,
+    ) -> None:
+        self._tasks.discard(task)
+        for argument in args:
+            close_unstarted(argument)
+        if not task.cancelled():
+            error = task.exception()  # asyncio complains if nobody asks
+            # What is to end the program has come out of the loop.
+            if error is not None and not isinstance(error, (KeyboardInterrupt, SystemExit)):
+                logger.error("a task of aioca failed; please report this", exc_info=error)
+        elif over is not None:
+            over(*args)
+
+    def spawn_in(
+        self,
+        task_group: Any,
+        function: Callable[[], Coroutine[Any, Any, None]],
+        done: Callable[[], None],
+    ) -> None:
+        if hasattr(task_group, "start_soon"):
+            task_group.start_soon(function)
+            return
+        if not hasattr(task_group, "create_task"):
+            raise TypeError(
+                f"task_group must be an anyio TaskGroup or an asyncio.TaskGroup, not {task_group!r}"
+            )
+        coroutine = function()
+        try:
+            task: asyncio.Task[None] = task_group.create_task(coroutine)
+        except BaseException:
+            coroutine.close()
+            raise
+        task.add_done_callback(lambda _: done())
+
+    def after(self, seconds: float, job: Callable[[], object]) -> Callable[[], None]:
+        return self._loop.call_later(seconds, self._do, job).cancel
+
+    def _drain_after(self, seconds: float) -> None:
+        if seconds:
+            self._loop.call_later(seconds, self._drain)
+        else:
+            self._loop.call_soon(self._drain)
+
+
+def _asyncio() -> Any:
+    # No loop of asyncio can be running where nobody has imported it, and importing it costs
+    # a trio program 50 ms.
+    return sys.modules["asyncio"]

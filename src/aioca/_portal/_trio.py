@@ -1,0 +1,187 @@
+"""The portal into a run of trio."""
+
+from __future__ import annotations
+
+import contextvars
+import math
+import sys
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from .eventfd import Doorbell, doorbell
+from .interface import Portal, Waiter
+
+if TYPE_CHECKING:
+    import trio
+
+
+# What trio raises where a task is to be woken that will not run again: at the end of the process,
+# from another thread; or of a guest run whose host has ended before it.
+_RUNS_NO_MORE = (RuntimeError, OSError)
+
+
+class _TrioWaiter(Waiter):
+    __slots__ = ("_task", "_trio", "_woken")
+
+    def __init__(self, trio: Any) -> None:
+        self._trio = trio
+        self._task: Any = None
+        self._woken = False
+
+    def wake(self) -> None:
+        if not self._woken:
+            self._woken = True
+            if self._task is not None:
+                task, self._task = self._task, None
+                try:
+                    self._trio.lowlevel.reschedule(task)
+                except _RUNS_NO_MORE:
+                    pass
+
+    async def wait(self, deadline: float = math.inf) -> bool:
+        trio = self._trio
+        with trio.CancelScope(deadline=deadline):
+            if self._woken:
+                await trio.lowlevel.checkpoint()
+            else:
+                self._task = trio.lowlevel.current_task()
+                await trio.lowlevel.wait_task_rescheduled(self._abort)
+        return self._woken
+
+    def _abort(self, raise_cancel: object) -> Any:
+        self._task = None
+        return self._trio.lowlevel.Abort.SUCCEEDED
+
+
+class TrioPortal(Portal):
+    library = "trio"
+    lets_exit_through = False
+
+    def __init__(self, token: trio.lowlevel.TrioToken) -> None:
+        self._trio: Any = sys.modules["trio"]
+        self._token = token
+        self.cancelled = self._trio.Cancelled
+        self._polling = self._poll_again = False
+        self._bell: Doorbell | None = doorbell()
+        super().__init__()
+        if self._bell is not None and not self.spawn(self._answer, self._bell):
+            self._leave()
+
+    def is_closed(self) -> bool:
+        return not self._on_end  # trio always closes the sentinel
+
+    def is_running(self) -> bool:
+        return not self.is_closed()
+
+    def _wake(self) -> None:
+        bell = self._bell
+        if bell is None or not bell.ring():
+            try:
+                self._token.run_sync_soon(self._drain)
+            except OSError:
+                raise RuntimeError("the host of this guest run has ended") from None
+
+    async def _answer(self, bell: Doorbell) -> None:
+        try:
+            while True:
+                await self._trio.lowlevel.wait_readable(bell.fd)
+                bell.silence()
+                self._drain()
+        finally:  # from now on trio's own way; and once more, for it may have been rung just now
+            self._leave()
+            if self.awake:
+                self._token.run_sync_soon(self._drain)
+
+    def _leave(self) -> None:
+        bell, self._bell = self._bell, None
+        if bell is not None:
+            bell.give_back()
+
+    def disown(self) -> None:
+        self._bell = None  # it is the parent's, too
+        super().disown()
+
+    def now(self) -> float:
+        return self._trio.current_time()  # type: ignore[no-any-return]
+
+    def waiter(self) -> Waiter:
+        return _TrioWaiter(self._trio)
+
+    async def checkpoint(self) -> None:
+        await self._trio.lowlevel.checkpoint()
+
+    async def breathe(self) -> None:
+        await self._trio.lowlevel.checkpoint()
+
+    def spawn(
+        self,
+        function: Callable[..., Coroutine[Any, Any, None]],
+        *args: object,
+        context: contextvars.Context | None = None,
+        over: Callable[..., None] | None = None,  # trio gives every task its first step
+    ) -> bool:
+        context = contextvars.copy_context() if context is None else context.copy()
+        try:
+            self._trio.lowlevel.spawn_system_task(function, *args, context=context)
+        except RuntimeError:
+            # Between the end of the main task and the closing of the sentinels trio takes no
+            # new tasks, but still runs what is posted.
+            return False
+        return True
+
+    def spawn_in(
+        self,
+        task_group: Any,
+        function: Callable[[], Coroutine[Any, Any, None]],
+        done: Callable[[], None],
+    ) -> None:
+        if not hasattr(task_group, "start_soon"):
+            raise TypeError(
+                f"task_group must be a trio.Nursery or an anyio TaskGroup, not {task_group!r}"
+            )
+        task_group.start_soon(function)  # trio gives every task its first step
+
+    def after(self, seconds: float, job: Callable[[], object]) -> Callable[[], None]:
+        scope = self._trio.CancelScope(deadline=self.now() + seconds)
+
+        async def wait() -> None:
+            with scope:
+                await self._trio.sleep_forever()
+            if scope.cancelled_caught and not cancelled:
+                self._do(job)
+
+        cancelled: list[bool] = []
+
+        def cancel() -> None:
+            cancelled.append(True)
+            # At the end of the process we may be on another thread, and nothing runs any more.
+            if self._trio.lowlevel.in_trio_run():
+                try:
+                    scope.cancel()
+                except _RUNS_NO_MORE:
+                    pass
+
+        self.spawn(wait)
+        return cancel
+
+    def _drain_after(self, seconds: float) -> None:
+        if not seconds:
+            self._token.run_sync_soon(self._drain)
+        elif self._polling:
+            self._poll_again = True
+        elif not self.spawn(self._poll, seconds):
+            self._token.run_sync_soon(self._drain)
+
+    async def _poll(self, seconds: float) -> None:
+        # One task for as long as the load lasts; one for each timer would cost more than a wake.
+        self._polling = self._poll_again = True
+        try:
+            while self._poll_again:
+                self._poll_again = False
+                await self._trio.sleep(seconds)
+                self._drain()
+        except BaseException:  # at the end of the run; what cleans up may still wait for replies
+            self._token.run_sync_soon(self._drain)
+            raise
+        finally:
+            self._polling = False

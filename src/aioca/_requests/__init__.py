@@ -1,0 +1,1 @@
+"""One caget, caput or connect for one PV or for many."""

@@ -1,0 +1,108 @@
+"""The request behind caget."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+from .._ca import libca
+from .._ca.callbacks import reply_trampoline
+from .._ca.libca import ECA_NORMAL
+from .._ca.tokens import INDEX_ONE
+from .._channels import explain
+from .._channels.channel import Channel
+from .._channels.context import Context
+from .._errors import Failure
+from .._values.decode import reader_key, why_unreadable
+from .request import Request
+
+
+class Get(Request):
+    """Values; `values` decodes them."""
+
+    doing = "reading"
+    sends = True
+
+    def __init__(
+        self,
+        context: Context,
+        channels: Sequence[Channel],
+        code: int | None,
+        format: int,
+        count: int,
+    ) -> None:
+        super().__init__(context, channels)
+        self._key = reader_key(code, format)
+        self._wanted = count
+        self._readers: list[Any] = [None] * len(channels)
+        self._usr = libca.Usr()
+
+    def _start(self, start: int, stop: int) -> None:
+        # What `_ask` would do for each, without the calls: this is where the time of a list goes
+        readers, key, usr = self._readers, self._key, self._usr
+        get, one, trampoline = libca.get_callback, libca.ONE, reply_trampoline
+        token = self._token + start * INDEX_ONE
+        for index, channel in enumerate(self.channels[start:stop], start):
+            if channel.scalar_key == key:
+                readers[index] = reader = channel.last_reader
+                shape = reader.shape
+                usr.value = token + shape.dbr
+                status = get(shape.c_dbr, one, channel.chid, trampoline, usr)
+                if status != ECA_NORMAL:
+                    self._not_sent(index, channel, status)
+            elif channel.connected:
+                self._ask(index, channel)
+            else:
+                self._await_connection(index, channel)
+            token += INDEX_ONE
+
+    def _request(self, index: int, channel: Channel) -> int:
+        reader = channel.reader(self._key)
+        self._readers[index] = reader
+        self._usr.value = self._token + index * INDEX_ONE + reader.shape.dbr
+        return libca.get_callback(  # type: ignore[no-any-return]
+            reader.shape.c_dbr, libca.c_count(channel.request_count(self._wanted)), channel.chid,
+            reply_trampoline, self._usr,
+        )  # fmt: skip
+
+    def _is_reply(self, outcome: object) -> bool:
+        return isinstance(outcome, (bytes, bytearray))
+
+    def _why_no_reply(self, index: int) -> str:
+        channel, reader = self.channels[index], self._readers[index]
+        count = channel.request_count(self._wanted) or channel.native_count
+        dropped = explain.may_be_dropped(reader.shape.dbr, count, self._context.client.settings)
+        if dropped:
+            return f"reading: no reply has come. It may have been dropped here: {dropped}"
+        return super()._why_no_reply(index)
+
+    def _values_from(self, start: int, stop: int) -> list[Any]:
+        values: list[Any] = []
+        append = values.append
+        pairs = zip(self.results[start:stop], self._readers[start:stop], strict=True)
+        for index, (raw, reader) in enumerate(pairs, start):
+            if type(raw) is bytes and reader.shape.unpack is not None:  # as in `_decode._number`
+                shape = reader.shape
+                try:
+                    (number,) = shape.unpack(raw)
+                except struct.error:
+                    append(self._value(index, raw))  # which says what is wrong with it
+                    continue
+                value = shape.kind(number)
+                value._reader = reader
+                value._raw = raw
+                append(value)
+            else:
+                append(self._value(index, raw))
+        return values
+
+    def _value(self, index: int, raw: Any) -> Any:
+        if type(raw) is bytes or type(raw) is bytearray:
+            try:
+                return self._readers[index].decode(raw)
+            except Exception as error:  # whatever a server may have sent
+                name = self.channels[index].name
+                status, why = why_unreadable(error)
+                return Failure(name, status, f"reading: {why}")
+        return self._failure(index, raw)

@@ -1,0 +1,226 @@
+"""From a Python value to the bytes of a put.
+
+Everything that is wrong with a value and can be known here raises `CAValueError`, which names
+the PV, before anything is sent. A value is not bent to fit: what the type cannot hold is an error,
+and integers that a double cannot hold go as strings, which the server converts. Only the fraction
+of a number for an integer field is cut off, as servers do it.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import numpy as np
+
+from .._ca.libca import ECA_BADCOUNT, ECA_BADSTR, ECA_BADTYPE, Data
+from .._errors import CAValueError, invalid
+from .dbr import (
+    AS_BYTES,
+    AS_STR,
+    DBR_CHAR,
+    DBR_CHAR_BYTES,
+    DBR_CHAR_STR,
+    DBR_CHAR_UNICODE,
+    DBR_DOUBLE,
+    DBR_ENUM,
+    DBR_ENUM_STR,
+    DBR_LONG,
+    DBR_PUT_ACKS,
+    DBR_PUT_ACKT,
+    DBR_STRING,
+    DTYPES,
+    MAX_STRING_SIZE,
+    is_long_string_name,
+)
+from .encode_numbers import (
+    as_array,
+    bounds,
+    check_mask,
+    converted,
+    exact_as_double,
+    integer,
+    length,
+    shown,
+)
+from .number_types import EXACT, NUMBER_TYPES
+
+Encoded = tuple[int, int, Data]  # DBR type, count, bytes
+_pack_double = struct.Struct("=d").pack
+_pack_integer = {1: struct.Struct("=h").pack, 3: struct.Struct("=H").pack,
+                 4: struct.Struct("=B").pack, 5: struct.Struct("=i").pack}  # fmt: skip
+
+
+def encode(name: str, value: Any, code: int | None, native_type: int, native_count: int) -> Encoded:
+    """The DBR type, count and bytes to send; ``code`` as `datatype_code` gives it.
+
+    Raises:
+        CAValueError: whatever is wrong with the value, an exception of its own methods included.
+    """
+    try:
+        if code is None and isinstance(value, float) and native_type == DBR_DOUBLE:
+            return DBR_DOUBLE, 1, _pack_double(value)
+        return _encoded(name, value, code, native_type, native_count)
+    except CAValueError:
+        raise
+    except Exception as error:
+        raise invalid(
+            name, ECA_BADTYPE, f"writing: the value cannot be used: {shown(error)}"
+        ) from error
+
+
+def _encoded(
+    name: str, value: Any, code: int | None, native_type: int, native_count: int
+) -> Encoded:
+    if value is None:
+        raise invalid(name, ECA_BADTYPE, "None cannot be written")
+    if isinstance(value, np.ndarray):
+        check_mask(name, value)
+    dbr = _wire_type(name, value, code, native_type, native_count)
+    if isinstance(value, (dict, set, frozenset)):
+        # As a sequence, the first would be its keys, the others would be in any order.
+        raise invalid(name, ECA_BADTYPE, f"{shown(value)} is not a value")
+    if dbr == DBR_CHAR_STR:
+        encoded = _long_string(name, value, native_count)
+    elif dbr == DBR_STRING:
+        encoded = _strings(name, value)
+    elif dbr in (DBR_PUT_ACKT, DBR_PUT_ACKS):
+        encoded = dbr, 1, struct.pack("=H", integer(name, value, 0, 0xFFFF))
+    elif dbr > DBR_DOUBLE:
+        encoded = _typed_numbers(name, value, dbr)
+    else:
+        encoded = _numbers(name, value, dbr)
+    if encoded[1] > native_count:
+        raise invalid(
+            name, ECA_BADCOUNT,
+            f"{encoded[1]} elements do not fit into the {native_count} of the PV",
+        )  # fmt: skip
+    if not encoded[1] and native_count == 1:
+        # A server would process the record, keep the old value, and report success.
+        raise invalid(
+            name, ECA_BADCOUNT, f"{shown(value)} has no element; the PV has one: write a value"
+        )
+    return encoded
+
+
+def _wire_type(name: str, value: Any, code: int | None, native_type: int, native_count: int) -> int:
+    if code in (DBR_CHAR_STR, DBR_CHAR_UNICODE, DBR_CHAR_BYTES):
+        return DBR_CHAR_STR
+    text = isinstance(value, (str, bytes))
+    if code in (AS_STR, AS_BYTES, DBR_ENUM_STR, None):
+        char_array = native_type == DBR_CHAR and (native_count != 1 or is_long_string_name(name))
+        if text and char_array:
+            return DBR_CHAR_STR
+        if text or code in (AS_STR, AS_BYTES) or (native_type == DBR_ENUM and _is_text(value)):
+            return DBR_STRING  # the server knows its labels and how it parses a number
+        return native_type
+    return code
+
+
+def _is_text(value: Any) -> bool:
+    whole: Any = value
+    if isinstance(value, (list, tuple)):
+        return any(isinstance(cell, (str, bytes)) for cell in whole)
+    return isinstance(value, np.ndarray) and whole.dtype.kind in "US"
+
+
+def _numbers(name: str, value: Any, dbr: int) -> Encoded:
+    if isinstance(value, int):
+        pack = _pack_integer.get(dbr)
+        if pack is not None:
+            low, high = bounds(dbr)
+            return dbr, 1, pack(integer(name, value, low, high))
+        if dbr == DBR_DOUBLE and -EXACT <= value <= EXACT:
+            return dbr, 1, _pack_double(value)
+    try:
+        array = as_array(value)
+        if dbr == DBR_DOUBLE and not exact_as_double(array):
+            return _strings(name, array)
+        with np.errstate(all="raise", under="ignore"):
+            array = converted(array, DTYPES[dbr])
+    except (TypeError, ValueError, OverflowError, FloatingPointError) as error:
+        if isinstance(error, CAValueError):
+            raise
+        raise invalid(
+            name, ECA_BADTYPE, f"{shown(value)} cannot be written as {DTYPES[dbr]}: {error}"
+        ) from error
+    return dbr, length(name, array), array
+
+
+def _typed_numbers(name: str, value: Any, code: int) -> Encoded:
+    """Numbers of a type that Channel Access does not have, in the first that holds them."""
+    dtype = NUMBER_TYPES[code].dtype
+    try:
+        with np.errstate(all="raise", under="ignore"):
+            array = converted(as_array(value), dtype)
+    except (TypeError, ValueError, OverflowError, FloatingPointError) as error:
+        raise invalid(
+            name, ECA_BADTYPE, f"{shown(value)} cannot be written as {dtype}: {error}"
+        ) from error
+    if dtype.itemsize == 1:
+        return _numbers(name, array, DBR_CHAR)
+    low, high = bounds(DBR_LONG)
+    fits = not array.size or (low <= int(array.min()) and int(array.max()) <= high)
+    return _numbers(name, array, DBR_LONG if fits else DBR_DOUBLE)
+
+
+def _bytes(name: str, value: Any) -> bytes:
+    if isinstance(value, str):
+        try:
+            return value.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise invalid(name, ECA_BADSTR, f"{shown(value)}: {error}") from error
+    if isinstance(value, (bytes, bytearray)):
+        return bytes(value)
+    try:
+        return str(value).encode("utf-8")
+    except ValueError as error:  # an integer of more digits than Python will print
+        raise invalid(name, ECA_BADSTR, f"{shown(value)}: {error}") from error
+
+
+def _long_string(name: str, value: Any, native_count: int) -> Encoded:
+    if isinstance(value, np.ndarray) or _is_sequence(value):
+        return _numbers(name, value, DBR_CHAR)
+    # No bytes at all is not an empty string but, to some records, no write.
+    data = _bytes(name, value) or b"\0"
+    if len(data) < native_count and is_long_string_name(name):
+        # The field keeps what lies behind; in an array of its own, the length is what is sent.
+        data += b"\0"
+    return DBR_CHAR, len(data), data
+
+
+def _strings(name: str, value: Any) -> Encoded:
+    array: Any = value
+    if isinstance(value, np.ndarray):
+        length(name, array)
+        cells = list(np.atleast_1d(array).tolist())  # pyright: ignore[reportUnknownMemberType]
+    elif _is_sequence(value):
+        cells = list(value)
+    else:
+        cells = [value]
+    data = b"".join(_string_cell(name, cell) for cell in cells)
+    return DBR_STRING, len(cells), data
+
+
+def _string_cell(name: str, value: Any) -> bytes:
+    if value is None or _is_sequence(value):
+        raise invalid(name, ECA_BADTYPE, f"{shown(value)} is not a string")
+    data = _bytes(name, value).rstrip(b"\0")
+    if b"\0" in data:
+        raise invalid(name, ECA_BADSTR, f"{shown(value)}: a string ends at its first NUL")
+    if len(data) >= MAX_STRING_SIZE:
+        raise invalid(
+            name, ECA_BADSTR,
+            f"{shown(value)} is {len(data)} bytes, a string holds {MAX_STRING_SIZE - 1};"
+            " if the field can hold more, write to it as a long string: its name with $",
+        )  # fmt: skip
+    return data.ljust(MAX_STRING_SIZE, b"\0")
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) or (
+        hasattr(value, "__iter__") and not isinstance(value, (str, bytes, bytearray, np.generic))
+    )
+
+
+__all__ = ["CAValueError", "Encoded", "encode"]

@@ -1,0 +1,128 @@
+"""Numbers of a Python value on their way into a put: checked, and never bent to fit."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from .._ca.libca import ECA_BADCOUNT, ECA_BADTYPE
+from .._errors import invalid
+from .dbr import DBR_CHAR, DTYPES, MAX_STRING_SIZE
+from .number_types import EXACT
+
+
+def check_mask(name: str, value: Any) -> None:
+    """A masked element has no value that could be written."""
+    if _is_masked(value):
+        raise invalid(
+            name, ECA_BADTYPE,
+            f"{shown(value)} has masked elements; fill them first: value.filled(...)",
+        )  # fmt: skip
+
+
+def _is_masked(value: Any) -> bool:
+    masked_arrays: Any = sys.modules.get("numpy.ma")  # not imported: there are none
+    if masked_arrays is None or not isinstance(value, masked_arrays.MaskedArray):
+        return False
+    return bool(masked_arrays.getmaskarray(value).any())
+
+
+def as_array(value: Any) -> Any:
+    """What numpy makes of a value; ValueError or TypeError if an element is none."""
+    array: Any = np.asarray(value)
+    is_list, whole = isinstance(value, (list, tuple)), value
+    cells: Any = ()
+    if array.dtype.kind == "O":
+        cells = list(array.flat)
+        if any(cell is None for cell in cells):
+            raise TypeError("None is not a number")
+    elif array.dtype.kind == "f" and is_list and np.isnan(array).any():
+        cells = whole  # numpy makes a NaN of what is masked
+    if any(map(_is_masked, cells)):
+        raise ValueError("it has masked elements")
+    return array
+
+
+def exact_as_double(array: Any) -> bool:
+    """Whether a double holds each of these; OverflowError if a string could not, either."""
+    if array.dtype.kind not in "iuO":
+        return True
+    inexact = [n for n in _large_integers(array) if abs(n) > EXACT and not _is_double(n)]
+    if any(abs(n) >= 10 ** (MAX_STRING_SIZE - 2) for n in inexact):
+        raise OverflowError("an integer of so many digits cannot be sent")
+    return not inexact
+
+
+def _is_double(number: int) -> bool:
+    try:
+        return int(float(number)) == number
+    except OverflowError:
+        return False
+
+
+def _large_integers(array: Any) -> list[int]:
+    if array.dtype.kind == "O":
+        return [n for n in array.flat if isinstance(n, int)]
+    if array.dtype.itemsize < 8 or not array.size:
+        return []
+    if int(array.min()) >= -EXACT and int(array.max()) <= EXACT:
+        return []
+    return [int(n) for n in array.flat]
+
+
+def converted(array: Any, dtype: np.dtype[Any]) -> Any:
+    """The same in another type, where that holds it; else an ordinary error that says why."""
+    if array.dtype == dtype:
+        return np.ascontiguousarray(array)
+    if dtype.kind == "b" and array.dtype.kind not in "biuf":
+        raise TypeError("only a number is true or false")
+    if array.dtype.kind == "f" and dtype.kind in "iu" and array.size:
+        if not np.isfinite(array).all():
+            raise ValueError("an integer cannot be NaN or infinite")
+        if array.min() <= -(2.0**62) or array.max() >= 2.0**62:
+            raise OverflowError("a number is too large for an integer")
+        array = array.astype(np.int64)  # cuts off the fraction
+    if array.dtype.kind in "iu" and dtype.kind in "iu" and array.size:
+        limits = np.iinfo(dtype)
+        # DBR_CHAR is a byte: signed and unsigned views of it are both in use.
+        low = -128 if dtype.itemsize == 1 else limits.min
+        if int(array.min()) < low or int(array.max()) > limits.max:
+            raise OverflowError(f"a number is outside {low} to {limits.max}")
+    if array.dtype.kind == "c":
+        raise TypeError("complex numbers do not exist in Channel Access")
+    return np.ascontiguousarray(array.astype(dtype))
+
+
+def bounds(dbr: int) -> tuple[int, int]:
+    """The least and the greatest integer that can be written as a DBR type."""
+    limits = np.iinfo(DTYPES[dbr].type)
+    return (-128 if dbr == DBR_CHAR else int(limits.min)), int(limits.max)
+
+
+def integer(name: str, value: Any, low: int, high: int) -> int:
+    """An integer within bounds; those of a CHAR as a byte."""
+    try:
+        number = int(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise invalid(name, ECA_BADTYPE, f"{shown(value)} is not an integer") from error
+    if not low <= number <= high:
+        raise invalid(name, ECA_BADTYPE, f"{shown(value)} is outside {low} to {high}")
+    return number & 0xFF if (low, high) == (-128, 255) else number
+
+
+def length(name: str, array: Any) -> int:
+    """How many elements, of a single one or of a row of them."""
+    if array.ndim > 1:
+        raise invalid(name, ECA_BADCOUNT, f"an array of {array.ndim} dimensions cannot be written")
+    return int(array.size)
+
+
+def shown(value: Any) -> str:
+    """A value as errors show it: not at any length."""
+    try:
+        text = repr(value)
+    except Exception:  # such as an integer of more digits than Python will print
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= 60 else text[:57] + "..."
