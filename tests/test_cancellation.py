@@ -150,7 +150,7 @@ async def _cancelled_by_deadline(seconds: float, operation: Operation, pv: str) 
 
 
 def _spares() -> int:
-    return sum(len(channel.spares) for channel in _context.current()._channels.values())
+    return sum(len(channel.put_channels) for channel in _context.current()._channels.values())
 
 
 async def _nothing_is_left() -> None:

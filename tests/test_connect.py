@@ -104,7 +104,7 @@ def no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> tuple[int, Any]:
         return ECA.ALLOCMEM, libca.Chid()
 
-    monkeypatch.setattr(_client.ClientContext, "create_channel", refuse)
+    monkeypatch.setattr(_client.CaContext, "create_channel", refuse)
 
 
 CALLS: dict[str, Callable[[str], Any]] = {

@@ -13,7 +13,7 @@ import pytest
 import aioca
 from aioca import caget, cainfo, camonitor, caput, connect
 from aioca._channels.channel import Channel
-from aioca._channels.reconnect import Watch
+from aioca._channels.reconnect import Reconnector
 from aioca.testing import SoftIoc
 
 pytestmark = pytest.mark.anyio
@@ -188,7 +188,9 @@ async def test_the_look_at_unconnected_channels(
     names = [f"{unique}{i}" for i in range(50)]
     await connect(names, wait=False)
     seen: list[str] = []
-    monkeypatch.setattr(Watch, "_see_to", lambda self, channel, old: seen.append(channel.name))
+    monkeypatch.setattr(
+        Reconnector, "_see_to", lambda self, channel, old: seen.append(channel.name)
+    )
     context = aioca._channels.context.current()
     posted = 0
     post = context.post
@@ -199,7 +201,7 @@ async def test_the_look_at_unconnected_channels(
         post(job)
 
     monkeypatch.setattr(context, "post", counted)
-    context.watch._look()
+    context.reconnector._look()
     with anyio.fail_after(10):
         while len(seen) < len(names):
             await anyio.lowlevel.checkpoint()
@@ -209,7 +211,7 @@ async def test_the_look_at_unconnected_channels(
     lost: list[str] = []
     monkeypatch.setattr(Channel, "circuit_lost", lambda self: lost.append(self.name))
     posted = 0
-    context.watch._search_anew()
+    context.reconnector._search_anew()
     with anyio.fail_after(10):
         while len(lost) < len(names):
             await anyio.lowlevel.checkpoint()

@@ -66,7 +66,7 @@ async def test_no_more_put_callbacks_at_once_than_a_server_can_end(
 
     def counted(*args: object) -> int:
         nonlocal most
-        most = max(most, current().completions.under_way())
+        most = max(most, current().put_limit.under_way())
         return send(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(libca, "put_notify", counted)
@@ -76,7 +76,7 @@ async def test_no_more_put_callbacks_at_once_than_a_server_can_end(
             some = pvs[start * third : (start + 1) * third]
             group.start_soon(lambda some=some: caput(some, 1.5, wait=True, timeout=30))
     assert 100 < most <= put_limit.UNDER_WAY
-    assert current().completions.under_way() == 0
+    assert current().put_limit.under_way() == 0
     assert await caget(pvs[: 3 * third], timeout=30) == [1.5] * (3 * third)
 
 
@@ -85,7 +85,7 @@ async def test_long_processing_does_not_hold_up_the_others(
 ) -> None:
     """Where nothing ends, the server is not overrun: the next part goes out all the same."""
     monkeypatch.setattr(put_limit, "UNDER_WAY", 300)
-    completions = current().completions
+    completions = current().put_limit
     completions.begun += 290  # as if so many motors were moving
     try:
         assert all(await caput(pvs, 1.5, wait=True, timeout=30))
@@ -98,12 +98,12 @@ async def test_what_was_not_begun_by_the_deadline(
 ) -> None:
     """It was not sent, and the error says so."""
     monkeypatch.setattr(put_limit, "_STANDSTILL", 60.0)
-    current().completions.begun += 10_000
+    current().put_limit.begun += 10_000
     try:
         with pytest.raises(CATimeout, match="not sent") as caught:
             await caput(pvs, 7.0, wait=True, timeout=0.5)
     finally:
-        current().completions.begun -= 10_000
+        current().put_limit.begun -= 10_000
     failed = {failure.name for failure in caught.value.failures}
     values = await caget(pvs, timeout=30)
     assert {pv for pv, value in zip(pvs, values, strict=True) if value == 7.0} == {*pvs} - failed

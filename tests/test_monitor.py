@@ -41,9 +41,9 @@ from aioca import (
     wait_for_value,
 )
 from aioca._ca import libca
-from aioca._channels import updates as _intake
+from aioca._channels import updates as _pending_updates
 from aioca._channels.context import current
-from aioca._monitors.owners import LoopLifetime
+from aioca._monitors.owners import LoopOwner
 from aioca.testing import SoftIoc
 from conftest import shown
 
@@ -678,8 +678,8 @@ async def test_last_value_when_the_loop_takes_while_one_is_dropped(a: str, kept:
     async with camonitor(a, max_pending=kept) as updates:
         assert await _next(updates) == 0
         (subscription,) = updates.subscriptions
-        feed = subscription._feed
-        intake, key = feed._intake, feed._key
+        feed = subscription._monitor
+        pending_updates, key = feed._pending_updates, feed._key
         interrupted: list[object] = []
 
         def take() -> None:
@@ -687,7 +687,7 @@ async def test_last_value_when_the_loop_takes_while_one_is_dropped(a: str, kept:
             if not interrupted:
                 interrupted.append(True)
                 for _ in range(20):  # whatever has a ticket by now
-                    if key in intake.tickets or kept > 1:
+                    if key in pending_updates.tickets or kept > 1:
                         taken.append(feed.take())
 
         class Latest(dict[int, Any]):
@@ -706,12 +706,12 @@ async def test_last_value_when_the_loop_takes_while_one_is_dropped(a: str, kept:
         taken: list[Any] = []
         update = _update(7.0)
         if kept == 1:
-            intake.latest = Latest()
-            on_event, serve = _intake._latest()
+            pending_updates.latest = Latest()
+            on_event, serve = _pending_updates._latest()
         else:
             feed._pending = Newest()
-            on_event, serve = _intake._newest()
-        serve(intake)
+            on_event, serve = _pending_updates._newest()
+        serve(pending_updates)
         for _ in range(kept + 1):  # the last one drops the first; the loop looks just then
             on_event(0, 0, 0, 0, 0, 0, key, 0, DBR_TIME_DOUBLE, 1, update, libca.ECA_NORMAL)
         assert interrupted, "nothing was interrupted: this test tests nothing any more"
@@ -725,8 +725,8 @@ async def test_last_value_when_the_loop_takes_while_one_is_dropped(a: str, kept:
 
 def _is_queued(subscription: Subscription) -> bool:
     """Whether libca's thread has brought something that the loop has not looked at yet."""
-    feed = subscription._feed
-    return feed._key in feed._intake.tickets
+    feed = subscription._monitor
+    return feed._key in feed._pending_updates.tickets
 
 
 def _wait_until_queued(subscription: Subscription) -> None:
@@ -955,7 +955,7 @@ async def test_another_callback_before_the_first_has_begun(a: str) -> None:
     async def first(value: Any) -> None:
         called.append(value)
 
-    class Lifetime(LoopLifetime):
+    class Owner(LoopOwner):
         def spawn(self, *args: Any, **kwargs: Any) -> None:
             super().spawn(*args, **kwargs)  # the coroutine is made, and will begin later
             subscription.callback = _callback
@@ -963,8 +963,8 @@ async def test_another_callback_before_the_first_has_begun(a: str) -> None:
             closed.set()
 
     subscription = camonitor(a, first)
-    feed: Any = subscription._feed
-    feed.lifetime = Lifetime(current().portal)
+    feed: Any = subscription._monitor
+    feed.owner = Owner(current().portal)
     with anyio.fail_after(5):
         await closed.wait()
     await _everything_arrived(a)
@@ -1578,9 +1578,9 @@ async def test_a_disconnection_stays_behind_the_newest_updates(a: str) -> None:
             shape, element_count, name = reader.shape, reader.element_count, reader.name
 
             def decode(self, raw: bytes) -> object:
-                if not kept._cut:
+                if not kept._ignoring:
                     channel.connection_changed(False, -1, 0)
-                    kept._cut = True
+                    kept._ignoring = True
                 return reader.decode(raw)
 
         kept._reader = Decoding()

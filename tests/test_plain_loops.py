@@ -393,8 +393,8 @@ def test_ctrl_c_anywhere_on_the_way_into_the_loop(
             interrupting = Interrupting(portal._drain_after)
             monkeypatch.setattr(portal, "_drain_after", interrupting)
         elif place == "silence":
-            interrupting = Interrupting(portal._bell._read)
-            monkeypatch.setattr(portal._bell, "_read", interrupting)
+            interrupting = Interrupting(portal._eventfd._read)
+            monkeypatch.setattr(portal._eventfd, "_read", interrupting)
         else:
             interrupting = Interrupting(portal._wake)
             monkeypatch.setattr(portal, "_wake", interrupting)

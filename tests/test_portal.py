@@ -307,7 +307,7 @@ def test_end_of_run(backend: str, error: Exception | None) -> None:
     ran: list[int] = []
     in_threads(lambda: portal.post(lambda: ran.append(1)))[0].join()
     portal.post(lambda: ran.append(2))
-    portal.ended()
+    portal.close()
     assert ends == [threading.current_thread().name]
     assert ran == []
 

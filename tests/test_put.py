@@ -690,7 +690,7 @@ async def test_a_put_before_a_return_is_applied(p: str) -> None:
     with anyio.fail_after(5):
         await caput(pv, 1, wait=True, timeout=None)
     assert channel.connected
-    assert current().completions.under_way() == 0
+    assert current().put_limit.under_way() == 0
 
 
 async def test_a_put_whose_channel_is_made_anew(p: str) -> None:
@@ -709,7 +709,7 @@ async def test_a_put_whose_channel_is_made_anew(p: str) -> None:
             group.start_soon(replace)
             with pytest.raises(CADisconnected, match="outcome is unknown"):
                 await caput(pv, 1, wait=True, timeout=None)
-    assert current().completions.under_way() == 0
+    assert current().put_limit.under_way() == 0
     await caget(pv)
 
 
@@ -726,9 +726,9 @@ async def test_second_channels_go_along(p: str) -> None:
                     group.start_soon(partial(caput, pv, value, wait=True))
 
     await overlapping()
-    assert len(channel.spares) == 1
+    assert len(channel.put_channels) == 1
     channel.replace(elsewhere=True)
-    assert channel.spares == ()
+    assert channel.put_channels == ()
     await connect(pv)
     await overlapping()
-    assert [spare.priority for spare in channel.spares] == [channel.priority] == [1]
+    assert [spare.priority for spare in channel.put_channels] == [channel.priority] == [1]

@@ -164,7 +164,7 @@ def test_bell_goes_to_the_next_loop(backend: str) -> None:
 
     async def main() -> int | None:
         portal = portal_for(running_loop())
-        bell = portal._bell  # type: ignore[attr-defined]
+        bell = portal._eventfd  # type: ignore[attr-defined]
         assert bell not in eventfd._spare
         return bell.fd if bell is not None else None
 
@@ -182,21 +182,21 @@ def test_bell_goes_back_from_a_loop_that_was_closed_without_telling() -> None:
 
     loop = asyncio.new_event_loop()
     portal = loop.run_until_complete(main())
-    bell = portal._bell  # type: ignore[attr-defined]
+    bell = portal._eventfd  # type: ignore[attr-defined]
     loop.close()
     assert bell not in eventfd._spare
     in_thread(lambda: portal.post(lambda: None))  # which finds out
     assert bell in eventfd._spare
-    portal.ended()
+    portal.close()
     assert eventfd._spare.count(bell) == 1
 
 
 @needs_eventfd
 async def test_rung_for_the_loop_before(portal: Portal) -> None:
     """It finds nothing to do."""
-    if (bell := getattr(portal, "_bell", None)) is None:
+    if (bell := getattr(portal, "_eventfd", None)) is None:
         pytest.skip("uvloop wakes in its own way")
-    in_thread(bell.ring)
+    in_thread(bell.signal)
     seen: list[int] = []
     waiter = portal.waiter()
     in_thread(lambda: (portal.post(lambda: seen.append(1)), portal.post(waiter.wake)))
@@ -211,13 +211,13 @@ def test_bell_whose_file_somebody_has_closed(backend: str) -> None:
 
     async def main() -> bool:
         portal = portal_for(running_loop())
-        bell = portal._bell  # type: ignore[attr-defined]
-        portal._bell = kept = eventfd.Doorbell()  # type: ignore[attr-defined]
+        bell = portal._eventfd  # type: ignore[attr-defined]
+        portal._eventfd = kept = eventfd.EventFd()  # type: ignore[attr-defined]
         os.close(kept.fd)
         waiter = portal.waiter()
         in_thread(lambda: portal.post(waiter.wake))
         woken = await waiter.wait(portal.now() + 5)
-        portal._bell = bell  # type: ignore[attr-defined]
+        portal._eventfd = bell  # type: ignore[attr-defined]
         return woken
 
     assert anyio.run(main, backend=backend)
@@ -226,7 +226,7 @@ def test_bell_whose_file_somebody_has_closed(backend: str) -> None:
 def test_without_a_bell(backend: str, p: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on systems that have none."""
     for module in (_asyncio, _trio):
-        monkeypatch.setattr(module, "doorbell", lambda: None)
+        monkeypatch.setattr(module, "borrow_eventfd", lambda: None)
 
     async def main() -> float:
         return sum([await caget(p + "ai") for _ in range(20)])

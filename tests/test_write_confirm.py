@@ -176,22 +176,22 @@ async def test_a_channel_that_libca_refuses_is_searched_for_again(
     await connect(pv)
     context = current()
     channel = context.channel(pv)
-    create = context.client.create_channel
+    create = context.ca_context.create_channel
 
     def refuse(*args: Any) -> Any:
         if error == "refused":
             return libca.ECA_ALLOCMEM, None
         raise RuntimeError("this thread has a context without preemptive callbacks")
 
-    monkeypatch.setattr(context.client, "create_channel", refuse)
+    monkeypatch.setattr(context.ca_context, "create_channel", refuse)
     channel.replace()
     assert channel.state != channel_closed()
     assert f"{pv} cannot be searched for now" in caplog.text
     failed = await caget(pv, timeout=0.05, throw=False)
     assert failed.errorcode == libca.ECA_TIMEOUT
-    context.watch._look()  # as every ten seconds: others are seen to, and it is tried again
-    monkeypatch.setattr(context.client, "create_channel", create)
-    context.watch._look()
+    context.reconnector._look()  # as every ten seconds: others are seen to, and it is tried again
+    monkeypatch.setattr(context.ca_context, "create_channel", create)
+    context.reconnector._look()
     await connect(pv)
     assert context.channel(pv) is channel
 
@@ -215,8 +215,8 @@ async def test_a_scout_that_libca_refuses(p: str, monkeypatch: pytest.MonkeyPatc
 
     for pv in pvs:  # as if their server did not respond
         context.channel(pv).connected = False
-    monkeypatch.setattr(context.client, "create_channel", refuse)
-    context.watch._look()
+    monkeypatch.setattr(context.ca_context, "create_channel", refuse)
+    context.reconnector._look()
     assert seen == pvs
     for pv in pvs:
         context.channel(pv).connected = True
@@ -224,6 +224,6 @@ async def test_a_scout_that_libca_refuses(p: str, monkeypatch: pytest.MonkeyPatc
 
 async def test_a_first_channel_that_libca_refuses(p: str, monkeypatch: pytest.MonkeyPatch) -> None:
     await connect(p + "ao:a")
-    monkeypatch.setattr(current().client, "create_channel", lambda *_: (libca.ECA_ALLOCMEM, None))
+    monkeypatch.setattr(current().ca_context, "create_channel", lambda *_: (libca.ECA_ALLOCMEM, None))
     with pytest.raises((RuntimeError, CAError), match=p + "ao:b"):
         await connect(p + "ao:b")

@@ -43,7 +43,7 @@ from aioca import (
 from aioca._ca import callbacks, tokens
 from aioca._ca.libca import ECA_BADTYPE, ECA_NORMAL, VALUE_OFFSET, VALUE_SIZE
 from aioca._ca.tokens import INDEX_ONE
-from aioca._channels.updates import Intake, new_key
+from aioca._channels.updates import PendingUpdates, new_key
 from aioca._values.dbr import AS_BYTES_TO_MATCH, AS_TEXT_TO_MATCH, DTYPES, datatype_code
 from aioca._values.decode import make_reader
 from aioca._values.number_types import Misfit
@@ -366,15 +366,15 @@ class Owner:
 
 
 class Line:
-    """As much of a loop as `Intake` needs."""
+    """As much of a loop as `PendingUpdates` needs."""
 
     def __init__(self) -> None:
         self.queue: Any = []
         self.receivers: dict[Any, Any] = {}
         self.awake = True
 
-    def look_if_closed(self) -> None: ...
-    def rouse(self) -> None: ...
+    def check_closed(self) -> None: ...
+    def ensure_drain(self) -> None: ...
 
 
 @bounded
@@ -395,22 +395,22 @@ def test_trampolines(asked: int, dbr: int, count: int, status: int, null: bool, 
     buffer = ctypes.create_string_buffer(size)
     start = 0 if null else ctypes.addressof(buffer)
     owner, line = Owner(), Line()
-    intake = Intake(line)  # type: ignore[arg-type]
+    pending_updates = PendingUpdates(line)  # type: ignore[arg-type]
     token = tokens.register(owner)
     key = new_key(asked)
     try:
         for trampoline, usr in (
             (callbacks.reply_trampoline, token + index * INDEX_ONE + asked),
-            (intake.trampoline(0), key),
-            (intake.trampoline(1), key),
+            (pending_updates.trampoline(0), key),
+            (pending_updates.trampoline(1), key),
         ):
             event = callbacks._EventArgs(usr, 0, dbr, count, start, status)
             ctypes.cast(trampoline, callbacks._EVENT)(event)
     finally:
         tokens.unregister(token)
-        latest = intake.take_latest(key)
-        intake.forget(key)
-        intake.close()
+        latest = pending_updates.take_latest(key)
+        pending_updates.forget(key)
+        pending_updates.close()
     ((heard_index, raw),) = owner.arrived
     assert heard_index == index
     assert line.queue[:2] == [key, raw]

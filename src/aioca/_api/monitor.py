@@ -6,13 +6,13 @@ import contextvars
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, overload
 
-from .._channels.context import Context, current
-from .._monitors.callbacks import Callback, CallbackFeed, Callee
+from .._channels.context import LoopContext, current
+from .._monitors.callbacks import Callback, CallbackMonitor, Callee
 from .._monitors.handles import Subscription, Subscriptions, expect_entry, own
+from .._monitors.monitor import Monitor, start_all
 from .._monitors.options import MonitorOptions, Options, check_options
-from .._monitors.owners import GroupLifetime, LoopLifetime
-from .._monitors.stream import Stream, StreamFeed, Updates
-from .._monitors.subscription import Feed, start_all
+from .._monitors.owners import GroupOwner, LoopOwner
+from .._monitors.stream import Stream, StreamMonitor, Updates
 from .._values.dbr import FORMAT_RAW
 from ..types import (
     Count,
@@ -192,10 +192,10 @@ def camonitor(
         expect_entry(subscriptions)
     else:
         if task_group is not None:
-            lifetime = GroupLifetime(context.portal, subscriptions)
-            own(subscriptions, lifetime)
-            context.portal.spawn_in(task_group, lifetime.live, subscriptions.close)
-        start_all(context, [subscription._feed for subscription in subscriptions])
+            owner = GroupOwner(context.portal, subscriptions)
+            own(subscriptions, owner)
+            context.portal.spawn_in(task_group, owner.live, subscriptions.close)
+        start_all(context, [subscription._monitor for subscription in subscriptions])
     return subscriptions[0] if single else subscriptions
 
 
@@ -216,20 +216,20 @@ def _check_callback(callback: object, task_group: object) -> None:
 
 
 def _maker(
-    context: Context, options: Options, callback: Callback | None, single: bool
-) -> Callable[[int, str], Feed]:
+    context: LoopContext, options: Options, callback: Callback | None, single: bool
+) -> Callable[[int, str], Monitor]:
     """What makes the feed of each PV; they share what can be shared."""
     if callback is None:
         stream = Stream(context)
-        return lambda _, name: StreamFeed(context, name, options, stream)
+        return lambda _, name: StreamMonitor(context, name, options, stream)
     variables = contextvars.copy_context()
-    callee = Callee(callback, variables, variables.run, LoopLifetime(context.portal))
-    return lambda index, name: CallbackFeed(
+    callee = Callee(callback, variables, variables.run, LoopOwner(context.portal))
+    return lambda index, name: CallbackMonitor(
         context, name, options, callee, None if single else index
     )
 
 
-def _seconds(timeout: Timeout, context: Context) -> float | None:
+def _seconds(timeout: Timeout, context: LoopContext) -> float | None:
     if timeout is None:
         return None
     return max(0.0, deadline_of(timeout, context.portal) - context.portal.now())

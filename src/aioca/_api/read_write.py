@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast, overload
 
 from .._channels.channel import Channel
-from .._channels.context import Context, current
+from .._channels.context import LoopContext, current
 from .._errors import CAError, CANothing, CAValueError, Failure, error_for
 from .._portal.interface import TURN
 from .._requests.get import Get
@@ -366,7 +366,7 @@ async def cainfo(
     infos = await request.values()
     for index, channel in enumerate(request.channels):
         if not index % _INFOS:
-            await request.breathe()
+            await request.yield_turn()
         if type(infos[index]) is not Failure:
             infos[index] = CAInfo(channel)
     return _outcome(pv, names, refused, infos, throw)  # type: ignore[no-any-return]
@@ -393,7 +393,7 @@ async def _connect(
 
 
 async def _channels(
-    context: Context, names: Sequence[str]
+    context: LoopContext, names: Sequence[str]
 ) -> tuple[list[Channel], dict[int, Failure]]:
     """A channel for each name, and a failure for each that cannot have one."""
     found = context.channels_there(names)
@@ -404,9 +404,9 @@ async def _channels(
     turn_ends = context.portal.now() + TURN
     for start in range(0, len(names), PART):
         if context.portal.now() > turn_ends:
-            await context.portal.breathe()
+            await context.portal.yield_turn()
             turn_ends = context.portal.now() + TURN
-        with context.client.attached():
+        with context.ca_context.attached():
             for index, name in enumerate(names[start : start + PART], start):
                 try:
                     channels.append(context.channel(name))

@@ -9,7 +9,7 @@ from .._ca import libca
 from .._channels.context import current
 from .._errors import Failure, error_for
 from .._monitors.handles import Subscription
-from .._monitors.subscription import NOTHING
+from .._monitors.monitor import NOTHING
 from .._requests.pending_puts import PendingPuts
 from .._values.dbr import DBR_ENUM, FORMAT_CTRL, FORMAT_RAW
 from ..types import (
@@ -108,12 +108,12 @@ async def wait_for_value(
     deadline = deadline_of(timeout, context.portal)
     seen: Any = NOTHING
     failure = Failure(pv, libca.ECA_TIMEOUT, "waiting for a value")
-    monitor: Subscription[Updates] = camonitor(
+    subscription: Subscription[Updates] = camonitor(
         pv, events=events, datatype=matches.datatype, format=format, count=count,
         all_updates=all_updates and max_pending is None, notify_disconnect=notify_disconnect,
         connect_timeout=connect_timeout, max_pending=max_pending,
     )  # fmt: skip
-    async with monitor as updates:
+    async with subscription as updates:
         stream = updates._stream
         left = math.inf  # number of updates that may still be looked at
         while left > 0:
@@ -130,7 +130,7 @@ async def wait_for_value(
                 # In a flood there is always a next one: only those that came by the deadline count.
                 await context.portal.catch_up()
                 left = len(stream.queue)
-        failure = _why_not(monitor, match, seen)  # before the monitor is closed
+        failure = _why_not(subscription, match, seen)  # before the monitor is closed
     raise error_for([failure])
 
 
@@ -143,17 +143,17 @@ async def _labels(pv: str, seconds: float) -> list[str]:
     return getattr(reply, "enums", [])
 
 
-def _why_not(monitor: Subscription, match: Any, seen: Any) -> Failure:
+def _why_not(subscription: Subscription, match: Any, seen: Any) -> Failure:
     """Why no value has come that matches; ``seen`` is the last one."""
-    pv = monitor.name
-    if monitor.state == Subscription.CLOSED:
+    pv = subscription.name
+    if subscription.state == Subscription.CLOSED:
         return Failure(pv, libca.ECA_DISCONN, "waiting for a value: closed meanwhile")
     if seen is not NOTHING:
         detail = f"waiting for a value that matches {match!r}: the last one was {seen!r}"
     else:
-        feed = monitor._feed
-        detail = feed.why_no_update()
-        if monitor.state == Subscription.OPEN:
-            channel = feed.context.channel(pv)
-            detail += PendingPuts(feed.context).on_the_server_of(channel)
+        monitor = subscription._monitor
+        detail = monitor.why_no_update()
+        if subscription.state == Subscription.OPEN:
+            channel = monitor.context.channel(pv)
+            detail += PendingPuts(monitor.context).on_the_server_of(channel)
     return Failure(pv, libca.ECA_TIMEOUT, detail)

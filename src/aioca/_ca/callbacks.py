@@ -219,6 +219,6 @@ reply_trampoline = event_trampoline(_on_reply)
 connection_trampoline = _connection_trampoline()
 
 
-def forget_all() -> None:
+def after_fork() -> None:
     """In a forked child: the threads of libca did not come along."""
     _callbacks_seen.clear()

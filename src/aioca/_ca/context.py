@@ -31,7 +31,7 @@ _NOT_PREEMPTIVE = (
 )
 
 
-_all: weakref.WeakSet[ClientContext] = weakref.WeakSet()
+_all: weakref.WeakSet[CaContext] = weakref.WeakSet()
 
 # libca reads these when a context is made, and the others when its first channel is.
 _READ_WITH_CONTEXT = (
@@ -52,7 +52,7 @@ _READ_WITH_CHANNEL = (
 _settings_read: dict[int, dict[str, str | None]] = {}
 
 
-class ClientContext:
+class CaContext:
     """A libca context, ours or adopted.
 
     Attributes:
@@ -129,7 +129,7 @@ class ClientContext:
 
 # What has a say before libca reads its environment; it may raise.
 before_first_use: list[Callable[[], None]] = []
-_shared: ClientContext | None = None
+_shared: CaContext | None = None
 _used = False
 _priority = 0  # of the channels that are created from now on
 _lock = threading.Lock()
@@ -151,7 +151,7 @@ def default_priority() -> int:
     return _priority
 
 
-def client_context() -> ClientContext:
+def current_ca_context() -> CaContext:
     """The context for the calling thread: the one it has, or the one that we share.
 
     Raises:
@@ -167,7 +167,7 @@ def client_context() -> ClientContext:
         if not libca.is_preemptive():
             raise RuntimeError(_NOT_PREEMPTIVE)
         _used = True
-        return ClientContext(adopted)
+        return CaContext(adopted)
     with _lock:
         if _shared is None:
             if not libca.in_main_interpreter():
@@ -179,7 +179,7 @@ def client_context() -> ClientContext:
                 _used = False
                 raise RuntimeError(f"no Channel Access context: {libca.message(status)}")
             messages.route_messages()
-            _shared = ClientContext(libca.current_context())
+            _shared = CaContext(libca.current_context())
             libca.detach_context()
         return _shared
 
@@ -205,9 +205,9 @@ def _forget_after_fork() -> None:
     _used = False
     _lock = threading.Lock()
     _settings_read.clear()
-    tokens.forget_all()
-    callbacks.forget_all()
-    messages.forget_all()
+    tokens.after_fork()
+    callbacks.after_fork()
+    messages.after_fork()
 
 
 if hasattr(os, "register_at_fork"):

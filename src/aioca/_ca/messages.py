@@ -203,7 +203,7 @@ def silence_messages() -> None:
         libca.clear_channel(chid)
 
 
-def forget_all() -> None:
+def after_fork() -> None:
     """In a forked child: nobody listens, and the error log has no thread."""
     global _error_log_is_ours, _forked
     _error_log_is_ours, _forked = False, True

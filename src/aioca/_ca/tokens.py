@@ -66,6 +66,6 @@ def token_count() -> int:
     return len(owners)
 
 
-def forget_all() -> None:
+def after_fork() -> None:
     """In a forked child: no token of the parent's will be heard of again."""
     owners.clear()

@@ -18,17 +18,18 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .._ca import libca, tokens
-from .._ca.context import ClientContext, default_priority
+from .._ca.context import default_priority
 from .._errors import CAError, CARequestError
 from .._values.classes import Reader
-from .._values.decode import make_reader, ways
+from .._values.decode import make_reader, request_kinds
 from . import explain
-from .clear_queue import Clearing
-from .message_log import Voice
-from .write_confirm import Circuit, UnconfirmedWrites, WriteConfirmation
+from .write_confirm import Circuit, WriteConfirmation
+
+if TYPE_CHECKING:
+    from .context import LoopContext
 
 logger = logging.getLogger("aioca")
 
@@ -46,26 +47,6 @@ _CONFIRM_EVERY = 1 << 18
 NEVER_CONNECTED, PREVIOUSLY_CONNECTED, CONNECTED, CLOSED = range(4)
 
 
-class Home(Protocol):
-    """Where channels live: see `Context`."""
-
-    client: ClientContext
-    clearing: Clearing
-    voice: Voice
-    writes: UnconfirmedWrites
-
-    @property
-    def watch(self) -> Watcher: ...
-
-    def post(self, job: Callable[[], object], /) -> None: ...
-
-
-class Watcher(Protocol):
-    """Who sees to channels whose server does not answer: see `_watch`."""
-
-    def begin(self) -> None: ...
-
-
 class Listener(Protocol):
     """Who waits for a channel to connect, or follows it. Called on the loop's thread."""
 
@@ -74,10 +55,10 @@ class Listener(Protocol):
     def channel_closed(self, channel: Channel) -> None: ...
 
 
-class Monitor(Listener, Protocol):
+class ChannelMonitor(Listener, Protocol):
     """A subscription of libca's on this channel."""
 
-    def gone(self) -> None:
+    def on_cleared(self) -> None:
         """On the loop: libca has forgotten the channel, nothing arrives any more."""
 
     def channel_replaced(self) -> Callable[[], object] | None:
@@ -86,7 +67,7 @@ class Monitor(Listener, Protocol):
         What is returned is called when the old one is cleared.
         """
 
-    def cut_off(self) -> None:
+    def ignore_updates(self) -> None:
         """On a libca thread: let nothing of the present subscription arrive any more."""
 
     def went_down(self) -> None:
@@ -133,13 +114,37 @@ class Channel:
     """
 
     __slots__ = (
-        "_applied", "_circuit", "_home", "_is_up", "_noted", "_searches", "_seen", "_token",
-        "chid", "closed", "confirmation", "connected", "ever_connected", "last_key", "last_reader",
-        "listeners", "monitors", "name", "native_count", "native_type", "priority", "put_owner",
-        "refused", "scalar_key", "searching_since", "spares", "unconfirmed", "unresponsive",
+        "_applied",
+        "_circuit",
+        "_home",
+        "_is_up",
+        "_noted",
+        "_searches",
+        "_seen",
+        "_token",
+        "chid",
+        "closed",
+        "confirmation",
+        "connected",
+        "ever_connected",
+        "last_key",
+        "last_reader",
+        "listeners",
+        "monitors",
+        "name",
+        "native_count",
+        "native_type",
+        "priority",
+        "put_channels",
+        "put_owner",
+        "refused",
+        "scalar_key",
+        "searching_since",
+        "unconfirmed",
+        "unresponsive",
     )  # fmt: skip
 
-    def __init__(self, home: Home, name: str, priority: int | None = None) -> None:
+    def __init__(self, home: LoopContext, name: str, priority: int | None = None) -> None:
         self.name: str = name
         self.priority: int = default_priority() if priority is None else priority
         self.closed: bool = False
@@ -148,9 +153,9 @@ class Channel:
         self.native_type: int = -1
         self.native_count: int = 0
         self.listeners: dict[Listener, None] | None = None  # a dict for its order and fast removal
-        self.monitors: tuple[Monitor, ...] = ()
+        self.monitors: tuple[ChannelMonitor, ...] = ()
         self.put_owner: PutOwner | None = None
-        self.spares: tuple[Channel, ...] = ()
+        self.put_channels: tuple[Channel, ...] = ()
         self.unconfirmed: int = 0
         self.confirmation: WriteConfirmation | None = None
         self._circuit: Circuit | None = None
@@ -185,7 +190,7 @@ class Channel:
             native = native_type, native_count
             if self.unresponsive or (self._seen is not None and self._seen != native):
                 for monitor in self.monitors:
-                    monitor.cut_off()
+                    monitor.ignore_updates()
             self._seen = native
         else:
             # A channel whose circuit was lost has no host any more. It may be about to be cleared.
@@ -201,7 +206,7 @@ class Channel:
         self._home.post(partial(self._apply_change, self._noted, up, native_type, native_count))
 
     def exception(self, status: int, op: int, context: str) -> None:
-        self._home.voice.exception(self.name, status, op, context)
+        self._home.message_log.exception(self.name, status, op, context)
 
     # -- On the loop's thread ----------------------------------------------------------------------
 
@@ -224,7 +229,7 @@ class Channel:
             self.connected = False
             self.scalar_key = -1
             self.searching_since = time.monotonic()
-            self._home.watch.begin()
+            self._home.reconnector.begin()
         concerned = (*(self.listeners or ()), *self.monitors)
         if not concerned:
             return
@@ -254,21 +259,21 @@ class Channel:
             if not self.listeners:
                 self.listeners = None
 
-    def add_monitor(self, monitor: Monitor) -> None:
+    def add_monitor(self, monitor: ChannelMonitor) -> None:
         # A tuple that is replaced: libca's thread may be going over it just now.
         self.monitors = (*self.monitors, monitor)
 
-    def remove_monitor(self, monitor: Monitor) -> None:
+    def remove_monitor(self, monitor: ChannelMonitor) -> None:
         monitors = self.monitors
         if monitor in monitors:
             index = monitors.index(monitor)
             self.monitors = monitors[:index] + monitors[index + 1 :]
 
     def reader(self, key: int) -> Reader:
-        """How to ask in a certain way (see `_decode.reader_key`), and to understand the answer."""
+        """The reader for a kind of request (see `request_kind`): how to ask, and how to decode."""
         if key != self.last_key:
             self.scalar_key = -1
-            code, format, monitor, count = ways[key]
+            code, format, monitor, count = request_kinds[key]
             self.last_reader = make_reader(
                 self.name, self.native_type, self.native_count, code, format,
                 monitor=monitor, count=count,
@@ -313,7 +318,7 @@ class Channel:
 
     def _search(self) -> None:
         self._token = tokens.register(self)
-        status, self.chid = self._home.client.create_channel(
+        status, self.chid = self._home.ca_context.create_channel(
             self.name.encode("utf-8"), self._token, self.priority
         )
         if status != libca.ECA_NORMAL:
@@ -354,7 +359,7 @@ class Channel:
         tokens.unregister(self._token)
         if self.confirmation is not None:
             self.confirmation.close()
-        self._close_spares()  # they are where this one was
+        self._close_put_channels()  # they are where this one was
         afters = [monitor.channel_replaced() for monitor in self.monitors]
 
         def cleared() -> None:
@@ -367,7 +372,7 @@ class Channel:
 
         owner = self.put_owner
         if chid:
-            self._home.clearing.channel(chid, cleared)
+            self._home.clear_queue.channel(chid, cleared)
         self._applied = self._noted  # what the old one may have had to say
         self._seen = None
         self._is_up = self.refused = self.unresponsive = False
@@ -375,13 +380,13 @@ class Channel:
             self._search()
         except (RuntimeError, CAError) as error:
             logger.warning("%s cannot be searched for now, and will be again: %s", self.name, error)
-            self._home.watch.begin()
+            self._home.reconnector.begin()
 
     def why_not_connected(self) -> str:
         """Why it is not, for people."""
         host = libca.host_name(self.chid) if self.chid else libca.NO_HOST
         return explain.not_connected(
-            self.name, host, self._home.client.settings,
+            self.name, host, self._home.ca_context.settings,
             refused=self.refused, ever_connected=self.ever_connected, lost=self._searches > 0,
         )  # fmt: skip
 
@@ -395,22 +400,22 @@ class Channel:
 
     def spare(self) -> Channel:
         """Another channel to the same PV: an idle one, or a new one that has yet to connect."""
-        if self.spares:
-            (spare,), self.spares = self.spares, ()
+        if self.put_channels:
+            (spare,), self.put_channels = self.put_channels, ()
             return spare
         return Channel(self._home, self.name, self.priority)
 
-    def give_back(self, spare: Channel) -> None:
+    def release_put_channel(self, spare: Channel) -> None:
         """Keep one spare for the next time; a second is closed."""
         idle = spare.chid and spare.connected and spare.put_owner is None
-        if self.chid and not self.spares and idle and spare.priority == self.priority:
-            self.spares = (spare,)
+        if self.chid and not self.put_channels and idle and spare.priority == self.priority:
+            self.put_channels = (spare,)
         else:
             spare.close()
 
-    def _close_spares(self) -> None:
-        spares, self.spares = self.spares, ()
-        for spare in spares:
+    def _close_put_channels(self) -> None:
+        put_channels, self.put_channels = self.put_channels, ()
+        for spare in put_channels:
             spare.close()
 
     def close(self) -> None:
@@ -426,23 +431,23 @@ class Channel:
             self.confirmation.close()
         if self.unconfirmed:
             self._home.writes.forget(self)
-        self._close_spares()
+        self._close_put_channels()
         monitors = self.monitors
         listeners = (*(self.listeners or ()), *monitors)
         self.listeners = None
         self.monitors = ()
         self._tell(listeners, lambda listener: listener.channel_closed(self))
-        if chid and not self._home.client.forgotten:
-            self._home.clearing.channel(chid, partial(self._cleared, monitors))
+        if chid and not self._home.ca_context.forgotten:
+            self._home.clear_queue.channel(chid, partial(self._cleared, monitors))
 
-    def _cleared(self, monitors: tuple[Monitor, ...]) -> None:
+    def _cleared(self, monitors: tuple[ChannelMonitor, ...]) -> None:
         for monitor in monitors:
-            monitor.gone()
+            monitor.on_cleared()
         owner, self.put_owner = self.put_owner, None
         if owner is not None:
             owner.put_abandoned(self)
 
-    def forget(self) -> None:
+    def after_fork(self) -> None:
         """In a forked child: let go of everything without a call to libca."""
         self.closed = True
         self.chid = None

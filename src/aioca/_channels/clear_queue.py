@@ -22,12 +22,15 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .._ca import libca
 from .._portal.interface import TURN
-from .held_updates import OnCircuit, Prompting
-from .updates import ATTENTION, Intake
+from .held_updates import HeldUpdates
+from .updates import CLEARS_PENDING, PendingUpdates
+
+if TYPE_CHECKING:
+    from .channel import Channel
 
 _HELP = 500  # that libca's thread clears in one callback: a millisecond or two
 _HELPING = 0.1  # seconds that the end of a run waits for libca's thread to have done that
@@ -41,38 +44,38 @@ class _Due(NamedTuple):
     after: Callable[[], object] | None
 
 
-class Clearing:
+class ClearQueue:
     """What of one loop is to be cleared."""
 
     def __init__(
         self,
-        intake: Intake,
+        pending_updates: PendingUpdates,
         post: Callable[[Callable[[], object]], None],
         flush: Callable[[], None],
-        prompting: Prompting,
+        held_updates: HeldUpdates,
     ) -> None:
-        self._intake = intake
+        self._pending_updates = pending_updates
         self._post = post
         self._flush = flush
-        self._prompting = prompting
+        self._held_updates = held_updates
         self._due: deque[_Due] = deque()
         self._afters: deque[Callable[[], object]] = deque()
         self._at: int | None = None  # the chid of what the loop has taken out
         self._helper: int | None = None  # the thread of libca that is helping
         self._posted = False
-        intake.help = self._help
+        pending_updates.clear_some = self._clear_in_callback
 
     # -- On the loop -------------------------------------------------------------------------------
 
     def subscription(
-        self, evid: int, channel: OnCircuit, after: Callable[[], object] | None = None
+        self, evid: int, channel: Channel, after: Callable[[], object] | None = None
     ) -> None:
         """Clear a subscription. The caller sees to it that nothing of it is delivered."""
 
         def cleared() -> None:
             if after is not None:
                 after()
-            self._prompting.cancelled(channel)
+            self._held_updates.note_cancelled(channel)
 
         clear = partial(libca.clear_subscription, evid)
         self._add(_Due(clear, channel.chid.value, False, cleared))
@@ -101,7 +104,7 @@ class Clearing:
 
     def _add(self, due: _Due) -> None:
         self._due.append(due)
-        self._intake.cut.add(ATTENTION)
+        self._pending_updates.ignored_keys.add(CLEARS_PENDING)
         self._post_turn()
 
     def _post_turn(self) -> None:
@@ -125,7 +128,7 @@ class Clearing:
             due = self._due.popleft()
         except IndexError:
             self._at = None
-            self._intake.cut.discard(ATTENTION)
+            self._pending_updates.ignored_keys.discard(CLEARS_PENDING)
             return False
         self._at = due.chid
         due.clear()
@@ -140,7 +143,7 @@ class Clearing:
 
     # -- On a thread of libca, in a callback -------------------------------------------------------
 
-    def _help(self) -> None:
+    def _clear_in_callback(self) -> None:
         self._helper = threading.get_ident()
         try:
             self._clear_some()

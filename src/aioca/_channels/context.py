@@ -24,13 +24,13 @@ from .._portal.interface import Portal
 from .._printable import printable
 from . import explain
 from .channel import Channel
-from .clear_queue import Clearing
-from .held_updates import Prompting
-from .message_log import Voice
+from .clear_queue import ClearQueue
+from .held_updates import HeldUpdates
+from .message_log import MessageLog
 from .names import valid_name
-from .put_limit import Completions
-from .reconnect import Watch
-from .updates import Intake
+from .put_limit import PutCallbackLimit
+from .reconnect import Reconnector
+from .updates import PendingUpdates
 from .write_confirm import UnconfirmedWrites
 
 logger = logging.getLogger("aioca")
@@ -61,7 +61,7 @@ class Operation(Protocol):
         """Everything is being closed: end."""
 
 
-class Context:
+class LoopContext:
     """The channels of one run of an event loop.
 
     Attributes:
@@ -79,20 +79,20 @@ class Context:
 
     def __init__(self, loop: object) -> None:
         self._loop = loop
-        self.client: _client.ClientContext = _client.client_context()
+        self.ca_context: _client.CaContext = _client.current_ca_context()
         self.portal: Portal = portal_for(loop)
         self.post: Callable[[Callable[[], object]], None] = self.portal.post
         self._thread = threading.get_ident()
         self._channels: dict[str, Channel] = {}
-        self.intake: Intake = Intake(self.portal)
-        self.prompting: Prompting = Prompting(self.portal.after, self.client.flush)
-        self.clearing: Clearing = Clearing(
-            self.intake, self.post, self.client.flush, self.prompting
+        self.pending_updates: PendingUpdates = PendingUpdates(self.portal)
+        self.held_updates: HeldUpdates = HeldUpdates(self.portal.after, self.ca_context.flush)
+        self.clear_queue: ClearQueue = ClearQueue(
+            self.pending_updates, self.post, self.ca_context.flush, self.held_updates
         )
-        self.completions: Completions = Completions()
+        self.put_limit: PutCallbackLimit = PutCallbackLimit()
         self.writes: UnconfirmedWrites = UnconfirmedWrites()
-        self.voice: Voice = Voice(self.portal)
-        self.watch: Watch = Watch(self, self._channels)
+        self.message_log: MessageLog = MessageLog(self.portal)
+        self.reconnector: Reconnector = Reconnector(self, self._channels)
         self.operations: dict[Operation, None] = {}
         self.starts: dict[Operation, None] = {}
         self._flush_due = False
@@ -118,7 +118,7 @@ class Context:
             if self._over:
                 raise RuntimeError(f"{printable(name)}: the run of the event loop is over")
             channel = Channel(self, name)
-            self.watch.begin()
+            self.reconnector.begin()
             self._channels[name] = channel
         return channel
 
@@ -132,7 +132,7 @@ class Context:
 
     def flush(self) -> None:
         """Have libca send what was requested."""
-        self.client.flush()
+        self.ca_context.flush()
 
     def flush_soon(self) -> None:
         """One flush for all that is requested in this pass of the loop."""
@@ -142,7 +142,7 @@ class Context:
 
     def _flush(self) -> None:
         self._flush_due = False
-        self.client.flush()
+        self.ca_context.flush()
 
     def infos(self) -> list[ChannelInfo]:
         return [
@@ -156,23 +156,23 @@ class Context:
         return self.portal.is_running()
 
     def circuit_lost(self) -> None:
-        self.watch.circuit_lost()
+        self.reconnector.circuit_lost()
 
     def exception(self, status: int, op: int, context: str) -> None:
-        self.voice.exception("", status, op, context)
+        self.message_log.exception("", status, op, context)
 
     def printed(self, text: str) -> None:
-        self.voice.printed(text)
+        self.message_log.printed(text)
 
     def reply_dropped(self) -> None:
-        if self.client.array_limit is None:
-            self.voice.printed("no memory for a message, which was dropped", logging.WARNING)
+        if self.ca_context.array_limit is None:
+            self.message_log.printed("no memory for a message, which was dropped", logging.WARNING)
         else:
-            self.voice.reply_dropped(self._too_large)
+            self.message_log.reply_dropped(self._too_large)
 
     def _too_large(self) -> dict[str, str]:
         """The PVs whose arrays may be larger than libca takes, and why."""
-        settings = self.client.settings
+        settings = self.ca_context.settings
         return {
             channel.name: why
             for channel in tuple(self._channels.values())
@@ -185,7 +185,7 @@ class Context:
 
     def close_all(self) -> None:
         """Close every operation, subscription and channel; the context can be used again."""
-        self.watch.end()
+        self.reconnector.end()
         closes = [each.context_closed for each in (*self.operations, *self.starts)]
         closes += [channel.close for channel in self._channels.values()]
         self._channels.clear()
@@ -199,19 +199,19 @@ class Context:
         """Another loop has cancelled its subscriptions; it may have been on the same circuits."""
         for channel in self._channels.values():
             if channel.monitors:
-                self.prompting.cancelled(channel)
+                self.held_updates.note_cancelled(channel)
 
-    def forget(self) -> None:
+    def after_fork(self) -> None:
         """In a forked child: let go of everything without a call to libca."""
-        self.portal.disown()
+        self.portal.after_fork()
         for channel in self._channels.values():
-            channel.forget()
+            channel.after_fork()
         self._channels.clear()
 
     def purge(self) -> None:
         """Close all, from any thread: on the loop's own thread if that is another, running one."""
         if self.portal.is_closed():
-            self.portal.ended()
+            self.portal.close()
         elif self._thread == threading.get_ident():
             self.close_all()
         else:
@@ -235,25 +235,25 @@ class Context:
         # A thread of libca that has found the loop closed would wait for itself.
         if threading.get_ident() == self._thread:
             self.writes.wait_until_received(self.post, self.flush)
-        self.prompting.end()
+        self.held_updates.end()
         self.close_all()
-        self.clearing.finish()
+        self.clear_queue.finish()
         for other in all_contexts():
             other.post(other.prompt)
-        self.voice.end()
+        self.message_log.end()
         self.operations.clear()
-        self.intake.close()
+        self.pending_updates.close()
 
 
 # -- Finding the context ---------------------------------------------------------------------------
 
 # By the id of the loop or trio token, which the context keeps alive.
-_contexts: dict[int, Context] = {}
+_contexts: dict[int, LoopContext] = {}
 _here = threading.local()
 _exiting = False
 
 
-def current() -> Context:
+def current() -> LoopContext:
     """The context of the event loop that runs in this thread.
 
     Raises:
@@ -261,7 +261,7 @@ def current() -> Context:
     """
     loop = running_loop()
     reference = getattr(_here, "context", None)
-    context: Context | None = reference() if reference is not None else None
+    context: LoopContext | None = reference() if reference is not None else None
     if context is not None and context._loop is loop and id(loop) in _contexts:
         return context
     context = _contexts.get(id(loop))
@@ -269,14 +269,14 @@ def current() -> Context:
         if _exiting:
             raise RuntimeError("the interpreter is shutting down")
         _drop_closed()
-        context = Context(loop)
+        context = LoopContext(loop)
         _contexts[id(loop)] = context
     # Weak: a thread local would keep the last loop, and all that is in it, beyond its end.
     _here.context = weakref.ref(context)
     return context
 
 
-def all_contexts() -> list[Context]:
+def all_contexts() -> list[LoopContext]:
     return list(_contexts.values())
 
 
@@ -284,7 +284,7 @@ def _drop_closed() -> None:
     """End the contexts whose loop was closed without telling."""
     for context in all_contexts():
         if context.portal.is_closed():
-            context.portal.ended()
+            context.portal.close()
 
 
 def get_channel_infos() -> list[ChannelInfo]:
@@ -316,14 +316,14 @@ def _close_at_exit() -> None:
         # A loop in a daemon thread goes on, and must not find its channels cleared under it.
         others = [context for context in all_contexts() if context.runs_elsewhere()]
         for context in others:
-            context.post(context.portal.ended)
+            context.post(context.portal.close)
         deadline = time.monotonic() + _AT_EXIT
         for context in others:
             context.gone.wait(max(0.0, deadline - time.monotonic()))
     finally:  # also after Ctrl-C
         for context in all_contexts():
             try:
-                context.portal.ended()
+                context.portal.close()
             except Exception:
                 logger.exception("the end of a loop's run failed; please report this")
         _client.silence()
@@ -332,7 +332,7 @@ def _close_at_exit() -> None:
 def _forget_after_fork() -> None:
     # Nothing of what is inherited answers in the child, and it must not be closed there either.
     for context in all_contexts():
-        context.forget()
+        context.after_fork()
     _contexts.clear()
 
 

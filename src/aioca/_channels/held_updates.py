@@ -11,23 +11,16 @@ So, a little after a subscription was cancelled, the circuit that it was on is a
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .channel import Channel
 
 # Seconds after a cancel, at least; twice that at most. The server has queued what there was then.
 _WAIT = 0.05
 
 
-class OnCircuit(Protocol):
-    """A channel: see `Channel`."""
-
-    connected: bool
-    chid: Any
-
-    def circuit(self) -> tuple[str, int] | None: ...
-    def request_confirmation(self) -> object: ...
-
-
-class Prompting:
+class HeldUpdates:
     """The circuits of one loop on which something was cancelled."""
 
     def __init__(
@@ -37,12 +30,12 @@ class Prompting:
     ) -> None:
         self._after = after
         self._flush = flush
-        self._recent: dict[OnCircuit, None] = {}  # since the last look
-        self._older: dict[OnCircuit, None] = {}  # before it
+        self._recent: dict[Channel, None] = {}  # since the last look
+        self._older: dict[Channel, None] = {}  # before it
         self._cancel_timer: Callable[[], None] | None = None
         self._over = False
 
-    def cancelled(self, channel: OnCircuit) -> None:
+    def note_cancelled(self, channel: Channel) -> None:
         """A subscription is no more that was on the circuit of this channel."""
         if self._over:
             return

@@ -12,12 +12,15 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from .._ca import libca
 from .._errors import Failure, error_for
 from .._printable import Escaping
 from . import explain
+
+if TYPE_CHECKING:
+    from .._portal.interface import Portal
 
 logger = logging.getLogger("aioca")
 logger.addFilter(Escaping())  # names of PVs are in the records of all modules
@@ -28,18 +31,11 @@ _TOO_LARGE = "> EPICS_CA_MAX_ARRAY_BYTES ignored"  # what libca says to the firs
 _HEARD = 200  # what is said in a second, of all that; the rest does not even reach the loop
 
 
-class Loop(Protocol):
-    """The way into the loop: see `Portal`."""
-
-    def post(self, job: Callable[[], object]) -> None: ...
-    def after(self, seconds: float, job: Callable[[], object]) -> Callable[[], None]: ...
-
-
-class Voice:
+class MessageLog:
     """The voice of libca in one event loop."""
 
-    def __init__(self, loop: Loop) -> None:
-        self._loop = loop
+    def __init__(self, portal: Portal) -> None:
+        self._portal = portal
         self._made = 0  # records, in this second
         self._left_out = 0
         self._heard = self._unheard = 0  # on libca's threads, in this second
@@ -70,12 +66,12 @@ class Voice:
         """
         if not self._look_due:  # there may be many in a second, and many PVs to look at
             self._look_due = True
-            self._loop.post(lambda: self._look_soon(too_large))
+            self._portal.post(lambda: self._look_soon(too_large))
 
     def _hear(self, job: Callable[[], None]) -> None:
         self._heard += 1
         if self._heard <= _HEARD:
-            self._loop.post(job)
+            self._portal.post(job)
         else:
             self._unheard += 1
 
@@ -94,7 +90,7 @@ class Voice:
     def _look_soon(self, too_large: Callable[[], dict[str, str]]) -> None:
         left = self._looked + _LOOK_EVERY - time.monotonic()
         if left > 0:
-            self._cancel_look = self._loop.after(left, lambda: self._look(too_large))
+            self._cancel_look = self._portal.after(left, lambda: self._look(too_large))
         else:
             self._look(too_large)
 
@@ -111,7 +107,7 @@ class Voice:
     def record(self, level: int, text: str) -> None:
         """Log a text, unless this second has had its records."""
         if self._cancel is None:
-            self._cancel = self._loop.after(1.0, self._second_is_over)
+            self._cancel = self._portal.after(1.0, self._second_is_over)
         self._made += 1
         if self._made <= _MOST:
             logger.log(level, "%s", text)

@@ -16,15 +16,15 @@ UNDER_WAY = 1000
 _STANDSTILL = 0.02
 
 
-class Completions:
+class PutCallbackLimit:
     """The put-callbacks of one loop that are under way."""
 
     def __init__(self) -> None:
         self.begun = 0  # counted on the loop, less those that will never end
-        self.ended = 0  # counted on libca's threads
+        self.completed = 0  # counted on libca's threads
 
     def under_way(self) -> int:
-        return self.begun - self.ended
+        return self.begun - self.completed
 
     def has_room(self, count: int) -> bool:
         """Whether ``count`` more can be sent without the server losing any."""
@@ -32,10 +32,10 @@ class Completions:
 
     async def room(self, count: int, portal: Portal, deadline: float) -> None:
         """Wait until there is room for ``count`` more."""
-        ended, since = self.ended, portal.now()
+        completed, since = self.completed, portal.now()
         while not self.has_room(count) and portal.now() < deadline:
             await portal.waiter().wait(portal.now() + 0.001)
-            if self.ended != ended:
-                ended, since = self.ended, portal.now()
+            if self.completed != completed:
+                completed, since = self.completed, portal.now()
             elif portal.now() > since + _STANDSTILL:
                 return

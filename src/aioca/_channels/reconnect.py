@@ -21,12 +21,15 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from .._ca import libca
 from .._errors import CAError
-from .._portal.interface import TURN, Portal
-from .channel import Channel, Home
+from .._portal.interface import TURN
+from .channel import Channel
+
+if TYPE_CHECKING:
+    from .context import LoopContext
 
 logger = logging.getLogger("aioca")
 
@@ -34,22 +37,16 @@ _EVERY = 10.0  # seconds
 _QUIET = 0.25  # seconds without the loss of a circuit, before lost searches are made anew
 
 
-class Place(Home, Protocol):
-    """Where the channels live: see `Context`."""
-
-    portal: Portal
-
-
-class Watch:
+class Reconnector:
     """The watch over the channels of one loop."""
 
-    def __init__(self, home: Place, channels: Mapping[str, Channel]) -> None:
+    def __init__(self, home: LoopContext, channels: Mapping[str, Channel]) -> None:
         self._home = home
         self._channels = channels
         self._cancel: Callable[[], None] | None = None
         self._lost_at = 0.0  # when the last circuit was (time.monotonic)
         self._cancel_search: Callable[[], None] | None = None
-        self._scouts: dict[Channel, _Scout] = {}
+        self._second_searches: dict[Channel, _SecondSearch] = {}
 
     def begin(self) -> None:
         """Some channel is not connected."""
@@ -64,8 +61,8 @@ class Watch:
         if self._cancel_search is not None:
             self._cancel_search()
             self._cancel_search = None
-        for scout in tuple(self._scouts.values()):
-            scout.close()
+        for second in tuple(self._second_searches.values()):
+            second.close()
 
     def _look(self) -> None:
         self._cancel = None
@@ -96,9 +93,11 @@ class Watch:
         elif not channel.ever_connected:
             if channel.searching_since < old:
                 channel.replace(elsewhere=True)
-        elif channel not in self._scouts:
+        elif channel not in self._second_searches:
             try:
-                self._scouts[channel] = _Scout(channel, self._home, self._scouts)
+                self._second_searches[channel] = _SecondSearch(
+                    channel, self._home, self._second_searches
+                )
             except (RuntimeError, CAError) as error:
                 logger.warning("%s cannot be searched for elsewhere: %s", channel.name, error)
 
@@ -121,12 +120,14 @@ class Watch:
         self._in_turns(self._unconnected(), Channel.circuit_lost)
 
 
-class _Scout:
+class _SecondSearch:
     """A second channel to a PV whose server does not respond."""
 
-    def __init__(self, channel: Channel, home: Home, scouts: dict[Channel, _Scout]) -> None:
+    def __init__(
+        self, channel: Channel, home: LoopContext, second_searches: dict[Channel, _SecondSearch]
+    ) -> None:
         self._channel = channel
-        self._scouts = scouts
+        self._second_searches = second_searches
         self._own = Channel(home, channel.name, channel.priority ^ 1)
         self._own.listen(self)
         channel.listen(self)
@@ -145,7 +146,7 @@ class _Scout:
 
     def close(self) -> None:
         """Idempotent."""
-        if self._scouts.pop(self._channel, None) is not None:
+        if self._second_searches.pop(self._channel, None) is not None:
             self._channel.unlisten(self)
             self._own.unlisten(self)
             self._own.close()

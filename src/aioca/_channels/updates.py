@@ -1,9 +1,9 @@
 """Updates on their way from the threads of libca into the queue of a loop.
 
-Everything here but `Intake` runs on a thread of libca, once for each update of each monitor: it is
-the one place where a step of Python is worth counting. So nothing of the subscription is
-looked at. What must be known of it is in the key that libca hands back: its lowest byte is the DBR
-type that was asked for. The key is never used again, so an update that comes late finds nobody.
+Everything here but `PendingUpdates` runs on a thread of libca, once for each update of each
+monitor. It is the one place where a step of Python is worth counting, so it does not look at the
+monitor itself. The key that libca passes back says enough: its lowest byte is the DBR type that was
+requested. A key is never used again, so a late update finds no receiver.
 
 There is one function for each policy, which libca calls for the subscriptions that have it:
 
@@ -20,20 +20,22 @@ thread finds no ticket and makes one: the last value always arrives.
 from __future__ import annotations
 
 import itertools
-from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from .._ca.callbacks import OnEvent, copied, event_trampoline, keep_thread_state, memory
 from .._ca.libca import ECA_NORMAL, SCALAR_SIZE, Trampoline
 from .._errors import CANothing
 
+if TYPE_CHECKING:
+    from .._portal.interface import Portal
+
 # In the queue, after this many halves of pairs it is looked whether the loop is closed and whether
 # the thread is a busy one. A power of two.
 _LOOK_EVERY = 64
 
-# In `Intake.cut`: there is something to `help` with.
-ATTENTION = 0
+# In `PendingUpdates.ignored_keys`: there is something to `clear_some` with.
+CLEARS_PENDING = 0
 
 _keys = itertools.count(1)
 
@@ -43,65 +45,53 @@ def new_key(dbr: int) -> int:
     return next(_keys) << 8 | dbr
 
 
-class Line(Protocol):
-    """The way into a loop: see `Portal`."""
-
-    queue: deque[Any]
-    receivers: dict[int | None, Any]
-    awake: bool
-
-    def put(self, key: int | None, item: object) -> None: ...
-    def rouse(self) -> None: ...
-    def look_if_closed(self) -> None: ...
-
-
-class Intake:
+class PendingUpdates:
     """What is pending for the subscriptions of one loop.
 
     Attributes:
         latest: by key, what is pending for those that keep the latest only.
         tickets: the keys of those for which a ticket is under way.
         dropped: by key, how many updates were replaced. Only where there were any.
-        cut: keys of which no more is to be taken, as the type of the PV has changed, or as they are
-            being closed.
-        help: called on libca's thread by an update that comes while anything is in ``cut``.
+        ignored_keys: updates of these keys are dropped: the type of the PV has changed, or the
+            subscription is being cleared. `CLEARS_PENDING` among them asks for `clear_some`.
+        clear_some: called on libca's thread by an update that comes while ``ignored_keys`` has any.
     """
 
-    def __init__(self, line: Line) -> None:
-        self.line = line
+    def __init__(self, portal: Portal) -> None:
+        self.portal = portal
         self.latest: dict[int, Any] = {}
         self.tickets: set[int] = set()
         self.dropped: dict[int, int] = {}
-        self.cut: set[int] = set()
-        self.help: Callable[[], None] = _nothing
-        self._mouths: dict[int, _Mouth] = {}
+        self.ignored_keys: set[int] = set()
+        self.clear_some: Callable[[], None] = _nothing
+        self._callbacks: dict[int, _PooledCallback] = {}
 
     def trampoline(self, limit: int) -> Trampoline:
         """What libca is to call for a subscription that keeps ``limit`` updates, 0 for all."""
         policy = min(limit, 2)
-        mouth = self._mouths.get(policy)
-        if mouth is None:
-            mouth = self._mouths[policy] = _mouth(policy)
-            mouth.serve(self)
-        return mouth.trampoline
+        callback = self._callbacks.get(policy)
+        if callback is None:
+            callback = self._callbacks[policy] = _pooled_callback(policy)
+            callback.serve(self)
+        return callback.trampoline
 
     def close(self) -> None:
         """Nothing of libca's calls for it any more: others may have its trampolines."""
-        for policy, mouth in self._mouths.items():
-            _spare[policy].append(mouth)
-        self._mouths.clear()
+        for policy, callback in self._callbacks.items():
+            _spare[policy].append(callback)
+        self._callbacks.clear()
 
-    def held_up(self, key: int) -> bool:
-        """On libca's thread, while anything is in ``cut``: whether this is."""
-        held = key in self.cut  # first: helping may clear this very subscription
-        self.help()
-        return held or key not in self.line.receivers
+    def should_drop(self, key: int) -> bool:
+        """On libca's thread, while anything is in ``ignored_keys``: whether this is."""
+        held = key in self.ignored_keys  # first: helping may clear this very subscription
+        self.clear_some()
+        return held or key not in self.portal.receivers
 
     def ticket(self, key: int) -> None:
         """Have the receiver of a key look at what is pending for it; any thread."""
         if key not in self.tickets:
             self.tickets.add(key)
-            self.line.put(key, None)
+            self.portal.put(key, None)
 
     def put_latest(self, key: int, nothing: CANothing) -> None:
         """On a thread of libca: put it behind the latest update that is pending, if one is."""
@@ -112,7 +102,7 @@ class Intake:
             update = pending[0] if type(pending) is Pair else pending
             self.latest[key] = Pair((update, nothing))
         self.ticket(key)
-        if key not in self.line.receivers:  # closed meanwhile, and perhaps forgotten already
+        if key not in self.portal.receivers:  # closed meanwhile, and perhaps forgotten already
             self.latest.pop(key, None)
             self.tickets.discard(key)
 
@@ -130,7 +120,7 @@ class Intake:
         """On the loop: libca calls for this key no more. Returns how many it has dropped."""
         self.latest.pop(key, None)
         self.tickets.discard(key)
-        self.cut.discard(key)
+        self.ignored_keys.discard(key)
         return self.dropped.pop(key, 0)
 
 
@@ -138,25 +128,27 @@ def _nothing() -> None:
     pass
 
 
-class _Mouth:
+class _PooledCallback:
     """A trampoline and the function behind it, which can be bound to one intake after another.
 
     libca's may be called for ever, so they are: one is used again, not made for each loop.
     """
 
-    def __init__(self, make: Callable[[], tuple[OnEvent, Callable[[Intake], None]]]) -> None:
+    def __init__(
+        self, make: Callable[[], tuple[OnEvent, Callable[[PendingUpdates], None]]]
+    ) -> None:
         on_event, self.serve = make()
         self.trampoline = event_trampoline(on_event)
 
 
-def _mouth(policy: int) -> _Mouth:
+def _pooled_callback(policy: int) -> _PooledCallback:
     try:
         return _spare[policy].pop()
     except IndexError:
-        return _Mouth((_every, _latest, _newest)[policy])
+        return _PooledCallback((_every, _latest, _newest)[policy])
 
 
-_spare: tuple[list[_Mouth], ...] = ([], [], [])
+_spare: tuple[list[_PooledCallback], ...] = ([], [], [])
 
 
 # -- On a thread of libca --------------------------------------------------------------------------
@@ -165,12 +157,12 @@ _spare: tuple[list[_Mouth], ...] = ([], [], [])
 # which is what nearly every update is.
 
 
-def _every() -> tuple[OnEvent, Callable[[Intake], None]]:
-    line: Any = None
+def _every() -> tuple[OnEvent, Callable[[PendingUpdates], None]]:
+    portal: Any = None
     queue: Any = ()
     extend: Any = None
-    cut: Any = ()
-    held_up: Any = None
+    ignored_keys: Any = ()
+    should_drop: Any = None
 
     def on_event(
         _1: int, _2: int, _3: int, _4: int, _5: int, _6: int,
@@ -180,31 +172,31 @@ def _every() -> tuple[OnEvent, Callable[[Intake], None]]:
             raw: Any = memory[start : start + SCALAR_SIZE[dbr]]
         else:
             raw = copied(key & 255, dbr, count, start, status)
-        if cut and held_up(key):
+        if ignored_keys and should_drop(key):
             return
         extend((key, raw))
-        if not line.awake:
+        if not portal.awake:
             keep_thread_state()
-            line.rouse()
+            portal.ensure_drain()
         elif not len(queue) % _LOOK_EVERY:
             keep_thread_state(_LOOK_EVERY // 2)
-            line.look_if_closed()
+            portal.check_closed()
 
-    def serve(intake: Intake) -> None:
-        nonlocal line, queue, extend, cut, held_up
-        line, queue, extend = intake.line, intake.line.queue, intake.line.queue.extend
-        cut, held_up = intake.cut, intake.held_up
+    def serve(updates: PendingUpdates) -> None:
+        nonlocal portal, queue, extend, ignored_keys, should_drop
+        portal, queue, extend = updates.portal, updates.portal.queue, updates.portal.queue.extend
+        ignored_keys, should_drop = updates.ignored_keys, updates.should_drop
 
     return on_event, serve
 
 
-def _latest() -> tuple[OnEvent, Callable[[Intake], None]]:
-    line: Any = None
+def _latest() -> tuple[OnEvent, Callable[[PendingUpdates], None]]:
+    portal: Any = None
     latest: Any = {}
     tickets: Any = ()
     dropped: Any = {}
-    cut: Any = ()
-    held_up: Any = None
+    ignored_keys: Any = ()
+    should_drop: Any = None
     seen = 0
 
     def on_event(
@@ -216,7 +208,7 @@ def _latest() -> tuple[OnEvent, Callable[[Intake], None]]:
             raw: Any = memory[start : start + SCALAR_SIZE[dbr]]
         else:
             raw = copied(key & 255, dbr, count, start, status)
-        if cut and held_up(key):
+        if ignored_keys and should_drop(key):
             return
         # Whoever takes it out has it: it is either dropped here or delivered by the loop.
         replaced = latest.pop(key, None)
@@ -225,27 +217,31 @@ def _latest() -> tuple[OnEvent, Callable[[Intake], None]]:
             dropped[key] = dropped.get(key, 0) + 1
         if key not in tickets:
             tickets.add(key)
-            line.queue.extend((key, None))
-            if not line.awake:
+            portal.queue.extend((key, None))
+            if not portal.awake:
                 keep_thread_state()
-                line.rouse()
+                portal.ensure_drain()
         seen += 1
         if not seen % _LOOK_EVERY:
             keep_thread_state(_LOOK_EVERY)
-            line.look_if_closed()
+            portal.check_closed()
 
-    def serve(intake: Intake) -> None:
-        nonlocal line, latest, tickets, dropped, cut, held_up
-        line, latest, tickets = intake.line, intake.latest, intake.tickets
-        dropped, cut, held_up = intake.dropped, intake.cut, intake.held_up
+    def serve(updates: PendingUpdates) -> None:
+        nonlocal portal, latest, tickets, dropped, ignored_keys, should_drop
+        portal, latest, tickets = updates.portal, updates.latest, updates.tickets
+        dropped, ignored_keys, should_drop = (
+            updates.dropped,
+            updates.ignored_keys,
+            updates.should_drop,
+        )
 
     return on_event, serve
 
 
-def _newest() -> tuple[OnEvent, Callable[[Intake], None]]:
-    line: Any = None
-    cut: Any = ()
-    held_up: Any = None
+def _newest() -> tuple[OnEvent, Callable[[PendingUpdates], None]]:
+    portal: Any = None
+    ignored_keys: Any = ()
+    should_drop: Any = None
     seen = 0
 
     def on_event(
@@ -253,21 +249,25 @@ def _newest() -> tuple[OnEvent, Callable[[Intake], None]]:
         key: int, _chid: int, dbr: int, count: int, start: int, status: int,
     ) -> None:  # fmt: skip
         nonlocal seen
-        if cut and held_up(key):
+        if ignored_keys and should_drop(key):
             return
-        feed = line.receivers.get(key)
-        if feed is None:
+        monitor = portal.receivers.get(key)
+        if monitor is None:
             return
-        if feed.keep(copied(key & 255, dbr, count, start, status)):
-            line.put(key, None)
+        if monitor.keep(copied(key & 255, dbr, count, start, status)):
+            portal.put(key, None)
         seen += 1
         if not seen % _LOOK_EVERY:
             keep_thread_state(_LOOK_EVERY)
-            line.look_if_closed()
+            portal.check_closed()
 
-    def serve(intake: Intake) -> None:
-        nonlocal line, cut, held_up
-        line, cut, held_up = intake.line, intake.cut, intake.held_up
+    def serve(updates: PendingUpdates) -> None:
+        nonlocal portal, ignored_keys, should_drop
+        portal, ignored_keys, should_drop = (
+            updates.portal,
+            updates.ignored_keys,
+            updates.should_drop,
+        )
 
     return on_event, serve
 

@@ -11,11 +11,14 @@ import logging
 import time
 from collections.abc import Callable
 from itertools import islice
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 from .._ca import libca, tokens
 from .._ca.callbacks import reply_trampoline
 from .._ca.tokens import Raw
+
+if TYPE_CHECKING:
+    from .channel import Channel
 
 logger = logging.getLogger("aioca")
 
@@ -24,19 +27,6 @@ _DELIVERY = 1.0
 _NAMED = 5  # PVs that the warning about unconfirmed writes names
 
 Circuit = tuple[str, int]  # host:port of the server, and the CA priority
-
-
-class Written(Protocol):
-    """A channel that was written to: see `Channel`."""
-
-    name: str
-    connected: bool
-    native_type: int
-    chid: Any
-    unconfirmed: int
-    confirmation: WriteConfirmation | None
-
-    def circuit(self) -> Circuit | None: ...
 
 
 class UnconfirmedWrites:
@@ -49,12 +39,12 @@ class UnconfirmedWrites:
     def __init__(self) -> None:
         self.number = 0
         # By circuit, and then by channel: the number of the last write
-        self._last: dict[Circuit | None, dict[Written, int]] = {}
+        self._last: dict[Circuit | None, dict[Channel, int]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._last)
 
-    def add(self, channel: Written) -> None:
+    def add(self, channel: Channel) -> None:
         """Libca has just been given a write to this channel."""
         self.number += 1
         circuit = channel.circuit()
@@ -68,7 +58,7 @@ class UnconfirmedWrites:
         channels = self._last.get(circuit)
         if channels is None:
             return
-        later: dict[Written, int] = {}
+        later: dict[Channel, int] = {}
         for channel, last in channels.items():
             if last > number:
                 later[channel] = last
@@ -79,7 +69,7 @@ class UnconfirmedWrites:
         else:
             del self._last[circuit]
 
-    def forget(self, channel: Written) -> None:
+    def forget(self, channel: Channel) -> None:
         """The channel is being closed."""
         for circuit, channels in tuple(self._last.items()):
             channels.pop(channel, None)
@@ -126,7 +116,7 @@ class WriteConfirmation:
 
     def __init__(
         self,
-        channel: Written,
+        channel: Channel,
         writes: UnconfirmedWrites,
         post: Callable[[Callable[[], object]], None],
     ) -> None:

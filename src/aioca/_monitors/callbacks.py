@@ -13,11 +13,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
-from .._channels.context import Context
+from .._channels.context import LoopContext
 from .._portal.interface import close_unstarted
+from .monitor import NOTHING, Monitor
 from .options import Options
-from .owners import Lifetime, without
-from .subscription import NOTHING, Feed
+from .owners import Owner, without
 
 logger = logging.getLogger("aioca")
 
@@ -32,7 +32,7 @@ class Callee(NamedTuple):
     callback: Callback
     variables: contextvars.Context  # that of the call of camonitor
     run: Callable[..., Any]  # a function in that
-    lifetime: Lifetime  # the owner that they have as long as they are given no other
+    owner: Owner  # the owner that they have as long as they are given no other
 
 
 class OfMany(NamedTuple):
@@ -45,7 +45,7 @@ class OfMany(NamedTuple):
         return self.callback(value, self.place)
 
 
-class CallbackFeed(Feed):
+class CallbackMonitor(Monitor):
     """A subscription whose updates go to a callback.
 
     Attributes:
@@ -53,13 +53,13 @@ class CallbackFeed(Feed):
         lifetime: who owns it.
     """
 
-    __slots__ = ("_busy", "_index", "_run", "_unbegun", "_variables", "callback", "lifetime")
+    __slots__ = ("_busy", "_index", "_run", "_unbegun", "_variables", "callback", "owner")
 
     def __init__(
-        self, context: Context, name: str, options: Options, callee: Callee, index: int | None
+        self, context: LoopContext, name: str, options: Options, callee: Callee, index: int | None
     ) -> None:
         super().__init__(context, name, options)
-        self.callback, self._variables, self._run, self.lifetime = callee
+        self.callback, self._variables, self._run, self.owner = callee
         self._index = index  # the second argument of the callback, if it has one
         # Nothing is to be delivered just now: what a callback has returned is being awaited
         self._busy = False
@@ -78,8 +78,8 @@ class CallbackFeed(Feed):
     def called_with_value(self, callback: Callback) -> None:
         self.callback, self._index = callback if isinstance(callback, OfMany) else (callback, None)
 
-    def ended(self) -> None:
-        self.lifetime.closed()
+    def on_closed(self) -> None:
+        self.owner.closed()
 
     def receive(self, item: Any) -> None:
         # Once for each update of each monitor. The first way through is the one of nearly all.
@@ -113,7 +113,7 @@ class CallbackFeed(Feed):
             # A callback that has closed its own monitor goes on.
             self._unbegun = None if self.closed else (awaitable, self.callback)
             try:
-                self.lifetime.spawn(self._pump, awaitable, self._variables, self._over)
+                self.owner.spawn(self._pump, awaitable, self._variables, self._over)
             except Exception as error:
                 self._busy = False
                 self._fail(error)
@@ -143,7 +143,7 @@ class CallbackFeed(Feed):
                 await awaitable
                 served += 1
                 if served % BATCH == 0:  # the callback need not have suspended
-                    await self.context.portal.breathe()
+                    await self.context.portal.yield_turn()
                 value = NOTHING if self.closed else self.take()
                 if value is NOTHING:
                     break
@@ -191,7 +191,7 @@ class CallbackFeed(Feed):
 
     def _fail(self, error: BaseException) -> None:
         self.close()
-        self.lifetime.failed(self.name, error)
+        self.owner.failed(self.name, error)
 
 
 def _does_nothing_yet(callback: Callback) -> bool:

@@ -7,10 +7,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, cast
 
 from .._channels.context import current
-from .callbacks import Callback, CallbackFeed
-from .owners import BlockLifetime, Lifetime, LoopLifetime
-from .stream import Stream, StreamFeed
-from .subscription import Feed
+from .callbacks import Callback, CallbackMonitor
+from .monitor import Monitor
+from .owners import BlockOwner, LoopOwner, Owner
+from .stream import Stream, StreamMonitor
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -69,45 +69,47 @@ class Subscription(_Enterable[Entered_co]):
             they could be delivered.
     """
 
-    __slots__ = ("__weakref__", "_block", "_feed")
+    __slots__ = ("__weakref__", "_block", "_monitor")
 
     OPENING, OPEN, CLOSED = range(3)
 
-    def __init__(self, feed: Feed) -> None:
-        self._feed = feed
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
 
     @property
     def name(self) -> str:
-        return self._feed.name
+        return self._monitor.name
 
     @property
     def callback(self) -> Callback | None:
-        return self._feed.called_with_value if isinstance(self._feed, CallbackFeed) else None
+        return (
+            self._monitor.called_with_value if isinstance(self._monitor, CallbackMonitor) else None
+        )
 
     @callback.setter
     def callback(self, callback: Callback) -> None:
-        if not isinstance(self._feed, CallbackFeed):
+        if not isinstance(self._monitor, CallbackMonitor):
             raise TypeError(
                 f"{self!r} has no callback that could be replaced: its updates are iterated over."
                 " Give camonitor a callback for that"
             )
         if not callable(callback):
             raise TypeError(f"{self.name}: callback must be callable, not {callback!r}")
-        self._feed.called_with_value = callback
+        self._monitor.called_with_value = callback
 
     @property
     def all_updates(self) -> bool:
-        return self._feed.limit == 0
+        return self._monitor.limit == 0
 
     @property
     def state(self) -> int:
-        if self._feed.closed:
+        if self._monitor.closed:
             return self.CLOSED
-        return self.OPEN if self._feed.opened else self.OPENING
+        return self.OPEN if self._monitor.opened else self.OPENING
 
     @property
     def dropped_callbacks(self) -> int:
-        return self._feed.dropped
+        return self._monitor.dropped
 
     def __repr__(self) -> str:
         state = ("opening", "open", "closed")[self.state]
@@ -118,7 +120,7 @@ class Subscription(_Enterable[Entered_co]):
 
         A callback that is running goes on. Idempotent.
         """
-        self._feed.close()
+        self._monitor.close()
 
     def _members(self) -> list[Subscription]:
         return [self]
@@ -145,16 +147,16 @@ class Subscriptions(_Enterable[Entered], list[Subscription[Entered]]):
         return self
 
 
-def own(subscriptions: list[Subscription], lifetime: Lifetime) -> None:
+def own(subscriptions: list[Subscription], owner: Owner) -> None:
     """Make a lifetime the owner of subscriptions that have a callback."""
     for subscription in subscriptions:
-        subscription._feed.lifetime = lifetime  # type: ignore[attr-defined]
+        subscription._monitor.owner = owner  # type: ignore[attr-defined]
 
 
 def expect_entry(subscriptions: list[Subscription]) -> None:
     """Have a warning if the block of these, which have no callback, is never entered."""
     if subscriptions:
-        stream = cast(StreamFeed, subscriptions[0]._feed).stream
+        stream = cast(StreamMonitor, subscriptions[0]._monitor).stream
         stream.unentered = [subscription.name for subscription in subscriptions]
 
 
@@ -163,11 +165,13 @@ class _Block:
 
     def __init__(self, subscriptions: list[Subscription]) -> None:
         self._subscriptions = subscriptions
-        self._lifetime: BlockLifetime | None = None
+        self._owner: BlockOwner | None = None
 
     async def enter(self, whole: Any) -> Any:
         subscriptions = self._subscriptions
-        streams = [s._feed.stream for s in subscriptions if isinstance(s._feed, StreamFeed)]
+        streams = [
+            s._monitor.stream for s in subscriptions if isinstance(s._monitor, StreamMonitor)
+        ]
         for stream in streams:
             stream.unentered = ()  # if entering fails, it says so itself
         if streams or not subscriptions:
@@ -176,17 +180,17 @@ class _Block:
         for subscription in subscriptions:
             if subscription.state == Subscription.CLOSED:
                 raise RuntimeError(f"{subscription!r} cannot be entered")
-            feed = subscription._feed
-            if isinstance(feed, CallbackFeed) and not isinstance(feed.lifetime, LoopLifetime):
+            monitor = subscription._monitor
+            if isinstance(monitor, CallbackMonitor) and not isinstance(monitor.owner, LoopOwner):
                 raise RuntimeError(f"{subscription!r} has an owner already")
-            if feed.context is not current():
+            if monitor.context is not current():
                 raise RuntimeError(f"{subscription!r} was made in another run of an event loop")
         if streams or not subscriptions:
             stream = streams[0] if streams else Stream(current())
             return stream.open(subscriptions)
-        self._lifetime = lifetime = BlockLifetime(current().portal, subscriptions)
-        own(subscriptions, lifetime)
-        await lifetime.enter()
+        self._owner = owner = BlockOwner(current().portal, subscriptions)
+        own(subscriptions, owner)
+        await owner.enter()
         return whole
 
     async def exit(
@@ -195,8 +199,8 @@ class _Block:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        if self._lifetime is not None:
-            return await self._lifetime.exit(kind, error, traceback)
+        if self._owner is not None:
+            return await self._owner.exit(kind, error, traceback)
         self._close_all()
         return False
 

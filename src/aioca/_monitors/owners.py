@@ -3,31 +3,34 @@
 Plain callbacks are called by the portal, with no task between. What they return to be awaited, and
 their errors, belong to an owner:
 
-- ``LoopLifetime``: nobody's. Awaitables run in the background until the end of the loop's run;
+- ``LoopOwner``: nobody's. Awaitables run in the background until the end of the loop's run;
   an error is logged with its traceback and closes the subscription.
-- ``GroupLifetime``: a task in the user's task group. It ends when the subscriptions are closed,
+- ``GroupOwner``: a task in the user's task group. It ends when the subscriptions are closed,
   and raises the error of a callback into the group.
-- ``BlockLifetime``: an ``async with`` block. An error cancels the block and comes out of it.
+- ``BlockOwner``: an ``async with`` block. An error cancels the block and comes out of it.
 
 One subscription's callbacks never overlap; those of different ones may.
 """
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import sys
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from contextvars import Context
 from types import TracebackType
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 from anyio import CancelScope
 from anyio.abc import TaskGroup
 
 from .._portal.interface import Portal, close_unstarted
+
+if TYPE_CHECKING:
+    from .handles import Subscription
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup  # pyright: ignore[reportMissingImports]
@@ -58,18 +61,12 @@ def without(
     return None if isinstance(error, kind) else error
 
 
-class Owned(Protocol):
-    """A subscription, as far as its owner is concerned."""
-
-    def close(self) -> None: ...
-
-
-class Lifetime(ABC):
+class Owner(ABC):
     """The owner of the callbacks of one or more subscriptions."""
 
     @abstractmethod
     def spawn(
-        self, pump: Pump, awaitable: object, context: Context, over: Callable[..., None]
+        self, pump: Pump, awaitable: object, context: contextvars.Context, over: Callable[..., None]
     ) -> None:
         """Run ``pump(awaitable)``, which raises only cancellation, in a copy of a context.
 
@@ -85,12 +82,12 @@ class Lifetime(ABC):
         """One of the subscriptions was closed; called once for each."""
 
 
-class LoopLifetime(Lifetime):
+class LoopOwner(Owner):
     def __init__(self, portal: Portal) -> None:
         self._portal = portal
 
     def spawn(
-        self, pump: Pump, awaitable: object, context: Context, over: Callable[..., None]
+        self, pump: Pump, awaitable: object, context: contextvars.Context, over: Callable[..., None]
     ) -> None:
         if not self._portal.spawn(pump, awaitable, context=context, over=over):
             close_unstarted(awaitable)
@@ -109,14 +106,14 @@ class LoopLifetime(Lifetime):
         )  # fmt: skip
 
 
-class _OwnedLifetime(Lifetime):
+class _TaskGroupOwner(Owner):
     """What a task group and a block have in common: a task group of our own inside.
 
     Its tasks are started by a task of its own, `_dispatch`, not by the portal's jobs: those run
     outside of any task, where anyio may not be able to tell which library it is under.
     """
 
-    def __init__(self, portal: Portal, subscriptions: Sequence[Owned]) -> None:
+    def __init__(self, portal: Portal, subscriptions: Sequence[Subscription]) -> None:
         self.error: BaseException | None = None
         self._subscriptions = subscriptions
         self._open = len(subscriptions)
@@ -126,7 +123,7 @@ class _OwnedLifetime(Lifetime):
         self._wake: Callable[[], None] | None = None
 
     def spawn(
-        self, pump: Pump, awaitable: object, context: Context, over: Callable[..., None]
+        self, pump: Pump, awaitable: object, context: contextvars.Context, over: Callable[..., None]
     ) -> None:
         self._queue.append((pump, awaitable))
         self._look()
@@ -203,7 +200,7 @@ class _OwnedLifetime(Lifetime):
         self._queue.clear()
 
 
-class GroupLifetime(_OwnedLifetime):
+class GroupOwner(_TaskGroupOwner):
     """Lives as a child of the user's task group; see `Portal.spawn_in` for `live`."""
 
     async def live(self) -> None:
@@ -221,10 +218,10 @@ class GroupLifetime(_OwnedLifetime):
             self._raise_own(other)
 
 
-class BlockLifetime(_OwnedLifetime):
+class BlockOwner(_TaskGroupOwner):
     """An ``async with`` block."""
 
-    def __init__(self, portal: Portal, subscriptions: Sequence[Owned]) -> None:
+    def __init__(self, portal: Portal, subscriptions: Sequence[Subscription]) -> None:
         super().__init__(portal, subscriptions)
         self._tasks: TaskGroup | None = None
 

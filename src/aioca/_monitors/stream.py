@@ -8,12 +8,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic
 
-from .._channels.context import Context
+from .._channels.context import LoopContext
 from .._portal.interface import TURN, Waiter
 from .._values.classes import Reader
 from ..types import AugmentedValue
+from .monitor import NOTHING, Monitor, start_all
 from .options import Options
-from .subscription import NOTHING, Feed, start_all
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -29,17 +29,17 @@ else:  # Python itself knows the default of a type variable from 3.13 on; only c
 _LOOK_EVERY = 8  # values that an iteration takes between looks at the clock
 
 
-class StreamFeed(Feed):
+class StreamMonitor(Monitor):
     """A subscription whose updates are iterated over."""
 
     __slots__ = ("stream",)
 
-    def __init__(self, context: Context, name: str, options: Options, stream: Stream) -> None:
+    def __init__(self, context: LoopContext, name: str, options: Options, stream: Stream) -> None:
         super().__init__(context, name, options)
         self.stream = stream
 
-    def ended(self) -> None:
-        self.stream.feed_ended()
+    def on_closed(self) -> None:
+        self.stream.monitor_closed()
 
     def receive(self, item: Any) -> None:
         # With the reader that the item was requested with: when the type of the PV changes, the
@@ -54,14 +54,14 @@ class Stream:
     """The queue behind one `Updates`. All of it runs on the loop's thread.
 
     Attributes:
-        queue: in order of arrival: the subscription, its update (None is a ticket to `Feed.take`
+        queue: in order of arrival: the subscription, its update (None is a ticket to `Monitor.take`
             what is pending), and the reader that decodes the update.
         waiter: what the one task that iterates waits with, while it waits.
         unentered: the PVs, as long as the block was never entered and is to be warned of.
     """
 
-    def __init__(self, context: Context) -> None:
-        self.queue: deque[tuple[StreamFeed, Any, Reader | None]] = deque()
+    def __init__(self, context: LoopContext) -> None:
+        self.queue: deque[tuple[StreamMonitor, Any, Reader | None]] = deque()
         self.waiter: Waiter | None = None
         self.unentered: Sequence[str] = ()
         self._portal = context.portal
@@ -92,11 +92,11 @@ class Stream:
         self._opened = True
         self._open = len(subscriptions)
         if subscriptions:
-            feeds = [subscription._feed for subscription in subscriptions]
-            start_all(feeds[0].context, feeds)
+            monitors = [subscription._monitor for subscription in subscriptions]
+            start_all(monitors[0].context, monitors)
         return Updates(self, list(subscriptions))
 
-    def feed_ended(self) -> None:
+    def monitor_closed(self) -> None:
         """One of the subscriptions was closed."""
         self.unentered = ()
         self._open -= 1
@@ -109,9 +109,9 @@ class Stream:
         """The next value that has arrived, or NOTHING."""
         queue = self.queue
         while queue:
-            feed, item, reader = queue.popleft()
-            if not feed.closed:
-                value = feed.take() if item is None else feed.value_of(item, reader)
+            monitor, item, reader = queue.popleft()
+            if not monitor.closed:
+                value = monitor.take() if item is None else monitor.value_of(item, reader)
                 if value is not NOTHING:
                     return value
         return NOTHING
@@ -134,7 +134,7 @@ class Stream:
             if self._served >= _LOOK_EVERY:
                 self._served = 0
                 if portal.now() > self._turn_ends:
-                    await portal.breathe()  # before a value is taken: this may be cancelled
+                    await portal.yield_turn()  # before a value is taken: this may be cancelled
                     self._turn_ends = portal.now() + TURN
             self._served += 1
             value = self.take()

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from .eventfd import Doorbell, doorbell
+from .eventfd import EventFd, borrow_eventfd
 from .interface import TURN, Portal, Waiter, close_unstarted, logger
 
 if TYPE_CHECKING:
@@ -28,14 +28,14 @@ class AsyncioPortal(Portal):
         self._new_waiter = AsyncioWaiter
         self.cancelled = _asyncio().CancelledError
         self._ending = False
-        self._bell: Doorbell | None = None
+        self._eventfd: EventFd | None = None
         # When the calls of this pass of the loop have had their turn; None before the first
         self._turn_ends: float | None = None
         # Others, as uvloop, have a bell of their own for call_soon_threadsafe, or no selector
         if type(loop) is _asyncio().SelectorEventLoop:
-            self._bell = doorbell()
-        if self._bell is not None:
-            loop.add_reader(self._bell.fd, self._rung, self._bell)
+            self._eventfd = borrow_eventfd()
+        if self._eventfd is not None:
+            loop.add_reader(self._eventfd.fd, self._on_readable, self._eventfd)
         super().__init__()
 
     def is_closed(self) -> bool:
@@ -45,35 +45,35 @@ class AsyncioPortal(Portal):
         return self._loop.is_running()
 
     def _wake(self) -> None:
-        bell = self._bell
-        if bell is None or self._loop.is_closed() or not bell.ring():
+        eventfd = self._eventfd
+        if eventfd is None or self._loop.is_closed() or not eventfd.signal():
             self._loop.call_soon_threadsafe(self._drain)
 
-    def _rung(self, bell: Doorbell) -> None:
+    def _on_readable(self, eventfd: EventFd) -> None:
         try:
-            bell.silence()
+            eventfd.reset()
         finally:  # also after Ctrl-C: the bell, once silent, does not come again for what is queued
             self._drain()
 
     def _leave(self) -> None:
-        bell, self._bell = self._bell, None
-        if bell is None:
+        eventfd, self._eventfd = self._eventfd, None
+        if eventfd is None:
             return
         if not self._loop.is_closed():
             if _asyncio()._get_running_loop() is not self._loop:
                 return  # at the end of the process, or in a forked child: let go of it
-            self._loop.remove_reader(bell.fd)
-        bell.give_back()
+            self._loop.remove_reader(eventfd.fd)
+        eventfd.release()
 
-    def disown(self) -> None:
-        self._bell = None  # it is the parent's, too
-        super().disown()
+    def after_fork(self) -> None:
+        self._eventfd = None  # it is the parent's, too
+        super().after_fork()
 
-    async def last_calls(self) -> None:
+    async def drain_at_shutdown(self) -> None:
         # asyncio closes all generators at once, and those of the user may call to clean up.
         self._ending = True  # asyncio has cancelled all tasks; nobody would cancel another
         give_up = self.now() + _LAST_CALLS
-        await self.breathe()
+        await self.yield_turn()
         while self._at_work() and self.now() < give_up:
             await _asyncio().sleep(0.001)
 
@@ -92,12 +92,12 @@ class AsyncioPortal(Portal):
             self._loop.call_soon(self._next_pass)
         elif now > self._turn_ends:
             self._turn_ends = None
-            await self.breathe()
+            await self.yield_turn()
 
     def _next_pass(self) -> None:
         self._turn_ends = None
 
-    async def breathe(self) -> None:
+    async def yield_turn(self) -> None:
         await _asyncio().sleep(0)
 
     def spawn(

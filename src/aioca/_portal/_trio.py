@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from .eventfd import Doorbell, doorbell
+from .eventfd import EventFd, borrow_eventfd
 from .interface import Portal, Waiter
 
 if TYPE_CHECKING:
@@ -62,9 +62,9 @@ class TrioPortal(Portal):
         self._token = token
         self.cancelled = self._trio.Cancelled
         self._polling = self._poll_again = False
-        self._bell: Doorbell | None = doorbell()
+        self._eventfd: EventFd | None = borrow_eventfd()
         super().__init__()
-        if self._bell is not None and not self.spawn(self._answer, self._bell):
+        if self._eventfd is not None and not self.spawn(self._serve_eventfd, self._eventfd):
             self._leave()
 
     def is_closed(self) -> bool:
@@ -74,18 +74,18 @@ class TrioPortal(Portal):
         return not self.is_closed()
 
     def _wake(self) -> None:
-        bell = self._bell
-        if bell is None or not bell.ring():
+        eventfd = self._eventfd
+        if eventfd is None or not eventfd.signal():
             try:
                 self._token.run_sync_soon(self._drain)
             except OSError:
                 raise RuntimeError("the host of this guest run has ended") from None
 
-    async def _answer(self, bell: Doorbell) -> None:
+    async def _serve_eventfd(self, eventfd: EventFd) -> None:
         try:
             while True:
-                await self._trio.lowlevel.wait_readable(bell.fd)
-                bell.silence()
+                await self._trio.lowlevel.wait_readable(eventfd.fd)
+                eventfd.reset()
                 self._drain()
         finally:  # from now on trio's own way; and once more, for it may have been rung just now
             self._leave()
@@ -93,13 +93,13 @@ class TrioPortal(Portal):
                 self._token.run_sync_soon(self._drain)
 
     def _leave(self) -> None:
-        bell, self._bell = self._bell, None
-        if bell is not None:
-            bell.give_back()
+        eventfd, self._eventfd = self._eventfd, None
+        if eventfd is not None:
+            eventfd.release()
 
-    def disown(self) -> None:
-        self._bell = None  # it is the parent's, too
-        super().disown()
+    def after_fork(self) -> None:
+        self._eventfd = None  # it is the parent's, too
+        super().after_fork()
 
     def now(self) -> float:
         return self._trio.current_time()  # type: ignore[no-any-return]
@@ -110,7 +110,7 @@ class TrioPortal(Portal):
     async def checkpoint(self) -> None:
         await self._trio.lowlevel.checkpoint()
 
-    async def breathe(self) -> None:
+    async def yield_turn(self) -> None:
         await self._trio.lowlevel.checkpoint()
 
     def spawn(

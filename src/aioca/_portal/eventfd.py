@@ -16,13 +16,13 @@ import os
 from ctypes import c_int, c_size_t, c_uint64, c_void_p
 from functools import partial
 
-_spare: list[Doorbell] = []
+_spare: list[EventFd] = []
 _one = c_uint64(1)
 _count = c_uint64()  # rung how often: nobody looks at it
 _WORD = 8
 
 
-class Doorbell:
+class EventFd:
     """One eventfd.
 
     Attributes:
@@ -39,27 +39,27 @@ class Doorbell:
             libc.read, c_int(self.fd), c_void_p(ctypes.addressof(_count)), c_size_t(_WORD)
         )
 
-    def ring(self) -> bool:
+    def signal(self) -> bool:
         """Any thread, never waits. False if somebody has closed the file."""
         return bool(self._write() == _WORD)
 
-    def silence(self) -> None:
+    def reset(self) -> None:
         """Have it readable no more; nothing if it is not."""
         self._read()
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """It is not used any more."""
         _spare.append(self)
 
 
-def doorbell() -> Doorbell | None:
+def borrow_eventfd() -> EventFd | None:
     """A bell that nobody uses; None where the system has none."""
     if not hasattr(os, "eventfd"):
         return None
     try:
         return _spare.pop()
     except IndexError:
-        return Doorbell()
+        return EventFd()
 
 
 if hasattr(os, "register_at_fork"):

@@ -10,7 +10,7 @@ What must stay true here:
   of a burst could stay.
 - Ctrl-C raises KeyboardInterrupt anywhere on the loop's thread, and the loop may go on after it (a
   notebook). So whatever a drain was doing, it lowers the flag before it ends, and raises it only
-  after the next drain is certain. Where that was still missed, `look_if_closed` wakes once more.
+  after the next drain is certain. Where that was still missed, `check_closed` wakes once more.
 - What is posted is a pair, one behind the other in ``queue``: a job has None before it; anything
   else is for the receiver that is entered in ``receivers`` under the key before it, and is dropped
   if none is. All of it is served in the order in which it was posted.
@@ -85,7 +85,7 @@ class Portal(ABC):
 
     Attributes:
         queue: pairs of a key and an item, one behind the other; ``queue.extend((key, item))`` is
-            atomic. Whoever appends must then `rouse` if it is not `awake`.
+            atomic. Whoever appends must then `ensure_drain` if it is not `awake`.
         receivers: who is given the items of a key.
         awake: whether a drain is certain to come.
         library: ``"asyncio"`` or ``"trio"``.
@@ -124,39 +124,39 @@ class Portal(ABC):
         """Queue an item for the receiver of a key; any thread, never waits."""
         self.queue.extend((key, item))
         if not self.awake:
-            self.rouse()
+            self.ensure_drain()
         else:
-            self.look_if_closed()
+            self.check_closed()
 
-    def rouse(self) -> None:
+    def ensure_drain(self) -> None:
         """Make a drain come; any thread."""
         self._due = self._woken_at = time.monotonic()
         self.awake = True
         try:
             self._wake()
         except RuntimeError:  # the loop is closed (trio.RunFinishedError is one, too)
-            self.ended()
+            self.close()
         except BaseException:  # Ctrl-C, on the loop's own thread
             self.awake = False
             raise
 
-    def look_if_closed(self) -> None:
+    def check_closed(self) -> None:
         """Notice a loop that was closed with a drain still to come, or a wake lost; any thread."""
         if self.is_closed():
-            self.ended()
+            self.close()
         elif self.awake and time.monotonic() > self._woken_at + _WAKE_LOST:
             # Most often the loop is only busy, and this wake is one too many.
             due = self._due
-            self.rouse()
+            self.ensure_drain()
             self._due = due
 
-    def disown(self) -> None:
+    def after_fork(self) -> None:
         """In a forked child: nothing is to be closed when this copy of the loop ends."""
         self._on_end.clear()
         self.queue.clear()
         self.receivers.clear()
 
-    def ended(self) -> None:
+    def close(self) -> None:
         """The run is over: tell the owner, once."""
         self._leave()
         self.queue.clear()
@@ -193,7 +193,7 @@ class Portal(ABC):
         self._on_end.append(callback)
         self._at_work = at_work
 
-    async def last_calls(self) -> None:  # noqa: B027
+    async def drain_at_shutdown(self) -> None:  # noqa: B027
         """Wait, for a bounded time, for what is still being called where the run ends."""
 
     @abstractmethod
@@ -212,7 +212,7 @@ class Portal(ABC):
         """
 
     @abstractmethod
-    async def breathe(self) -> None:
+    async def yield_turn(self) -> None:
         """Let every other task run once."""
 
     async def catch_up(self) -> None:
@@ -329,9 +329,9 @@ async def _until_run_ends(portal: Portal) -> AsyncGenerator[None, None]:
         yield
     finally:
         try:
-            await portal.last_calls()
+            await portal.drain_at_shutdown()
         finally:
-            portal.ended()
+            portal.close()
 
 
 def close_unstarted(awaitable: object) -> None:

@@ -12,9 +12,9 @@ from .._ca.libca import ECA_NORMAL
 from .._ca.tokens import INDEX_ONE
 from .._channels import explain
 from .._channels.channel import Channel
-from .._channels.context import Context
+from .._channels.context import LoopContext
 from .._errors import Failure
-from .._values.decode import reader_key, why_unreadable
+from .._values.decode import request_kind, why_unreadable
 from .request import Request
 
 
@@ -26,14 +26,14 @@ class Get(Request):
 
     def __init__(
         self,
-        context: Context,
+        context: LoopContext,
         channels: Sequence[Channel],
         code: int | None,
         format: int,
         count: int,
     ) -> None:
         super().__init__(context, channels)
-        self._key = reader_key(code, format)
+        self._key = request_kind(code, format)
         self._wanted = count
         self._readers: list[Any] = [None] * len(channels)
         self._usr = libca.Usr()
@@ -72,7 +72,7 @@ class Get(Request):
     def _why_no_reply(self, index: int) -> str:
         channel, reader = self.channels[index], self._readers[index]
         count = channel.request_count(self._wanted) or channel.native_count
-        dropped = explain.may_be_dropped(reader.shape.dbr, count, self._context.client.settings)
+        dropped = explain.may_be_dropped(reader.shape.dbr, count, self._context.ca_context.settings)
         if dropped:
             return f"reading: no reply has come. It may have been dropped here: {dropped}"
         return super()._why_no_reply(index)

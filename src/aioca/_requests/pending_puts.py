@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from .._ca import libca
 from .._channels.channel import Channel
-from .._channels.context import Context
+from .._channels.context import LoopContext
 
 
 class PendingPuts:
@@ -22,7 +22,7 @@ class PendingPuts:
         before: the token of a put, which those that were begun later cannot hold up.
     """
 
-    def __init__(self, context: Context, but: object = None, before: int | None = None) -> None:
+    def __init__(self, context: LoopContext, but: object = None, before: int | None = None) -> None:
         self._names: dict[str, str] = {}
         for channel in tuple(context._channels.values()):
             owner = channel.put_owner

@@ -4,7 +4,7 @@
   nobody waits for it any more: `Channel.put_owner`. Another one goes through a spare channel.
 - So the token of a put outlives its call, until the last of its completions has come or its channel
   has been cleared.
-- No more of them are under way than a server can take: see `Completions`.
+- No more of them are under way than a server can take: see `PutCallbackLimit`.
 - What was sent is never repeated, and what is not known to have been done is said to be unknown.
 """
 
@@ -18,8 +18,8 @@ from .._ca.callbacks import reply_trampoline
 from .._ca.tokens import INDEX_ONE, Raw
 from .._channels import explain
 from .._channels.channel import Channel
-from .._channels.context import Context
-from .._channels.put_limit import Completions
+from .._channels.context import LoopContext
+from .._channels.put_limit import PutCallbackLimit
 from .._errors import CAValueError, Failure
 from .._values.encode import encode
 from .request import PART, Request
@@ -37,7 +37,7 @@ class Put(Request):
 
     def __init__(
         self,
-        context: Context,
+        context: LoopContext,
         channels: Sequence[Channel],
         values: Sequence[Any],
         code: int | None,
@@ -55,15 +55,15 @@ class Put(Request):
         self._second: set[int] = set()  # who needed one
         self._held_up = False  # by what was written before
         # Its put-callbacks, and those of the whole loop
-        self._own = Completions()
-        self._all: Completions = context.completions
+        self._own = PutCallbackLimit()
+        self._all: PutCallbackLimit = context.put_limit
 
     async def check(self) -> list[Failure]:
         """Encode what can be before anything is sent, and say what cannot be sent."""
         failures: list[Failure] = []
         for index, channel in enumerate(self.channels):
             if not index % PART:
-                await self.breathe()
+                await self.yield_turn()
             if channel.connected:
                 try:
                     self._encoded[index] = self._encode(index, channel)
@@ -78,7 +78,7 @@ class Put(Request):
         )  # fmt: skip
 
     async def _turn(self, start: int, deadline: float) -> bool:
-        await self.breathe()  # first: the room that there is then must be used at once
+        await self.yield_turn()  # first: the room that there is then must be used at once
         portal = self._context.portal
         stop = min(start + self.part, len(self.channels))
         if self._notify:
@@ -143,13 +143,13 @@ class Put(Request):
             if status == libca.ECA_DISCONN:  # it went down just now; it may be a spare of ours
                 self._await_connection(index, channel)
                 return libca.ECA_NORMAL
-            self._return_spare(index)
+            self._release_put_channel(index)
         return status
 
     def arrive(self, index: int, raw: Raw) -> None:
         self._sent_on[index].put_owner = None  # type: ignore[union-attr]
-        self._own.ended += 1
-        self._all.ended += 1
+        self._own.completed += 1
+        self._all.completed += 1
         super().arrive(index, libca.ECA_NORMAL if raw == b"" else raw)
         if self._over:
             self._release_token()
@@ -160,14 +160,14 @@ class Put(Request):
     def _finish(self) -> None:
         self._stop_listening()  # first: a spare that is closed would tell us
         for index in tuple(self._borrowed):
-            self._return_spare(index)
+            self._release_put_channel(index)
         self._release_token()
 
-    def _return_spare(self, index: int) -> None:
+    def _release_put_channel(self, index: int) -> None:
         spare = self._borrowed.pop(index, None)
         if spare is not None:
             # One whose put is still under way is cleared, and the server cancels the put.
-            self.channels[index].give_back(spare)
+            self.channels[index].release_put_channel(spare)
 
     def put_abandoned(self, channel: Channel) -> None:
         self._own.begun -= 1

@@ -26,7 +26,7 @@ from .._ca.libca import ECA_NORMAL
 from .._ca.tokens import MAX_INDEX, Raw
 from .._channels import explain
 from .._channels.channel import Channel
-from .._channels.context import Context
+from .._channels.context import LoopContext
 from .._errors import Failure, success
 from .._portal.interface import TURN
 from .pending_puts import PendingPuts
@@ -51,7 +51,7 @@ class Request:
     part = PART
     sends = False  # anything to the servers once it is connected
 
-    def __init__(self, context: Context, channels: Sequence[Channel]) -> None:
+    def __init__(self, context: LoopContext, channels: Sequence[Channel]) -> None:
         count = len(channels)
         if count > MAX_INDEX:
             raise ValueError(f"{count} PVs in one call; {MAX_INDEX} is the most")
@@ -119,7 +119,7 @@ class Request:
         """What is to be returned for each PV, or a `Failure` in its place."""
         values: list[Any] = []
         for start in range(0, self._count, PART):
-            await self.breathe()
+            await self.yield_turn()
             values += self._values_from(start, min(start + PART, self._count))
         return values
 
@@ -190,7 +190,7 @@ class Request:
 
     async def _turn(self, start: int, deadline: float) -> bool:
         """Wait until it is time for the part that begins there; false if that time has not come."""
-        await self.breathe()
+        await self.yield_turn()
         return not self._over and not self._is_late()
 
     def _is_late(self) -> bool:
@@ -198,11 +198,11 @@ class Request:
         deadline = self._deadline  # -inf: without any waiting, however long the list
         return self.sends and deadline > -math.inf and self._context.portal.now() >= deadline
 
-    async def breathe(self) -> None:
+    async def yield_turn(self) -> None:
         """Let the other tasks run if this one has had its time."""
         portal = self._context.portal
         if portal.now() > self._turn_ends:
-            await portal.breathe()
+            await portal.yield_turn()
             self._turn_ends = portal.now() + TURN
 
     def _start(self, start: int, stop: int) -> None:

@@ -43,17 +43,17 @@ from .dbr import (
 from .number_types import NUMBER_TYPES, Convert, Misfit, conversion, wire_type
 
 # The ways to ask that there have been, and their numbers: few.
-ways: list[tuple[int | None, int, bool, int]] = []
+request_kinds: list[tuple[int | None, int, bool, int]] = []
 
 
-def reader_key(code: int | None, format: int, monitor: bool = False, count: int = 0) -> int:
+def request_kind(code: int | None, format: int, monitor: bool = False, count: int = 0) -> int:
     """A number for a way to ask: the datatype, the format, whether for a monitor, and its count."""
     way = code, format, monitor, count
     try:
-        return ways.index(way)
+        return request_kinds.index(way)
     except ValueError:
-        ways.append(way)  # two threads may do so at once, and both are right
-        return ways.index(way)
+        request_kinds.append(way)  # two threads may do so at once, and both are right
+        return request_kinds.index(way)
 
 
 def make_reader(
@@ -153,7 +153,7 @@ Decode = Callable[[Reader, Raw], Any]
 def _number(
     kind: Any, unpack: Callable[[Any], Any], convert: Convert | None, offset: int
 ) -> Decode:
-    # `Get._values_from` and `CallbackFeed.receive` do the same where there is nothing to convert
+    # `Get._values_from` and `CallbackMonitor.receive` do the same where there is nothing to convert
     # and a number is there: a call costs as much as this does.
     def decode(reader: Reader, raw: Any) -> Any:
         try:

@@ -14,15 +14,15 @@ import pytest
 
 from aioca._ca import libca as _libca
 from aioca._channels import clear_queue
-from aioca._channels.clear_queue import Clearing
-from aioca._channels.held_updates import Prompting
-from aioca._channels.updates import ATTENTION
+from aioca._channels.clear_queue import ClearQueue
+from aioca._channels.held_updates import HeldUpdates
+from aioca._channels.updates import CLEARS_PENDING
 
 
 class FakeIntake:
     def __init__(self) -> None:
-        self.cut: set[int] = set()
-        self.help: Callable[[], None] = lambda: None
+        self.ignored_keys: set[int] = set()
+        self.clear_some: Callable[[], None] = lambda: None
 
 
 class FakeLibca:
@@ -73,7 +73,7 @@ class FakePrompting:
     def __init__(self) -> None:
         self.chids: list[int] = []
 
-    def cancelled(self, channel: FakeChannel) -> None:
+    def note_cancelled(self, channel: FakeChannel) -> None:
         self.chids.append(channel.chid.value)
 
 
@@ -94,27 +94,27 @@ def many_switches() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
-def make() -> tuple[Clearing, FakeIntake, deque[Callable[[], object]]]:
-    intake = FakeIntake()
+def make() -> tuple[ClearQueue, FakeIntake, deque[Callable[[], object]]]:
+    pending_updates = FakeIntake()
     jobs: deque[Callable[[], object]] = deque()
-    clearing = Clearing(intake, jobs.append, lambda: None, FakePrompting())  # type: ignore[arg-type]
-    return clearing, intake, jobs
+    clearing = ClearQueue(pending_updates, jobs.append, lambda: None, FakePrompting())  # type: ignore[arg-type]
+    return clearing, pending_updates, jobs
 
 
-def prompted(clearing: Clearing) -> list[int]:
+def prompted(clearing: ClearQueue) -> list[int]:
     """Where it says that something was cancelled."""
-    return clearing._prompting.chids  # type: ignore[attr-defined, no-any-return]
+    return clearing._held_updates.chids  # type: ignore[attr-defined, no-any-return]
 
 
 def test_by_the_loop_alone(libca: FakeLibca, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clear_queue, "TURN", 60.0)  # one turn, however busy the machine is
-    clearing, intake, jobs = make()
+    clearing, pending_updates, jobs = make()
     libca.subscriptions = {1: 10, 2: 10, 3: 20}
     libca.channels = {10, 20}
     afters: list[str] = []
     clearing.subscription(1, FakeChannel(10), lambda: afters.append("1"))
     clearing.subscription(2, FakeChannel(10))
-    assert ATTENTION in intake.cut
+    assert CLEARS_PENDING in pending_updates.ignored_keys
     assert len(jobs) == 1
     clearing.channel(_libca.Chid(10), lambda: afters.append("10"))
     assert afters == []
@@ -124,7 +124,7 @@ def test_by_the_loop_alone(libca: FakeLibca, monkeypatch: pytest.MonkeyPatch) ->
     assert libca.channels == {20}
     assert afters == ["1", "10"]
     assert prompted(clearing) == [10, 10]
-    assert ATTENTION not in intake.cut
+    assert CLEARS_PENDING not in pending_updates.ignored_keys
     assert not jobs
 
 
@@ -144,7 +144,7 @@ def test_in_turns(libca: FakeLibca, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_help_from_a_callback(libca: FakeLibca) -> None:
-    clearing, intake, jobs = make()
+    clearing, pending_updates, jobs = make()
     libca.subscriptions = dict.fromkeys(range(5), 10)
     libca.channels = {10}
     afters: list[int] = []
@@ -152,7 +152,7 @@ def test_help_from_a_callback(libca: FakeLibca) -> None:
         clearing.subscription(evid, FakeChannel(10), lambda evid=evid: afters.append(evid))
     clearing.channel(_libca.Chid(10), lambda: afters.append(10))
     jobs.popleft()  # the loop's turn, that comes while libca's thread is at the last of them
-    intake.help()
+    pending_updates.clear_some()
     assert libca.subscriptions == {}
     assert libca.channels == set()
     assert afters == []  # those are the loop's
@@ -164,7 +164,7 @@ def test_help_from_a_callback(libca: FakeLibca) -> None:
 
 
 def test_all_of_it_at_the_end(libca: FakeLibca) -> None:
-    clearing, intake, _ = make()
+    clearing, pending_updates, _ = make()
     libca.subscriptions = dict.fromkeys(range(2000), 10)
     libca.channels = {10}
     afters: list[int] = []
@@ -174,7 +174,7 @@ def test_all_of_it_at_the_end(libca: FakeLibca) -> None:
     clearing.finish()
     assert libca.channels == set()
     assert afters == list(range(2000))
-    assert ATTENTION not in intake.cut
+    assert CLEARS_PENDING not in pending_updates.ignored_keys
 
 
 def test_one_channel_of_a_circuit_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,9 +194,9 @@ def test_one_channel_of_a_circuit_is_asked(monkeypatch: pytest.MonkeyPatch) -> N
             asked.append(self.chid.value)
             return None if self.chid.value == 1 else self
 
-    prompting = Prompting(after, lambda: flushed.append(None))
+    prompting = HeldUpdates(after, lambda: flushed.append(None))
     for chid in (1, 2, 3):
-        prompting.cancelled(Asked(chid))
+        prompting.note_cancelled(Asked(chid))
     while timers:
         timers.pop()()
     assert asked == [1, 2]
@@ -206,7 +206,7 @@ def test_one_channel_of_a_circuit_is_asked(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_channel_that_is_put_back_is_not_forgotten(libca: FakeLibca) -> None:
     """libca's thread takes the last item, a channel, just when the loop begins to look; it puts the
     channel back after the loop has found nothing and has ended its turn."""
-    clearing, intake, jobs = make()
+    clearing, pending_updates, jobs = make()
     libca.channels = {10}
 
     class Switching(deque[Any]):
@@ -229,7 +229,7 @@ def test_a_channel_that_is_put_back_is_not_forgotten(libca: FakeLibca) -> None:
 
     clearing._due = Switching()
     clearing.channel(_libca.Chid(10))
-    intake.help()
+    pending_updates.clear_some()
     while jobs:
         jobs.popleft()()
     assert libca.channels == set()
@@ -240,15 +240,15 @@ def test_a_channel_that_is_put_back_is_not_forgotten(libca: FakeLibca) -> None:
 def test_both_at_once(libca: FakeLibca, many_switches: None, seed: int) -> None:
     """Nothing twice, nothing left, no channel before its subscriptions."""
     source = random.Random(seed)
-    clearing, intake, jobs = make()
+    clearing, pending_updates, jobs = make()
     over = False
 
     def callbacks() -> None:  # a thread of libca in a flood: it holds the lock nearly always
         while not over:
             with libca.lock:
                 for _ in range(3):
-                    if intake.cut:
-                        intake.help()
+                    if pending_updates.ignored_keys:
+                        pending_updates.clear_some()
 
     thread = threading.Thread(target=callbacks, name="libca's")
     thread.start()

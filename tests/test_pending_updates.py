@@ -16,8 +16,8 @@ import pytest
 import aioca
 from aioca import FORMAT_TIME, camonitor
 from aioca._ca import callbacks, libca
-from aioca._channels import updates as _intake
-from aioca._channels.updates import ATTENTION, Intake, new_key
+from aioca._channels import updates as _pending_updates
+from aioca._channels.updates import CLEARS_PENDING, PendingUpdates, new_key
 from aioca._errors import CANothing
 from aioca.testing import SoftIoc
 
@@ -37,11 +37,11 @@ class FakeLine:
     def put(self, key: int | None, item: object) -> None:
         self.queue.extend((key, item))
 
-    def rouse(self) -> None:
+    def ensure_drain(self) -> None:
         self.roused += 1
         self.awake = True
 
-    def look_if_closed(self) -> None:
+    def check_closed(self) -> None:
         self.looked += 1
 
     def taken(self) -> list[tuple[Any, Any]]:
@@ -57,13 +57,13 @@ def line() -> FakeLine:
 
 
 @pytest.fixture
-def intake(line: FakeLine) -> Intake:
-    return Intake(line)
+def pending_updates(line: FakeLine) -> PendingUpdates:
+    return PendingUpdates(line)
 
 
-def sender(intake: Intake, limit: int) -> Send:
+def sender(pending_updates: PendingUpdates, limit: int) -> Send:
     """Calls the trampoline of a policy as libca would."""
-    on_event = ctypes.cast(intake.trampoline(limit), callbacks._EVENT)
+    on_event = ctypes.cast(pending_updates.trampoline(limit), callbacks._EVENT)
 
     def send(key: int, number: float, *, dbr: int = aioca.DBR_DOUBLE, count: int = 1) -> None:
         data = (ctypes.c_double * 1000)(*[number] * 1000)
@@ -96,14 +96,16 @@ def test_event_trampoline(monkeypatch: pytest.MonkeyPatch, spread: bool) -> None
 
 
 @pytest.mark.parametrize("limit", [0, 1], ids=["every", "latest"])
-def test_other_type_or_size_than_asked_for(intake: Intake, line: FakeLine, limit: int) -> None:
+def test_other_type_or_size_than_asked_for(
+    pending_updates: PendingUpdates, line: FakeLine, limit: int
+) -> None:
     """An array comes whole; what was not asked for is an error, not a value."""
-    send = sender(intake, limit)
+    send = sender(pending_updates, limit)
     key = new_key(aioca.DBR_DOUBLE)
 
     def got() -> Any:
         ((_, item),) = line.taken()
-        return intake.take_latest(key) if limit else item
+        return pending_updates.take_latest(key) if limit else item
 
     send(key, 2.0, count=3)
     assert got() == double(2.0) * 3
@@ -119,8 +121,8 @@ def test_other_type_or_size_than_asked_for(intake: Intake, line: FakeLine, limit
 # -- Policies --------------------------------------------------------------------------------------
 
 
-def test_every(intake: Intake, line: FakeLine) -> None:
-    send = sender(intake, 0)
+def test_every(pending_updates: PendingUpdates, line: FakeLine) -> None:
+    send = sender(pending_updates, 0)
     first, second = new_key(aioca.DBR_DOUBLE), new_key(aioca.DBR_DOUBLE)
     send(first, 1)
     send(second, 2)
@@ -129,93 +131,99 @@ def test_every(intake: Intake, line: FakeLine) -> None:
     assert line.roused == 1
 
 
-def test_every_looks_now_and_then_whether_the_loop_is_there(intake: Intake, line: FakeLine) -> None:
-    send = sender(intake, 0)
+def test_every_looks_now_and_then_whether_the_loop_is_there(
+    pending_updates: PendingUpdates, line: FakeLine
+) -> None:
+    send = sender(pending_updates, 0)
     key = new_key(aioca.DBR_DOUBLE)
-    for _ in range(10 * _intake._LOOK_EVERY):
+    for _ in range(10 * _pending_updates._LOOK_EVERY):
         send(key, 1)
     assert line.roused == 1
     assert line.looked >= 10
 
 
-def test_latest(intake: Intake, line: FakeLine) -> None:
-    send = sender(intake, 1)
+def test_latest(pending_updates: PendingUpdates, line: FakeLine) -> None:
+    send = sender(pending_updates, 1)
     key = new_key(aioca.DBR_DOUBLE)
     for number in range(5):
         send(key, number)
     assert line.taken() == [(key, None)]  # one ticket
-    assert intake.take_latest(key) == double(4)
-    assert intake.take_latest(key) is None
+    assert pending_updates.take_latest(key) == double(4)
+    assert pending_updates.take_latest(key) is None
     send(key, 5)
     assert line.taken() == [(key, None)]
-    assert intake.forget(key) == 4
-    assert not (intake.latest or intake.tickets or intake.dropped)
+    assert pending_updates.forget(key) == 4
+    assert not (pending_updates.latest or pending_updates.tickets or pending_updates.dropped)
 
 
 @pytest.mark.parametrize("before", [[], [1.0]])
 @pytest.mark.parametrize("after", [[], [2.0]])
 def test_a_disconnection_among_the_latest(
-    intake: Intake, line: FakeLine, before: list[float], after: list[float]
+    pending_updates: PendingUpdates, line: FakeLine, before: list[float], after: list[float]
 ) -> None:
     """It comes behind the update before it, and both give way to one that follows."""
-    send = sender(intake, 1)
+    send = sender(pending_updates, 1)
     key = new_key(aioca.DBR_DOUBLE)
     line.receivers[key] = object()
     for number in before:
         send(key, number)
-    intake.put_latest(key, NOTHING)
-    intake.put_latest(key, NOTHING)
+    pending_updates.put_latest(key, NOTHING)
+    pending_updates.put_latest(key, NOTHING)
     for number in after:
         send(key, number)
     seen = []
     while line.taken():
-        seen.append(intake.take_latest(key))
+        seen.append(pending_updates.take_latest(key))
     assert seen == ([double(2.0)] if after else [*map(double, before), NOTHING])
-    assert intake.forget(key) == len(before and after)
+    assert pending_updates.forget(key) == len(before and after)
 
 
-def test_a_disconnection_while_the_monitor_is_being_closed(intake: Intake, line: FakeLine) -> None:
+def test_a_disconnection_while_the_monitor_is_being_closed(
+    pending_updates: PendingUpdates, line: FakeLine
+) -> None:
     """libca's thread reports it just after the loop has let go of the key: nothing stays."""
     key = new_key(aioca.DBR_DOUBLE)
     line.receivers[key] = object()
     line.receivers.pop(key)
-    intake.forget(key)
-    intake.put_latest(key, NOTHING)
-    assert not (intake.latest or intake.tickets)
+    pending_updates.forget(key)
+    pending_updates.put_latest(key, NOTHING)
+    assert not (pending_updates.latest or pending_updates.tickets)
 
 
-def test_what_is_cut_off_brings_nothing_more(intake: Intake, line: FakeLine) -> None:
+def test_what_is_cut_off_brings_nothing_more(
+    pending_updates: PendingUpdates, line: FakeLine
+) -> None:
     for limit in (0, 1):
         key = new_key(aioca.DBR_DOUBLE)
-        send = sender(intake, limit)
+        send = sender(pending_updates, limit)
         line.receivers[key] = object()
         send(key, 1)
-        intake.cut.add(key)
+        pending_updates.ignored_keys.add(key)
         send(key, 2)
         assert len(line.taken()) == 1
-        assert intake.take_latest(key) == (double(1) if limit else None)
+        assert pending_updates.take_latest(key) == (double(1) if limit else None)
 
 
 def test_what_is_cleared_by_its_own_update_brings_nothing_more(
-    intake: Intake, line: FakeLine
+    pending_updates: PendingUpdates, line: FakeLine
 ) -> None:
     """libca's thread clears it before it looks, and the loop forgets it at once."""
     for limit in (0, 1):
         key = new_key(aioca.DBR_DOUBLE)
-        intake.cut |= {key, ATTENTION}
-        intake.help = functools.partial(intake.forget, key)  # type: ignore[assignment]
-        sender(intake, limit)(key, 1)
+        pending_updates.ignored_keys |= {key, CLEARS_PENDING}
+        pending_updates.clear_some = functools.partial(pending_updates.forget, key)  # type: ignore[assignment]
+        sender(pending_updates, limit)(key, 1)
         assert not line.queue
-        assert not intake.latest
-        assert not intake.tickets
+        assert not pending_updates.latest
+        assert not pending_updates.tickets
 
 
 def test_trampolines_are_used_again(line: FakeLine) -> None:
     """One for each loop that there ever was would never be freed."""
-    first = Intake(line)
+    first = PendingUpdates(line)
     trampolines = [first.trampoline(limit).value for limit in (0, 1, 2)]
     first.close()
-    second = Intake(FakeLine())
+    second = PendingUpdates(FakeLine())
     assert [second.trampoline(limit).value for limit in (0, 1, 5)] == trampolines
     sender(second, 0)(new_key(aioca.DBR_DOUBLE), 1)
     assert not line.queue

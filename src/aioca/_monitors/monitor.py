@@ -2,7 +2,7 @@
 
 - Updates are kept as bytes; they are decoded when they are delivered, so what a policy drops
   costs nothing more. Who keeps them until then: all updates, the queue of the loop; the latest
-  only, `Intake`; the newest n, the feed itself.
+  only, `PendingUpdates`; the newest n, the feed itself.
 - After `close` nothing is delivered, though it may be queued: the feed's keys are no longer
   receivers'.
 - A subscription's values are decoded by the reader they were requested with. When the type of
@@ -22,13 +22,13 @@ from .._ca import libca
 from .._ca.tokens import Raw
 from .._channels import explain
 from .._channels.channel import Channel
-from .._channels.context import Context
+from .._channels.context import LoopContext
 from .._channels.names import valid_name
 from .._channels.updates import Pair, new_key
 from .._errors import CANothing, Failure, error_for
 from .._portal.interface import TURN
 from .._values.classes import Reader
-from .._values.decode import reader_key, why_unreadable
+from .._values.decode import request_kind, why_unreadable
 from .first_update import FirstUpdate
 from .options import Options
 
@@ -42,7 +42,7 @@ _LOOK_EVERY = 50
 _FIRST_UPDATE = 2.0
 
 
-class Feed(ABC):
+class Monitor(ABC):
     """One subscription of libca's: the half of a monitor that knows Channel Access.
 
     Attributes:
@@ -55,17 +55,31 @@ class Feed(ABC):
     """
 
     __slots__ = (
-        "_cancel_timer", "_channel", "_cut", "_dropped", "_evid", "_intake", "_key", "_kind",
-        "_old_key", "_options", "_pending", "_reader", "_unpack", "closed", "context", "name",
+        "_cancel_timer",
+        "_channel",
+        "_dropped",
+        "_evid",
+        "_ignoring",
+        "_key",
+        "_kind",
+        "_old_key",
+        "_options",
+        "_pending",
+        "_pending_updates",
+        "_reader",
+        "_unpack",
+        "closed",
+        "context",
+        "name",
         "opened",
     )  # fmt: skip
 
-    def __init__(self, context: Context, name: str, options: Options) -> None:
+    def __init__(self, context: LoopContext, name: str, options: Options) -> None:
         self.name: str = valid_name(name)
         self.closed: bool = False
         self.opened: bool = False
-        self.context: Context = context
-        self._intake = context.intake
+        self.context: LoopContext = context
+        self._pending_updates = context.pending_updates
         self._options = options
         self._channel: Channel | None = None
         self._reader: Reader | None = None
@@ -74,7 +88,7 @@ class Feed(ABC):
         self._key = 0  # under which updates come; and what they came under before, if they did
         self._old_key = 0
         self._evid = 0
-        self._cut = False  # on a libca thread: the type has changed
+        self._ignoring = False  # on a libca thread: the type has changed
         self._dropped = 0
         # What is kept here: the newest n, or all that has come while a callback is awaited
         self._pending: deque[Any] | None = deque() if options.limit > 1 else None
@@ -88,7 +102,7 @@ class Feed(ABC):
     @property
     def dropped(self) -> int:
         """How many updates were dropped because newer ones came before they were delivered."""
-        dropped = self._intake.dropped
+        dropped = self._pending_updates.dropped
         return self._dropped + dropped.get(self._key, 0) + dropped.get(self._old_key, 0)
 
     @abstractmethod
@@ -96,7 +110,7 @@ class Feed(ABC):
         """On the loop: an update; or None, a ticket to `take` what is pending."""
 
     @abstractmethod
-    def ended(self) -> None:
+    def on_closed(self) -> None:
         """On the loop: it is closed."""
 
     # -- On the loop -------------------------------------------------------------------------------
@@ -131,16 +145,18 @@ class Feed(ABC):
         self._pending = None
         evid, self._evid = self._evid, 0
         if evid and channel is not None:
-            self._intake.cut.add(self._key)
+            self._pending_updates.ignored_keys.add(self._key)
             if channel.chid:  # else the subscription goes with the channel
-                self.context.clearing.subscription(evid, channel, self.gone)
+                self.context.clear_queue.subscription(evid, channel, self.on_cleared)
         else:
-            self.gone()
-        self.ended()
+            self.on_cleared()
+        self.on_closed()
 
-    def gone(self) -> None:
+    def on_cleared(self) -> None:
         """Libca calls no more; see `Channel.close`."""
-        self._dropped += self._intake.forget(self._key) + self._intake.forget(self._old_key)
+        self._dropped += self._pending_updates.forget(self._key) + self._pending_updates.forget(
+            self._old_key
+        )
 
     def take(self) -> Any:
         """The oldest pending value, or NOTHING."""
@@ -152,9 +168,11 @@ class Feed(ABC):
 
     def _take_item(self) -> Any:
         if self._options.limit == 1:
-            if self._old_key in self._intake.latest:  # a disconnection that was told under it
-                return self._intake.take_latest(self._old_key)
-            return self._intake.take_latest(self._key)
+            if (
+                self._old_key in self._pending_updates.latest
+            ):  # a disconnection that was told under it
+                return self._pending_updates.take_latest(self._old_key)
+            return self._pending_updates.take_latest(self._key)
         try:
             return self._pending.popleft() if self._pending else None
         except IndexError:  # libca's thread has dropped it
@@ -177,37 +195,37 @@ class Feed(ABC):
         failure = Failure(self.name, status, detail)
         if self._options.notify_disconnect:
             return failure.nothing()
-        self.context.voice.record(logging.WARNING, str(error_for([failure])))
+        self.context.message_log.record(logging.WARNING, str(error_for([failure])))
         return NOTHING
 
     def _take_key(self, dbr: int) -> None:
         """Have a new key. The one before stays for what may be told under it just now."""
         receivers = self.context.portal.receivers
         receivers.pop(self._old_key, None)
-        self._dropped += self._intake.forget(self._old_key)
+        self._dropped += self._pending_updates.forget(self._old_key)
         self._old_key, self._key = self._key, new_key(dbr)
         receivers[self._key] = self
 
     def _subscribe(self) -> None:
         channel, options = self._channel, self._options
         assert channel is not None
-        reader = channel.reader(self._reader_key())
+        reader = channel.reader(self._request_kind())
         if not self._same(reader):
             if self._reader is not None:
                 self._decode_pending()
             self._reader = reader
             self._unpack, self._kind = reader.shape.unpack, reader.shape.kind
             self._take_key(reader.shape.dbr)
-        self._cut = False
+        self._ignoring = False
         with libca.unblocked:
             status, self._evid = libca.create_subscription(
                 reader.shape.dbr, 0, channel.chid,  # as many elements as there are
-                options.events, self._intake.trampoline(options.limit), self._key,
+                options.events, self._pending_updates.trampoline(options.limit), self._key,
             )  # fmt: skip
         if status == libca.ECA_NORMAL:
             self.opened = True
             self.context.flush_soon()
-            if options.notify_disconnect and self.context.client.array_limit is not None:
+            if options.notify_disconnect and self.context.ca_context.array_limit is not None:
                 self._await_first_update(self._why_dropped(reader))
             return
         self._evid = 0
@@ -223,7 +241,7 @@ class Feed(ABC):
         channel = self._channel
         assert channel is not None
         return explain.may_be_dropped(
-            reader.shape.dbr, channel.native_count, self.context.client.settings,
+            reader.shape.dbr, channel.native_count, self.context.ca_context.settings,
             fewer=f"monitor a part of the array, such as {self.name}.[0:9]",
         )  # fmt: skip
 
@@ -257,9 +275,9 @@ class Feed(ABC):
         dropped = self._why_dropped(self._reader)
         return f"{detail}. It may have been dropped here: {dropped}" if dropped else detail
 
-    def _reader_key(self) -> int:
+    def _request_kind(self) -> int:
         options = self._options
-        return reader_key(options.code, options.format, monitor=True, count=options.count)
+        return request_kind(options.code, options.format, monitor=True, count=options.count)
 
     def _same(self, reader: Reader) -> bool:
         """Whether it asks for, and understands, the same as the one that we have."""
@@ -268,19 +286,19 @@ class Feed(ABC):
             own is not None
             and own.shape is reader.shape
             and own.element_count == reader.element_count
-            and not self._cut
+            and not self._ignoring
         )
 
     def _decode_pending(self) -> None:
         """Turn what is pending into values, as long as it is known how."""
-        intake, key = self._intake, self._key
-        before = intake.latest.pop(self._old_key, None)
-        item = intake.latest.pop(key, None)
+        pending_updates, key = self._pending_updates, self._key
+        before = pending_updates.latest.pop(self._old_key, None)
+        item = pending_updates.latest.pop(key, None)
         if item is None:
             item = before
         if item is not None:
-            intake.latest[key] = self._decoded(item)
-            intake.ticket(key)
+            pending_updates.latest[key] = self._decoded(item)
+            pending_updates.ticket(key)
         pending = self._pending
         if pending:
             # libca's thread appends no updates, as they are cut off; but it may append that the
@@ -298,9 +316,9 @@ class Feed(ABC):
         self._drop_timer()
         if not self._evid:
             self._subscribe()
-        elif not self._same(channel.reader(self._reader_key())):
+        elif not self._same(channel.reader(self._request_kind())):
             evid = self._evid
-            self.context.clearing.subscription(evid, channel, self._leave_subscription())
+            self.context.clear_queue.subscription(evid, channel, self._leave_subscription())
             self._subscribe()
 
     def channel_replaced(self) -> Callable[[], object] | None:
@@ -309,9 +327,9 @@ class Feed(ABC):
     def _leave_subscription(self) -> Callable[[], object]:
         """Let nothing of it arrive any more; what is returned is for when it is cleared."""
         self._evid = 0
-        self.cut_off()
+        self.ignore_updates()
         # Else every update of every monitor would have to look whether it is meant.
-        return partial(self._intake.cut.discard, self._key)
+        return partial(self._pending_updates.ignored_keys.discard, self._key)
 
     def channel_down(self, channel: Channel) -> None:  # noqa: B027
         """Nothing to do: see `went_down`."""
@@ -343,7 +361,7 @@ class Feed(ABC):
         if limit == 0:
             self.context.portal.put(self._key, nothing)
         elif limit == 1:
-            self._intake.put_latest(self._key, nothing)
+            self._pending_updates.put_latest(self._key, nothing)
         else:
             pending = self._pending
             if pending is not None:
@@ -380,31 +398,31 @@ class Feed(ABC):
         if self._options.notify_disconnect and not self.closed:
             self._tell(Failure(self.name, libca.ECA_DISCONN, "monitoring").nothing())
 
-    def cut_off(self) -> None:
-        self._cut = True
-        self._intake.cut.add(self._key)
+    def ignore_updates(self) -> None:
+        self._ignoring = True
+        self._pending_updates.ignored_keys.add(self._key)
 
 
-def start_all(context: Context, feeds: Sequence[Feed]) -> None:
+def start_all(context: LoopContext, monitors: Sequence[Monitor]) -> None:
     """Start them; where they are many, in turns, between which the loop goes on."""
-    _Start(context, feeds).turn()
+    _Start(context, monitors).turn()
 
 
 class _Start:
     """Monitors that are being started. Those whose turn has not come are in no channel's list."""
 
-    def __init__(self, context: Context, feeds: Sequence[Feed]) -> None:
+    def __init__(self, context: LoopContext, monitors: Sequence[Monitor]) -> None:
         self._context = context
-        self._feeds = feeds
+        self._monitors = monitors
         self._next = 0
 
     def turn(self) -> None:
-        context, feeds = self._context, self._feeds
+        context, monitors = self._context, self._monitors
         context.starts.pop(self, None)
         stop = context.portal.now() + TURN
-        with context.client.attached():
-            for index in range(self._next, len(feeds)):
-                feeds[index].start()
+        with context.ca_context.attached():
+            for index in range(self._next, len(monitors)):
+                monitors[index].start()
                 if index % _LOOK_EVERY == 0 and context.portal.now() > stop:
                     self._next = index + 1
                     context.starts[self] = None
@@ -412,5 +430,5 @@ class _Start:
                     return
 
     def context_closed(self) -> None:
-        for feed in self._feeds[self._next :]:
-            feed.close()
+        for monitor in self._monitors[self._next :]:
+            monitor.close()
