@@ -78,9 +78,14 @@ async def stream(pv: str) -> None:
         pass
 
 
+async def put_refused_and_raise(pv: str) -> None:
+    with pytest.raises(aioca.CAValueError):
+        await caput(pv, None, wait=True)
+
+
 CALLED = [
-    put, put_empty_list, get_nothing_by_zero, get_empty_list, get_refused, get_refused_and_raise,
-    connect_connected, info, stream,
+    put, put_refused_and_raise, put_empty_list, get_nothing_by_zero, get_empty_list, get_refused,
+    get_refused_and_raise, connect_connected, info, stream,
 ]  # fmt: skip
 
 

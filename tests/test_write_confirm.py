@@ -224,6 +224,8 @@ async def test_a_scout_that_libca_refuses(p: str, monkeypatch: pytest.MonkeyPatc
 
 async def test_a_first_channel_that_libca_refuses(p: str, monkeypatch: pytest.MonkeyPatch) -> None:
     await connect(p + "ao:a")
-    monkeypatch.setattr(current().ca_context, "create_channel", lambda *_: (libca.ECA_ALLOCMEM, None))
+    monkeypatch.setattr(
+        current().ca_context, "create_channel", lambda *_: (libca.ECA_ALLOCMEM, None)
+    )
     with pytest.raises((RuntimeError, CAError), match=p + "ao:b"):
         await connect(p + "ao:b")

@@ -4,6 +4,8 @@
     python tests/benchmarks --quick             fewer PVs, one round: to see that it works
     python tests/benchmarks --only get_list,monitor --clients aioca,repics --rounds 3
     python tests/benchmarks --json figures.json
+    python tests/benchmarks --against a916174 --clients aioca --only get_list,monitor_10k
+                                                this tree beside an earlier one, in the same rounds
 
 It makes an environment for each client (from the package index; ``--environments DIR`` keeps them
 for the next time), starts soft IOCs on loopback, and has each client do each piece of work in turn,
@@ -12,7 +14,9 @@ to this package. Nothing else should run on the machine meanwhile.
 
 The clients: ``aioca`` (this package under asyncio), ``aioca-uvloop``, ``aioca-trio``, ``aioca2``
 (aioca 2.1), ``repics``, ``cothread``, ``pyepics``, and ``c``: a C program on the same libca, the
-limit, where there is a compiler.
+limit, where there is a compiler. With ``--against`` there are, besides, ``old``, ``old-uvloop`` and
+``old-trio``: the revision that it names, where ``aioca``, ``aioca-uvloop`` and ``aioca-trio`` are
+among the clients.
 """
 
 from __future__ import annotations
@@ -125,14 +129,19 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write every figure to this file, too")
     parser.add_argument("--markdown", type=Path, help="write them to this file as a table")
     parser.add_argument("--quick", action="store_true", help="little work, one round")
+    parser.add_argument("--against", help="a revision of this repository to run as well")
     options = parser.parse_args()
     works = {name: WORKS[name] for name in (options.only or ",".join(WORKS)).split(",")}
     clients = (options.clients or ",".join(CLIENTS)).split(",")
+    if options.against:
+        clients = _with_old(clients, works)
     rounds = 1 if options.quick else options.rounds
     if options.quick:
         works = {name: _smaller(work) for name, work in works.items()}
     figures: Figures = {}
     with _folder(options.environments) as folder:
+        if options.against:
+            _check_out(options.against, folder)
         commands = {name: _prepare(name, folder) for name in clients}
         versions = {name: _version(command) for name, command in commands.items() if command}
         for number in range(rounds):
@@ -161,6 +170,36 @@ def _smaller(work: Work) -> Work:
         if name in spec:
             spec[name] = min(spec[name], most)
     return (spec, *work[1:])
+
+
+# -- Another revision ------------------------------------------------------------------------------
+
+
+def _with_old(clients: list[str], works: dict[str, Work]) -> list[str]:
+    """Enter a client of the other revision beside each of this tree; returns all clients."""
+    for name in OURS:
+        if name not in clients:
+            continue
+        old = name.replace("aioca", "old")
+        CLIENTS[old] = ("old", *CLIENTS[name][1:])
+        clients.insert(clients.index(name) + 1, old)
+        for work, (spec, who, figure, more) in works.items():
+            if name in who:
+                works[work] = (spec, (*who, old), figure, more)
+    return clients
+
+
+def _check_out(revision: str, folder: Path) -> None:
+    """Install another revision of this repository in an environment of its own."""
+    tree = folder / "old-tree"
+    shutil.rmtree(tree, ignore_errors=True)
+    shutil.rmtree(folder / "old", ignore_errors=True)
+    tree.mkdir()
+    archive = subprocess.run(
+        ["git", "-C", str(ROOT), "archive", revision], stdout=subprocess.PIPE, check=True
+    )
+    subprocess.run(["tar", "-x", "-C", str(tree)], input=archive.stdout, check=True)
+    PACKAGES["old"] = [f"{tree}[trio]", "uvloop"]
 
 
 # -- Environments ----------------------------------------------------------------------------------

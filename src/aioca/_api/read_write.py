@@ -268,15 +268,18 @@ async def _caput(
     code = datatype_code(datatype, writing=True)
     context = current()
     deadline = deadline_of(timeout, context.portal)
-    await context.portal.checkpoint()  # the last moment at which nothing is sent
+    await context.portal.checkpoint(suspends=wait)  # the last moment at which nothing is sent
     channels, refused = await _channels(context, names)
     if refused:
         values = [value for i, value in enumerate(values) if i not in refused]
     put = Put(context, channels, values, code, bool(wait))
     failures = [*refused.values(), *await put.check()]
+    if not (failures and throw):
+        await put.run(deadline)
+    if wait and not put.suspended:  # nothing was waited for after all
+        await context.portal.checkpoint()
     if failures and throw:
         raise error_for(failures)
-    await put.run(deadline)
     return _outcome(pv, names, refused, await put.values(), throw)
 
 

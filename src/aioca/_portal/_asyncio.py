@@ -83,7 +83,9 @@ class AsyncioPortal(Portal):
     def waiter(self) -> Waiter:
         return self._new_waiter(loop=self._loop)
 
-    async def checkpoint(self) -> None:
+    async def checkpoint(self, suspends: bool = False) -> None:
+        if suspends:
+            return
         # asyncio programs rely on a put to a connected PV not to suspend. A series of them does,
         # now and then, or it would keep all other tasks waiting.
         now = self._loop.time()

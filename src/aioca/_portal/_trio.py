@@ -107,7 +107,7 @@ class TrioPortal(Portal):
     def waiter(self) -> Waiter:
         return _TrioWaiter(self._trio)
 
-    async def checkpoint(self) -> None:
+    async def checkpoint(self, suspends: bool = False) -> None:
         await self._trio.lowlevel.checkpoint()
 
     async def yield_turn(self) -> None:

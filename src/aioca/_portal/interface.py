@@ -204,11 +204,12 @@ class Portal(ABC):
     def waiter(self) -> Waiter: ...
 
     @abstractmethod
-    async def checkpoint(self) -> None:
+    async def checkpoint(self, suspends: bool = False) -> None:
         """Be fair in a call that need not wait.
 
         In trio, always let the other tasks run, and cancellation in. In asyncio, only where this
-        and the calls before it have kept the loop for `TURN` since its last pass.
+        and the calls before it have kept the loop for `TURN` since its last pass; and not at all
+        in a call that is going to suspend (``suspends``).
         """
 
     @abstractmethod
