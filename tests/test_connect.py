@@ -43,6 +43,7 @@ from aioca._ca.environment import searched
 from aioca._channels import channel as _channel
 from aioca._channels import reconnect
 from aioca._channels.context import current
+from aioca._monitors import monitor
 from aioca.testing import SoftIoc
 
 pytestmark = pytest.mark.anyio
@@ -131,6 +132,36 @@ async def test_libca_makes_no_channel(unique: str, no_memory: None, call: str) -
 async def test_libca_makes_no_channel_for_a_monitor(unique: str, no_memory: None) -> None:
     with pytest.raises(CARequestError, match=f"{unique}X: "):
         camonitor(unique + "X", print)
+
+
+@pytest.mark.parametrize("turns", ["one turn", "many turns"])
+async def test_libca_makes_no_channel_for_one_of_many_monitors(
+    p: str, turns: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """camonitor raises, and leaves none behind; once it has returned, the others are started."""
+    create = _client.CaContext.create_channel
+
+    def refuse(self: _client.CaContext, name: bytes, *args: Any) -> tuple[int, Any]:
+        if name.endswith(b"ao:a"):
+            return ECA.ALLOCMEM, libca.Chid()
+        return create(self, name, *args)
+
+    monkeypatch.setattr(_client.CaContext, "create_channel", refuse)
+    pvs = [p + "ai", p + "ao:a", p + "ao:b"]
+    seen: list[str] = []
+    if turns == "one turn":
+        with pytest.raises(CARequestError, match="ao:a"):
+            camonitor(pvs, lambda value, index: seen.append(value.name))
+        assert {info.subscriber_count for info in get_channel_infos()} == {0}
+        return
+    monkeypatch.setattr(monitor, "TURN", -1.0)
+    monkeypatch.setattr(monitor, "_LOOK_EVERY", 1)
+    subscriptions = camonitor(pvs, lambda value, index: seen.append(value.name))
+    await until(lambda: len(seen) == 2)
+    assert seen == [pvs[0], pvs[2]]
+    assert [s.state == s.CLOSED for s in subscriptions] == [False, True, False]
+    assert "ao:a: the monitor cannot be started" in caplog.text
+    subscriptions.close()
 
 
 async def test_libca_makes_no_channel_for_one_of_many(

@@ -25,7 +25,7 @@ from .._channels.channel import Channel
 from .._channels.context import LoopContext
 from .._channels.names import valid_name
 from .._channels.updates import Pair, new_key
-from .._errors import CANothing, Failure, error_for
+from .._errors import CAError, CANothing, Failure, error_for
 from .._portal.interface import TURN
 from .._values.classes import Reader
 from .._values.decode import request_kind, why_unreadable
@@ -415,6 +415,7 @@ class _Start:
         self._context = context
         self._monitors = monitors
         self._next = 0
+        self._is_first_turn = True
 
     def turn(self) -> None:
         context, monitors = self._context, self._monitors
@@ -422,12 +423,29 @@ class _Start:
         stop = context.portal.now() + TURN
         with context.ca_context.attached():
             for index in range(self._next, len(monitors)):
-                monitors[index].start()
+                try:
+                    monitors[index].start()
+                except (RuntimeError, CAError) as error:
+                    self._close_refused(monitors[index], error)
                 if index % _LOOK_EVERY == 0 and context.portal.now() > stop:
                     self._next = index + 1
+                    self._is_first_turn = False
                     context.starts[self] = None
                     context.post(self.turn)
                     return
+
+    def _close_refused(self, monitor: Monitor, error: Exception) -> None:
+        """Close a monitor for which libca makes no channel.
+
+        In the first turn `camonitor` raises the error, so all of its monitors are closed. In later
+        turns nobody can be raised to: the error is logged, and the others are started.
+        """
+        if self._is_first_turn:
+            for each in self._monitors:
+                each.close()
+            raise error
+        logger.error("%s: the monitor cannot be started, and is closed: %s", monitor.name, error)
+        monitor.close()
 
     def context_closed(self) -> None:
         for monitor in self._monitors[self._next :]:
