@@ -37,7 +37,7 @@ class UnconfirmedWrites:
     """
 
     def __init__(self) -> None:
-        self.number = 0
+        self.number: int = 0
         # By circuit, and then by channel: the number of the last write
         self._last: dict[Circuit | None, dict[Channel, int]] = {}
 
