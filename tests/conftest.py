@@ -20,9 +20,10 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 from zlib import crc32
 
 import pytest
@@ -65,7 +66,14 @@ def _hold(port: int) -> socket.socket | None:
 # would outlive the tests, and may keep their pipes open.
 _REPEATER = _hold(5065)
 
+
+def pytest_unconfigure() -> None:
+    if _REPEATER is not None:
+        _REPEATER.close()
+
+
 PORTS = _ports(6)
+IOC_FIXTURES = {"ioc", "own_ioc"}
 for _name in [name for name in os.environ if name.startswith("EPICS_CA")]:
     del os.environ[_name]
 os.environ.update(loopback_environment(PORTS))
@@ -97,16 +105,74 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("anyio_backend", backends, indirect=True)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """``pytest -m unit`` needs no other processes: they would take longer than they would save."""
+    explicit = any(arg.startswith(("-n", "--num")) for arg in config.invocation_params.args)
+    if config.option.markexpr == "unit" and not explicit:
+        config.option.numprocesses = 0
+
+
 @pytest.hookimpl(tryfirst=True)  # before they are selected by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test of the command line runs with one backend, which its name chooses; with the other it
+    """Mark the tests that are ``soak`` or ``unit``.
+
+    A test of the command line runs with one backend, which its name chooses; with the other it
     is a soak test. Each is a process, or several, that take half a second to start; what the
-    backends differ in is tested without them."""
+    backends differ in is tested without them.
+    """
     for item in items:
         if isinstance(item, pytest.Function) and HERE / "cli" in item.path.parents:
             other = ["asyncio", "trio"][crc32(item.originalname.encode()) % 2]
             if hasattr(item, "callspec") and item.callspec.params.get("backend") == other:
                 item.add_marker(pytest.mark.soak)
+        if _is_unit(item):
+            item.add_marker(pytest.mark.unit)
+
+
+def _is_unit(item: pytest.Item) -> bool:
+    """True for a test without an IOC in ``tests/unit``, or in a module with ``UNIT = True``.
+
+    A test with one of `IOC_FIXTURES`, even through another fixture, needs an IOC. A test that
+    starts an IOC or another process in another way says so with the mark ``process``.
+    """
+    return (
+        isinstance(item, pytest.Function)
+        and (HERE / "unit" in item.path.parents or getattr(item.module, "UNIT", False))
+        and not IOC_FIXTURES & set(item.fixturenames)
+        and item.get_closest_marker("process") is None
+    )
+
+
+def _refuse(*args: object, **options: object) -> NoReturn:
+    raise AssertionError("a unit test starts no process and uses no network: mark it `process`")
+
+
+@contextmanager
+def _alone_if_unit(item: pytest.Item) -> Iterator[None]:
+    """Have a test that is marked ``unit`` fail when it starts a process or uses a socket of Python.
+
+    The sockets of libca are not seen here.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if item.get_closest_marker("unit"):
+            assert not IOC_FIXTURES & set(getattr(item, "fixturenames", ()))
+            patch.setattr(subprocess.Popen, "__init__", _refuse)
+            patch.setattr(socket.socket, "connect", _refuse)
+            patch.setattr(socket.socket, "bind", _refuse)
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    with _alone_if_unit(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    with _alone_if_unit(item):
+        return (yield)
 
 
 @pytest.fixture

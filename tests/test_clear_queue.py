@@ -18,6 +18,8 @@ from aioca._channels.clear_queue import ClearQueue
 from aioca._channels.held_updates import HeldUpdates
 from aioca._channels.updates import CLEARS_PENDING
 
+UNIT = True
+
 
 class FakeIntake:
     def __init__(self) -> None:

@@ -20,6 +20,8 @@ import pytest
 import aioca
 import aioca.types
 
+UNIT = True
+
 HERE = Path(__file__).parent / "compatibility"
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "compatibility.md"
 FACTS: dict[str, Any] = json.loads((HERE / "aioca-2.1.json").read_text())

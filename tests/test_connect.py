@@ -548,6 +548,7 @@ def test_configure() -> None:
     }
 
 
+@pytest.mark.unit
 @pytest.mark.parametrize("name", ["addr_list", "name_servers"])
 @pytest.mark.parametrize(
     ("word", "why"),
@@ -602,6 +603,7 @@ def test_configure_leaves_what_is_not_given() -> None:
     }
 
 
+@pytest.mark.unit
 @pytest.mark.parametrize(
     ("auto_addr_list", "local_networks"),
     [
@@ -728,6 +730,7 @@ async def test_the_priority_may_be_configured_at_any_time(
     assert dict(os.environ) == before
 
 
+@pytest.mark.unit
 @pytest.mark.parametrize(
     "settings",
     [

@@ -162,6 +162,7 @@ def test_page(job: Job, outcomes: dict[Job, Future[tuple[list[dict[str, Any]], s
     check(path, read(path).to_run(backend), *outcomes[job].result())
 
 
+@pytest.mark.unit
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_nothing_is_left_out(path: Path) -> None:
     """What looks like a snippet is one that some pass runs, or that says why it is not run."""
@@ -182,6 +183,7 @@ def test_nothing_is_left_out(path: Path) -> None:
             assert any("not_run" not in b.marks for b in later), f"{path}: {block.marks['file']}"
 
 
+@pytest.mark.unit
 @pytest.mark.parametrize("module", [aioca, aioca.types, aioca.testing])
 def test_the_reference_is_complete(module: ModuleType) -> None:
     """Every public name is in it: by itself, or with all of its module."""
@@ -198,6 +200,7 @@ TYPES = {
 NUMBERS = {"SHORT", "FLOAT", "CHAR", "LONG", "DOUBLE"}
 
 
+@pytest.mark.unit
 def test_the_table_of_attributes_is_true() -> None:
     """Each type in each format has the attributes that the table says, and no others."""
     text = (ROOT / "docs" / "reference" / "values.md").read_text("utf-8")
@@ -348,6 +351,7 @@ def test_pages_that_are_right_and_wrong(tmp_path: Path) -> None:
             assert message in verdict, (wrong, verdict)
 
 
+@pytest.mark.unit
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -366,6 +370,7 @@ def test_a_page_that_is_not_understood(text: str, message: str) -> None:
         parse(text, Path("page.md"))
 
 
+@pytest.mark.unit
 def test_the_output_is_compared() -> None:
     assert matches("a\n...\nz\n", "a\nb\nc\nz\n", False)
     assert matches("at 12:30 ...\n", "at 1:305 o'clock", True)
@@ -373,6 +378,7 @@ def test_the_output_is_compared() -> None:
     assert not matches("a\n", "a\nb\n", False)
 
 
+@pytest.mark.unit
 def test_a_console_block_is_commands_and_outputs() -> None:
     block = "$ a \\\n  b\nout\n$ c\n"
     assert doc_pages.commands(block) == [("a \\\n  b", "out\n"), ("c", "")]

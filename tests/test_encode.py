@@ -42,6 +42,8 @@ from aioca._values.encode import encode
 from aioca.types import ca_array
 from conftest import shown
 
+UNIT = True
+
 BASE_TYPES = range(DBR_STRING, DBR_DOUBLE + 1)
 NUMPY_TYPES = ("S40", "i2", "f4", "u2", "u1", "i4", "f8")
 

@@ -35,6 +35,7 @@ from aioca._printable import printable
 from aioca.testing import SoftIoc
 
 pytestmark = pytest.mark.anyio
+UNIT = True
 
 ECA_NORMAL = 1
 ECA_TIMEOUT = 80

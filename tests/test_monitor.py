@@ -241,6 +241,7 @@ async def test_list_merged_in_order_of_arrival(a: str, b: str) -> None:
     assert seen[2:] == [(b, 1), (b, 2), (a, 3), (b, 4), (a, 5), (a, 6)]
 
 
+@pytest.mark.unit
 @pytest.mark.parametrize("form", ["plain", "block", "task_group", "stream"])
 async def test_empty_list(form: str) -> None:
     """No PVs are no updates, and nothing to wait for."""
@@ -1178,6 +1179,7 @@ def _callback(*args: Any) -> None:
     raise AssertionError("nothing should have been made")
 
 
+@pytest.mark.unit
 @pytest.mark.parametrize(
     ("arguments", "error", "text"),
     [
@@ -1519,6 +1521,7 @@ async def test_wait_for_value_error_in_match(a: str) -> None:
     assert [info.subscriber_count for info in get_channel_infos()] == [0]
 
 
+@pytest.mark.unit
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [

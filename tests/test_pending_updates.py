@@ -21,6 +21,8 @@ from aioca._channels.updates import CLEARS_PENDING, PendingUpdates, new_key
 from aioca._errors import CANothing
 from aioca.testing import SoftIoc
 
+UNIT = True
+
 Send = Callable[..., None]
 NOTHING = CANothing("PV", libca.ECA_DISCONN)
 

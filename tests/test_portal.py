@@ -24,6 +24,7 @@ from aioca.testing import SoftIoc
 
 pytestmark = pytest.mark.anyio
 WITH_UVLOOP = True
+UNIT = True
 
 
 @pytest.fixture

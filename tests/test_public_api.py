@@ -48,6 +48,8 @@ from aioca import (
 from aioca._ca import libca
 from aioca.testing import SoftIoc, loopback_environment
 
+UNIT = True
+
 README = Path(__file__).parent.parent / "README.md"
 MakeIoc = Callable[..., SoftIoc]
 
@@ -378,6 +380,7 @@ async def test_eca_codes_of_failures(p: str, unique: str) -> None:
 # -- Importing -------------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_importing_is_light() -> None:
     done = run_python(
         """
@@ -392,6 +395,7 @@ def test_importing_is_light() -> None:
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
+@pytest.mark.process
 def test_importing_starts_nothing() -> None:
     """No thread, no socket, no CA context: configure() can still follow."""
     done = run_python(

@@ -22,6 +22,7 @@ from aioca._portal.interface import Portal
 
 pytestmark = pytest.mark.anyio
 WITH_UVLOOP = True
+UNIT = True
 
 needs_eventfd = pytest.mark.skipif(
     not hasattr(os, "eventfd"), reason="this system has no eventfd: loops wake in their own way"

@@ -34,24 +34,28 @@ def _sightings(*beacons: tuple[int, float], minor: int = 13, begin: float = 0.0)
 # -- What is an anomaly ----------------------------------------------------------------------------
 
 
+@pytest.mark.unit
 def test_a_steady_server_is_news_only_if_it_was_not_there_before() -> None:
     steady = [(n, 100.0 + 15 * n) for n in range(5)]
     assert _sightings(*steady, begin=98.0) == [False] * 5
     assert _sightings(*steady, begin=0.0) == [False, True, False, False, False]
 
 
+@pytest.mark.unit
 def test_a_server_that_was_away_is_an_anomaly() -> None:
     """And so is the first usual period after that, against a mean that was drawn up."""
     times = [0.0, 15, 30, 45, 105, 120]
     assert _sightings(*enumerate(times), begin=-1.0) == [False] * 4 + [True, True]
 
 
+@pytest.mark.unit
 def test_a_server_that_starts_again_is_an_anomaly() -> None:
     """It sends quickly then; the first numbers of the new count are not believed."""
     beacons = [(7, 0.0), (8, 15.0), (9, 30.0), (0, 31.0), (1, 31.02), (2, 31.06)]
     assert _sightings(*beacons, begin=-1.0) == [False, False, False, False, True, True]
 
 
+@pytest.mark.unit
 def test_beacons_that_come_twice_or_with_gaps_change_nothing() -> None:
     watch = Watch(-1.0)
     for number, now in [(1, 0.0), (2, 15.0), (2, 15.1), (1, 15.2), (4, 40.0)]:
@@ -59,17 +63,20 @@ def test_beacons_that_come_twice_or_with_gaps_change_nothing() -> None:
     assert watch.take(Beacon(SERVER, 5, 13), 30.0).current == 15.0  # since the one of 15 s
 
 
+@pytest.mark.unit
 def test_old_servers_do_not_count() -> None:
     assert _sightings((0, 0.0), (0, 15.0), (0, 30.0), (0, 31.0), minor=9, begin=-1.0) == [
         False, False, False, True,
     ]  # fmt: skip
 
 
+@pytest.mark.unit
 def test_numbers_start_over_after_32_bits() -> None:
     beacons = [(2**32 - 2, 0.0), (2**32 - 1, 15.0), (1, 30.0), (2, 31.0)]
     assert _sightings(*beacons, begin=-1.0)[-1]
 
 
+@pytest.mark.unit
 def test_servers_are_apart() -> None:
     watch = Watch(-1.0)
     assert not watch.take(Beacon(("10.0.0.1", 1), 1, 13), 0.0).current
@@ -142,6 +149,7 @@ def _lines(text: str, server_port: int) -> list[str]:
     return kept
 
 
+@pytest.mark.base
 @pytest.mark.skipif(find_base() is None, reason=MISSING)
 def test_it_prints_what_the_tool_of_epics_base_prints(port: int) -> None:
     """Both registered with our repeater, and the same beacons.

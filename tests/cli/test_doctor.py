@@ -41,6 +41,8 @@ from aioca._cli.wire.search import Found, Target, udp_search
 from aioca.testing import SoftIoc, free_port
 from conftest import environment_for
 
+UNIT = True
+
 # -- Settings: as libca has them -------------------------------------------------------------------
 
 SETTINGS: list[dict[str, str]] = [
@@ -119,6 +121,7 @@ needs_namespace = pytest.mark.skipif(
 )
 
 
+@pytest.mark.process
 @needs_namespace
 def test_settings_are_read_as_libca_reads_them() -> None:
     done = _alone(LIBCA, input=json.dumps(SETTINGS))
@@ -219,6 +222,7 @@ def test_good_settings_have_no_findings() -> None:
     assert no["EPICS_CA_AUTO_ADDR_LIST"].source == "environment: No"
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not shutil.which("ip"), reason="needs `ip` to compare with")
 def test_broadcast_addresses_are_those_of_the_system() -> None:
     listed = json.loads(subprocess.check_output(["ip", "-json", "-4", "address"], text=True))
@@ -340,6 +344,7 @@ def tcp_server(data: bytes, hang_up: bool) -> Iterator[int]:
             thread.join()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("data", "hang_up", "state"),
     [
@@ -360,6 +365,7 @@ def test_what_is_no_server_is_seen_through(data: bytes, hang_up: bool, state: st
     assert said.found == []
 
 
+@pytest.mark.process
 def test_search_survives_a_hostile_server() -> None:
     """Answers to what was not asked, garbage, and the right answer a hundred times."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
@@ -433,6 +439,7 @@ def said() -> dict[str, Session]:
     return {maker.__name__: session for maker, session in zip(makers, some, strict=True)}
 
 
+@pytest.mark.process
 def test_a_good_pv(said: dict[str, Session]) -> None:
     setup, output, errors, status = said["nothing_broken"]
     at = re.escape(setup.environment["EPICS_CA_ADDR_LIST"])
@@ -454,6 +461,7 @@ def test_a_good_pv(said: dict[str, Session]) -> None:
     assert "\x1b" not in output
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ADVICE)
 def test_a_broken_set_up(said: dict[str, Session], name: str) -> None:
     _, output, errors, status = said[name]
@@ -465,10 +473,12 @@ def test_a_broken_set_up(said: dict[str, Session], name: str) -> None:
     assert "Findings" in output
 
 
+@pytest.mark.process
 def test_every_set_up_has_its_advice() -> None:
     assert [maker.__name__ for maker in BROKEN] == list(ADVICE)
 
 
+@pytest.mark.process
 def test_the_docs_show_what_is_said(said: dict[str, Session]) -> None:
     page = Path(__file__).parents[2] / "docs" / "how-to" / PAGE
     shown = re.findall(r"(?m)^### (.*)|^What to do: (.*)$", page.read_text())
@@ -524,6 +534,7 @@ def test_in_a_terminal(ioc: SoftIoc, p: str, monkeypatch: pytest.MonkeyPatch) ->
     assert "─────╯" in text
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("options", "sockets"),
     [
@@ -648,6 +659,7 @@ def test_what_may_only_be_read(ioc: SoftIoc, p: str) -> None:
 FIELDS = re.compile(r"\b([A-Z0-9]{1,5}) *: ")
 
 
+@pytest.mark.process
 def test_fields_of_any_record_that_no_client_writes() -> None:
     """Those of dbCommon, as an IOC has them: what records of all types have in common."""
     types = ["ai", "bo", "compress", "event", "stringout"]
@@ -686,6 +698,7 @@ def test_an_array_is_read_whole(ioc: SoftIoc, p: str) -> None:
     assert [pv["record_type"] for pv in report["pvs"]] == ["waveform", "waveform", "ai"]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("whose", ["server", "client"])
 def test_an_array_that_is_too_large(whose: str) -> None:
     """Its first element comes, the whole does not: whose setting that is, is told."""
@@ -801,6 +814,7 @@ def test_a_port_that_no_repeater_holds_is_told() -> None:
     assert (finding.severity, finding.about) == ("warning", "repeater")
 
 
+@pytest.mark.process
 def test_a_mute_circuit_is_a_finding_of_its_server() -> None:
     with answering_but_mute() as port:
         said = converse(("127.0.0.1", port), [], 0.2)

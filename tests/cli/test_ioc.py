@@ -51,6 +51,7 @@ def _ready(text: str) -> bool:
 # -- Macros and errors -----------------------------------------------------------------------------
 
 
+@pytest.mark.unit
 @pytest.mark.parametrize(
     ("text", "values"),
     [
@@ -67,12 +68,14 @@ def test_macros(text: str, values: dict[str, str]) -> None:
     assert parse_macros(text) == values
 
 
+@pytest.mark.unit
 @pytest.mark.parametrize("text", ["P", "=1", 'P=1,"', 'P="1', "P Q=1", "P=1,,Q=2"])
 def test_macros_that_are_none(text: str) -> None:
     with pytest.raises(Failure, match="write NAME=VALUE"):
         parse_macros(text)
 
 
+@pytest.mark.unit
 def test_output_that_is_not_understood_is_shown() -> None:
     assert explain("one\ntwo\nthree\nfour") == "the IOC did not start: two / three / four"
 

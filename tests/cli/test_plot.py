@@ -37,6 +37,8 @@ from aioca._cli.live import figure as _figure
 from aioca._cli.live.recording import Recording
 from aioca.testing import SoftIoc
 
+UNIT = True
+
 RECORDS = """
 record(ao, "$(P)T") {
     field(VAL, "21.5") field(EGU, "degC") field(PREC, "2") field(PINI, "YES")
@@ -500,6 +502,7 @@ def test_ctrl_c_writes_what_there_is(
     assert size_of(picture)[0] == 1200
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("output", "said"),
     [
@@ -517,6 +520,7 @@ def test_files_that_cannot_be(output: str, said: str, tmp_path: Path) -> None:
     assert said in done.stderr
 
 
+@pytest.mark.process
 def test_matplotlib_is_missing() -> None:
     done = run_without("matplotlib", "plot", "X", "-o", "x.png")
     assert (done.returncode, done.stdout) == (1, "")
@@ -524,6 +528,7 @@ def test_matplotlib_is_missing() -> None:
     assert "pip install 'aioca[plot]'" in done.stderr
 
 
+@pytest.mark.process
 def test_matplotlib_is_imported_for_plot_only() -> None:
     program = """
 import sys
@@ -538,6 +543,7 @@ assert "matplotlib" not in sys.modules
 # -- The command, in a window ----------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_no_display(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND"):
         monkeypatch.delenv(name, raising=False)

@@ -294,6 +294,7 @@ def test_a_second_one_has_nothing_to_do(
     assert capsys.readouterr() == (f"A CA repeater runs already, at UDP port {port}.\n", "")
 
 
+@pytest.mark.base
 @pytest.mark.skipif(find_base() is None, reason=MISSING)
 def test_beside_the_one_of_epics_base(running: tuple[int, Output]) -> None:
     """Who comes second leaves, whichever it is."""

@@ -10,7 +10,10 @@ import pytest
 from base_tools import MISSING, find_base
 from compare import Comparison, Result, table
 
-pytestmark = pytest.mark.skipif(find_base() is None, reason=MISSING)
+pytestmark = [
+    pytest.mark.base,
+    pytest.mark.skipif(find_base() is None, reason=MISSING),
+]
 
 
 @pytest.fixture(scope="module")

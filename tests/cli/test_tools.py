@@ -33,6 +33,8 @@ from aioca._cli.tools.text import float_text, stamp_text
 from aioca._cli.tools.timestamps import Stamps
 from aioca.testing import SoftIoc, free_port, loopback_environment
 
+UNIT = True
+
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
@@ -512,6 +514,7 @@ def test_ctrl_c_in_a_terminal(p: str, backend: str) -> None:
     assert "Traceback" not in text
 
 
+@pytest.mark.process
 def test_ctrl_c_while_connecting_in_a_terminal(backend: str) -> None:
     """The progress bar is in a task group, out of which trio raises a group."""
     with in_terminal("caget", "--backend", backend, "-w", "60", NONE) as (process, output, keys):
@@ -542,6 +545,7 @@ def test_an_error_beside_ctrl_c_is_not_lost(backend: str) -> None:
     assert raised.value.subgroup(ValueError) is not None
 
 
+@pytest.mark.process
 def test_progress_in_a_terminal(backend: str) -> None:
     """Connecting takes over a second: a bar on stderr, gone in the end."""
     pvs = [f"{NONE}{i}" for i in range(3)]
@@ -552,6 +556,7 @@ def test_progress_in_a_terminal(backend: str) -> None:
     assert text.rstrip().endswith("Channel connect timed out: some PV(s) not found.")
 
 
+@pytest.mark.process
 def test_no_progress_in_a_pipe() -> None:
     done = run_tool("caget", "-w", "1.5", NONE)
     assert (done.returncode, done.stdout) == (1, "")
@@ -658,6 +663,7 @@ def test_files_in_a_locale_without_utf8(
         assert picture.exists()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 @pytest.mark.parametrize("word", ["µ", "\udcb5"], ids=ascii)
 def test_words_that_are_no_text_of_the_locale_are_completed(shell: str, word: str) -> None:
@@ -746,6 +752,7 @@ def test_help(tool: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("aioca ")
 
 
+@pytest.mark.process
 def test_a_prompt_tool_imports_nothing_heavy() -> None:
     """rich is for progress; the other backend, for whoever asks for it."""
     program = (

@@ -37,6 +37,8 @@ from aioca._cli.live.pv_state import PVState, number_text
 from aioca._cli.live.table import Painter, Row, View, fit, widths
 from aioca.testing import SoftIoc
 
+UNIT = True
+
 RECORDS = """
 record(ao, "$(P)T") {
     field(VAL, "21.5") field(EGU, "degC") field(PREC, "2") field(PINI, "YES")
@@ -182,6 +184,7 @@ def test_states_without_a_label(running: SoftIoc, unique: str, backend: str) -> 
         screen.until_row(mode, " 7 ")
 
 
+@pytest.mark.process
 def test_a_state_that_cannot_be_named_is_asked_for_once(
     unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -409,6 +412,7 @@ def test_suspended_and_continued(running: SoftIoc, unique: str, backend: str) ->
 # -- No terminal -----------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_a_pipe_is_no_terminal() -> None:
     done = run_cli("watch", "X")
     assert (done.returncode, done.stdout) == (1, "")
@@ -417,6 +421,7 @@ def test_a_pipe_is_no_terminal() -> None:
     assert "`aioca camonitor`" in done.stderr
 
 
+@pytest.mark.process
 def test_a_terminal_that_can_do_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
     with shown("watch", "X") as screen:
@@ -425,6 +430,7 @@ def test_a_terminal_that_can_do_nothing(monkeypatch: pytest.MonkeyPatch) -> None
         assert "\x1b" not in screen.output.text
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("arguments", "said"), [(["X", ""], ""), (["X" * 5000], "X")])
 def test_names_that_cannot_be_searched_for(arguments: list[str], said: str, backend: str) -> None:
     with shown("watch", "--backend", backend, *arguments) as screen:
@@ -434,12 +440,14 @@ def test_names_that_cannot_be_searched_for(arguments: list[str], said: str, back
         assert said in screen.output.text
 
 
+@pytest.mark.process
 def test_no_pv() -> None:
     done = run_cli("watch")
     assert (done.returncode, done.stdout) == (2, "")
     assert "PV" in done.stderr
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["watch", "plot"])
 def test_help_has_examples_in_lines_of_their_own(name: str) -> None:
     done = run_cli(name, "--help")

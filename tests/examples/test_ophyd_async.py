@@ -14,9 +14,13 @@ import aioca
 from aioca.testing import SoftIoc
 from conftest import PORTS
 
-pytestmark = pytest.mark.skipif(
-    find_spec("ophyd_async") is None, reason="ophyd-async is not installed: the extra `examples`"
-)
+pytestmark = [
+    pytest.mark.ophyd,
+    pytest.mark.skipif(
+        find_spec("ophyd_async") is None,
+        reason="ophyd-async is not installed: the extra `examples`",
+    ),
+]
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from programs import RECORDS, Program, running
 from aioca.testing import SoftIoc, free_port
 
 pytestmark = [
+    pytest.mark.browser,
     pytest.mark.skipif(
         not (CHROMIUM and DRIVER), reason="there is no chromium with its driver on this machine"
     ),

@@ -49,6 +49,8 @@ from aioca._values.decode import make_reader
 from aioca._values.number_types import Misfit
 from aioca.types import Alarm, ca_array, ca_bytes, ca_float, ca_int, ca_str
 
+UNIT = True
+
 # A deadline for each example would be one for the garbage collector, too
 bounded = settings(max_examples=200, deadline=None)
 
@@ -452,6 +454,7 @@ GUARDED = """
 """
 
 
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform == "win32", reason="memory is protected in another way there")
 def test_nothing_is_read_beyond_the_end() -> None:
     """Right behind the bytes comes a page that cannot be read: one byte too many ends the process,
