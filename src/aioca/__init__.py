@@ -11,9 +11,11 @@ How a value travels is how the packages lie on each other:
     `_ca`        libca through ctypes
 
 `types` and `testing` are public; `_cli` is the command line. `_errors` has the exceptions.
-`_catools` has what programs for aioca 2.x look for there; `_context` and `_info` are paths in
-pickles of earlier builds.
+`_debug` dumps the state of all of them. `_catools` has what programs for aioca 2.x look for there.
+`_context` and `_info` are paths in pickles of earlier builds.
 """
+
+import os as _os
 
 from . import _catools as _catools  # programs find it as an attribute, not having imported it
 from . import types as _types
@@ -124,3 +126,8 @@ __all__ = [
 
 _publish(__name__, globals(), __all__)
 _publish(_types.__name__, vars(_types), [*_types.__all__, "_rebuild"])
+
+if _os.environ.get("AIOCA_DEBUG", "") not in ("", "0"):
+    from . import _debug
+
+    _debug.install()
