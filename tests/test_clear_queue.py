@@ -221,7 +221,7 @@ def test_a_channel_that_is_put_back_is_not_forgotten(libca: FakeLibca) -> None:
                 return super().popleft()
             self.switched = True
             due = super().popleft()
-            clearing._at = clear_queue._ANY  # the loop has come to its own popleft
+            clearing._at = clear_queue._ANY_CHID  # the loop has come to its own popleft
             self.appendleft = self.loop_ends_then_put_back  # type: ignore[method-assign]
             return due
 

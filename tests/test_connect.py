@@ -794,15 +794,15 @@ async def test_a_channel_on_a_circuit_that_was_lost_is_searched_for_again(
             await anyio.sleep(0.01)  # to look again: not before libca has taken the circuit apart
     # What a server says of circuits is not to be believed: it could keep all from connecting
     lost(True)
-    await anyio.sleep(2 * reconnect._QUIET)  # nothing must happen
+    await anyio.sleep(2 * reconnect._QUIET_SECONDS)  # nothing must happen
     assert channel._searches == 1
     # A server may accept no circuit at all: libca's own, slower search goes on
     for _ in range(10):
         channel.circuit_lost()
-    assert channel._searches == _channel._SEARCHES
+    assert channel._searches == _channel._MAX_NEW_SEARCHES
     await anyio.to_thread.run_sync(ioc.start)
     assert await connect(unique + "X", timeout=20)
     channel._searches = 0
     lost(False)
-    await anyio.sleep(2 * reconnect._QUIET)  # nothing must happen
+    await anyio.sleep(2 * reconnect._QUIET_SECONDS)  # nothing must happen
     assert channel._searches == 0

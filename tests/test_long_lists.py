@@ -75,7 +75,7 @@ async def test_no_more_put_callbacks_at_once_than_a_server_can_end(
         for start in range(3):
             some = pvs[start * third : (start + 1) * third]
             group.start_soon(lambda some=some: caput(some, 1.5, wait=True, timeout=30))
-    assert 100 < most <= put_limit.UNDER_WAY
+    assert 100 < most <= put_limit.MAX_PUT_CALLBACKS
     assert current().put_limit.under_way() == 0
     assert await caget(pvs[: 3 * third], timeout=30) == [1.5] * (3 * third)
 
@@ -84,7 +84,7 @@ async def test_long_processing_does_not_hold_up_the_others(
     pvs: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where nothing ends, the server is not overrun: the next part goes out all the same."""
-    monkeypatch.setattr(put_limit, "UNDER_WAY", 300)
+    monkeypatch.setattr(put_limit, "MAX_PUT_CALLBACKS", 300)
     completions = current().put_limit
     completions.begun += 290  # as if so many motors were moving
     try:
@@ -97,7 +97,7 @@ async def test_what_was_not_begun_by_the_deadline(
     pvs: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was not sent, and the error says so."""
-    monkeypatch.setattr(put_limit, "_STANDSTILL", 60.0)
+    monkeypatch.setattr(put_limit, "_STANDSTILL_SECONDS", 60.0)
     current().put_limit.begun += 10_000
     try:
         with pytest.raises(CATimeout, match="not sent") as caught:

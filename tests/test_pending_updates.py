@@ -138,7 +138,7 @@ def test_every_looks_now_and_then_whether_the_loop_is_there(
 ) -> None:
     send = sender(pending_updates, 0)
     key = new_key(aioca.DBR_DOUBLE)
-    for _ in range(10 * _pending_updates._LOOK_EVERY):
+    for _ in range(10 * _pending_updates._CHECK_EVERY):
         send(key, 1)
     assert line.roused == 1
     assert line.looked >= 10

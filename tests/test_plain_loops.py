@@ -425,7 +425,7 @@ def test_ctrl_c_anywhere_on_the_way_into_the_loop(
 
 def test_a_lost_wake_is_repeated(p: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C can come between any two steps of Python: what it leaves undone is noticed."""
-    monkeypatch.setattr(interface, "_WAKE_LOST", 0.05)
+    monkeypatch.setattr(interface, "_REPEAT_WAKE_SECONDS", 0.05)
 
     async def main() -> None:
         portal = current().portal

@@ -70,7 +70,9 @@ def in_threads(*targets: Callable[[], None]) -> list[threading.Thread]:
 # -- Nothing is lost, nothing is out of order ------------------------------------------------------
 
 
-@pytest.mark.parametrize("burst", [1, interface._MANY - 1, interface._MANY * 10], ids=str)
+@pytest.mark.parametrize(
+    "burst", [1, interface._MIN_PAIRS_TO_POLL - 1, interface._MIN_PAIRS_TO_POLL * 10], ids=str
+)
 async def test_every_job_in_order(portal: Portal, many_switches: None, burst: int) -> None:
     """From several threads at once, in small bursts and in such as start the polling."""
     per_thread, seen = 3000, [[0], [0], [0]]
@@ -237,7 +239,7 @@ async def test_lone_job_does_not_wait_for_the_poll(
     portal: Portal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only where many jobs come is the next drain put off; and that ends with the load."""
-    monkeypatch.setattr(interface, "_POLL", 0.5)
+    monkeypatch.setattr(interface, "_POLL_SECONDS", 0.5)
 
     async def delivered() -> float:
         done = anyio.Event()
@@ -249,7 +251,7 @@ async def test_lone_job_does_not_wait_for_the_poll(
 
     for _ in range(5):
         assert await delivered() < 0.3
-    for _ in range(interface._MANY * 2):
+    for _ in range(interface._MIN_PAIRS_TO_POLL * 2):
         portal.post(lambda: None)
     while portal.queue:
         await anyio.lowlevel.checkpoint()
@@ -269,13 +271,13 @@ async def test_polling_stops_without_load(portal: Portal, monkeypatch: pytest.Mo
         drain(self)
 
     monkeypatch.setattr(type(portal), "_drain", counted)
-    for _ in range(interface._MANY * 2):
+    for _ in range(interface._MIN_PAIRS_TO_POLL * 2):
         portal.post(lambda: None)
     with anyio.fail_after(5):
         while portal.queue or portal.awake:
             await anyio.sleep(0.001)  # to look again
     assert drains == 2  # the one with the jobs, and the one that finds none
-    await anyio.sleep(0.05)  # many times _POLL: nothing must happen, so nothing to await
+    await anyio.sleep(0.05)  # many times _POLL_SECONDS: nothing must happen, so nothing to await
     assert drains == 2
 
 

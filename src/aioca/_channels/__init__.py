@@ -1,1 +1,1 @@
-"""The channels of one event loop, and what keeps them in order."""
+"""The channels of one event loop: connection, reconnection, updates, clearing and write limits."""

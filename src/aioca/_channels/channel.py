@@ -1,15 +1,16 @@
-"""A channel: one chid, its connection, who waits for it, and what C may still call back for.
+"""A channel: one chid, its connection state, its listeners and its requests under way.
 
-State that users see changes only on the event loop's thread. What a thread of libca finds out
-(`connection_changed`, `exception`) is noted and posted, and applied on the loop in that order.
+Invariants:
 
-Exceptions: a channel is not asked for anything as soon as it goes down, as it may have to be made
-anew when it comes up. And when it comes up again with another native type or count, its monitors
-are cut off there and then, on libca's thread, because libca goes on with the old request: the next
-thing to come could be a value of the wrong type. The loop then subscribes anew.
-
-The same where it comes up after a spell in which its server did not respond: libca would never
-cancel the subscriptions of before on the server. The loop then makes a new channel.
+- State that users see changes only on the event loop's thread. A libca thread notes a change of
+  the connection (`connection_changed`) and posts it. The loop applies the changes in that order.
+- Exception: a libca thread sets ``connected`` to false as soon as the channel disconnects. Nothing
+  may be requested from the channel then, because the loop may replace it when it reconnects.
+- Exception: when the channel reconnects with another native type or count, a libca thread has its
+  monitors ignore all updates at once. libca renews the old subscription, so the next update could
+  have the wrong type. The loop then subscribes again.
+- The same is done when the channel reconnects after its server did not respond. libca would never
+  cancel the earlier subscriptions on the server. The loop then replaces the channel.
 """
 
 from __future__ import annotations
@@ -33,22 +34,22 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aioca")
 
-# Seconds in which a channel can be searched for and be on its way to being connected. Older ones,
-# of servers that are not there, are left alone: they may be many.
-_YOUNG = 5.0
-# Times that it is searched for anew meanwhile: it may be found each time on a server that accepts
-# no circuit.
-_SEARCHES = 3
+# After the loss of a circuit, only channels with a search younger than this are replaced. Older
+# searches are for servers that are not there, and there may be many of them.
+_MAX_SEARCH_AGE_SECONDS = 5.0
+# Limits how often such a channel is replaced, because each search may find a server that accepts no
+# circuit.
+_MAX_NEW_SEARCHES = 3
 
-# Bytes written without wait to one channel, after which the server is asked to confirm them.
-_CONFIRM_EVERY = 1 << 18
+# When more than this was written without wait to one channel, the server is asked to confirm it.
+_CONFIRM_AFTER_BYTES = 1 << 18
 
-# States as ca_state() gives them
+# The states, with the numbers that ca_state() returns
 NEVER_CONNECTED, PREVIOUSLY_CONNECTED, CONNECTED, CLOSED = range(4)
 
 
 class Listener(Protocol):
-    """Who waits for a channel to connect, or follows it. Called on the loop's thread."""
+    """Receives the changes of a channel's connection. Called on the loop's thread."""
 
     def channel_up(self, channel: Channel) -> None: ...
     def channel_down(self, channel: Channel) -> None: ...
@@ -56,61 +57,68 @@ class Listener(Protocol):
 
 
 class ChannelMonitor(Listener, Protocol):
-    """A subscription of libca's on this channel."""
+    """A monitor that follows this channel and may have a libca subscription on it."""
 
     def on_cleared(self) -> None:
-        """On the loop: libca has forgotten the channel, nothing arrives any more."""
+        """Forget what libca used: it has cleared the channel, no update follows. On the loop."""
 
     def channel_replaced(self) -> Callable[[], object] | None:
-        """On the loop: the subscription goes with the old channel; a new one is searched for.
+        """Give up the libca subscription. On the loop: the channel has a new chid from now on.
 
-        What is returned is called when the old one is cleared.
+        Returns:
+            A function to call when libca has cleared the old chid, or None.
         """
 
     def ignore_updates(self) -> None:
-        """On a libca thread: let nothing of the present subscription arrive any more."""
+        """Drop all further updates of the present libca subscription. On a libca thread."""
 
     def went_down(self) -> None:
-        """On a libca thread: the channel has disconnected."""
+        """Note that the channel has disconnected. On a libca thread."""
 
 
 class PutOwner(Protocol):
-    """Whose put-callback is under way on a channel.
+    """The request whose put-callback is under way on a channel.
 
     Attributes:
-        _token: grows from each one to the next.
+        _token: the token of the request; a later request has a greater one.
     """
 
     _token: int
 
     def put_abandoned(self, channel: Channel) -> None:
-        """On the loop: the channel was cleared, so its completion will never be reported."""
+        """End the put: libca cleared the channel and will not report completion. On the loop."""
 
 
 class Channel:
-    """One channel, of one event loop.
+    """One channel of one event loop.
 
     Attributes:
-        name: the PV.
-        connected: whether it is, as far as the loop has heard; false as soon as it goes down.
-        ever_connected: whether it ever was.
-        refused: whether a server has answered the last search, and refused the channel. On libca's
+        name: the name of the PV.
+        connected: whether the channel is connected. The loop sets it when it applies the
+            connection; a libca thread resets it at once on disconnection.
+        ever_connected: whether the channel was ever connected.
+        refused: whether a server answered the last search and refused the channel. Set on libca's
             threads.
-        native_type, native_count: what the server said when it last connected.
-        last_key, last_reader: how it was asked last, which is how it will be asked next.
-        searching_since: when it was first searched for, or was lost (time.monotonic).
-        scalar_key: the same as last_key while it is connected and has one element; else -1.
-        listeners: the operations that wait for it to connect.
-        monitors: the subscriptions, which follow it.
+        native_type, native_count: as the server reported them at the last connection.
+        last_key, last_reader: the kind of the last request and its reader. The next request is
+            likely to be of the same kind.
+        searching_since: when the first search began, or the channel was lost or refused
+            (time.monotonic).
+        scalar_key: ``last_key`` while the channel is connected and has one element; else -1.
+        listeners: the operations that wait for the channel to connect.
+        monitors: the monitors that follow the channel.
         unconfirmed: bytes that were written without wait and may not have reached the server yet.
-        confirmation: the read whose reply confirms them, or None.
-        put_owner: who has a put-callback under way here, or None. A second one would block the
-            server's thread for this client, so it goes through a spare. Set on the loop before
-            libca is asked, reset by whichever thread hears the end of it.
+        confirmation: the read whose reply confirms these bytes, or None.
+        put_owner: the request whose put-callback is under way on this channel, or None. A second
+            put-callback would block the server's thread for this client, so it uses one of
+            ``put_channels``. The loop sets ``put_owner`` before the call to libca. The thread that
+            learns of the completion resets it.
         priority: the CA priority. libca has one circuit for each server and priority.
-        spares: further channels to the same PV, for put-callbacks, that are idle.
+        put_channels: an idle second channel to the same PV, for put-callbacks, or empty.
+        unresponsive: whether the server did not respond when the channel was last lost. Set on
+            libca's threads.
 
-    There may be very many of them: no container is made before it is needed.
+    A process may have very many channels, so no container is made before it is needed.
     """
 
     __slots__ = (
@@ -152,7 +160,7 @@ class Channel:
         self.ever_connected: bool = False
         self.native_type: int = -1
         self.native_count: int = 0
-        self.listeners: dict[Listener, None] | None = None  # a dict for its order and fast removal
+        self.listeners: dict[Listener, None] | None = None  # a dict: ordered, with fast removal
         self.monitors: tuple[ChannelMonitor, ...] = ()
         self.put_owner: PutOwner | None = None
         self.put_channels: tuple[Channel, ...] = ()
@@ -163,24 +171,30 @@ class Channel:
         self.last_key: int = -1
         self.scalar_key: int = -1
         self.last_reader: Any = None
-        self._seen: tuple[int, int] | None = None  # native type and count, on libca's threads
-        self._is_up = False  # likewise
-        self.refused: bool = False  # likewise
-        self.unresponsive: bool = False  # likewise
-        # Numbers of the last change: noted on a thread of libca, applied on the loop
+        # These four are written on libca's threads, and reset by `replace`.
+        self._seen: tuple[int, int] | None = None  # native type and count
+        self._is_up = False
+        self.refused: bool = False
+        self.unresponsive: bool = False
+        # The number of the last change that a libca thread has noted, and that the loop has applied
         self._noted = self._applied = 0
         self.searching_since: float = time.monotonic()
         self._searches = 0
         self._token = 0
-        self.chid: Any = None  # libca's, as a C value; None when closed, or if libca refuses one
+        self.chid: Any = None  # libca's, as a C value; None if closed or if libca returned none
         self._search()
 
     # -- On a thread of libca ----------------------------------------------------------------------
 
     def connection_changed(self, up: bool, native_type: int, native_count: int) -> None:
+        """Note a change of the connection and post it to the loop.
+
+        Called by libca on one of its threads. Never waits for the loop.
+        """
         if not (up or self._is_up):
-            # libca calls so when a server has answered the search and then refuses the channel; not
-            # when a circuit is lost before the channel is made. Nothing has gone down.
+            # libca reports a disconnection of a channel that is not connected when a server answers
+            # the search and then refuses the channel. It makes no such call when a circuit is lost
+            # before the channel is connected.
             self.refused = True
             self.searching_since = time.monotonic()
             return
@@ -193,25 +207,28 @@ class Channel:
                     monitor.ignore_updates()
             self._seen = native
         else:
-            # A channel whose circuit was lost has no host any more. It may be about to be cleared.
+            # libca has a host name for the channel as long as its circuit exists: then the server
+            # does not respond. ``chid`` is None if the loop is about to clear the channel.
             chid = self.chid
             self.unresponsive = bool(chid) and libca.host_name(chid) != libca.NO_HOST
             for monitor in self.monitors:
                 monitor.went_down()
         self._circuit = None
         self._noted += 1
-        if not up:  # from now on, even if it comes up again at once: that may replace it
+        if not up:  # even if the channel reconnects at once, because the loop may then replace it
             self.connected = False
             self.scalar_key = -1
         self._home.post(partial(self._apply_change, self._noted, up, native_type, native_count))
 
     def exception(self, status: int, op: int, context: str) -> None:
+        """Log a failure that libca reports for this channel. On a libca thread; never waits."""
         self._home.message_log.exception(self.name, status, op, context)
 
     # -- On the loop's thread ----------------------------------------------------------------------
 
     def _apply_change(self, number: int, up: bool, native_type: int, native_count: int) -> None:
-        if not self.chid or number <= self._applied:  # closed, or searched for anew, meanwhile
+        """Apply a change of the connection and call the listeners; portal job."""
+        if not self.chid or number <= self._applied:  # closed or replaced since it was noted
             return
         self._applied = number
         if up and self.unresponsive:
@@ -222,9 +239,10 @@ class Channel:
                 self.native_type, self.native_count = native_type, native_count
                 self.last_key = self.scalar_key = -1
             self.connected = self.ever_connected = True
-            if number != self._noted:  # looked at last: libca's thread notes first
+            # Read `_noted` last: libca's thread increments it before it resets `connected`.
+            if number != self._noted:
                 self.connected = False
-                return  # it has gone down since, which is to be applied yet
+                return  # The channel went down again; that change is still in the queue.
         else:
             self.connected = False
             self.scalar_key = -1
@@ -243,34 +261,39 @@ class Channel:
         for listener in listeners:
             try:
                 news(listener)
-            except Exception:  # the others are to hear of it, and libca may have to forget it
+            except Exception:  # go on: the other listeners must be called, the channel be cleared
                 logger.exception("%s: a job of aioca failed; please report this", self.name)
 
     def listen(self, listener: Listener) -> None:
-        """Tell of the changes from now on."""
+        """Call a listener for each further change. On the loop."""
         if self.listeners is None:
             self.listeners = {}
         self.listeners[listener] = None
 
     def unlisten(self, listener: Listener) -> None:
-        """The opposite. Idempotent."""
+        """Stop calling a listener. On the loop; does nothing if it is not registered."""
         if self.listeners is not None:
             self.listeners.pop(listener, None)
             if not self.listeners:
                 self.listeners = None
 
     def add_monitor(self, monitor: ChannelMonitor) -> None:
-        # A tuple that is replaced: libca's thread may be going over it just now.
+        """Have a monitor follow the channel. On the loop."""
+        # Replace the tuple, because a libca thread may be iterating over it.
         self.monitors = (*self.monitors, monitor)
 
     def remove_monitor(self, monitor: ChannelMonitor) -> None:
+        """Remove a monitor. On the loop; does nothing if it does not follow the channel."""
         monitors = self.monitors
         if monitor in monitors:
             index = monitors.index(monitor)
             self.monitors = monitors[:index] + monitors[index + 1 :]
 
     def reader(self, key: int) -> Reader:
-        """The reader for a kind of request (see `request_kind`): how to ask, and how to decode."""
+        """Return the reader for a kind of request (see `request_kind`). On the loop.
+
+        The reader has the arguments of the request and decodes its replies.
+        """
         if key != self.last_key:
             self.scalar_key = -1
             code, format, monitor, count = request_kinds[key]
@@ -284,11 +307,11 @@ class Channel:
         return self.last_reader  # type: ignore[no-any-return]
 
     def last_dbr(self) -> int:
-        """The DBR type in which it was read last."""
+        """Return the DBR type of the last read; the native type if there was none."""
         return self.native_type if self.last_reader is None else self.last_reader.shape.dbr
 
     def circuit(self) -> Circuit | None:
-        """The circuit that the channel is on; None while it is not connected."""
+        """Return the circuit of the channel; None while it is not connected. On the loop."""
         if self._circuit is None and self.connected:
             host = libca.host_name(self.chid)
             if host != libca.NO_HOST:
@@ -296,14 +319,21 @@ class Channel:
         return self._circuit
 
     def note_write(self, size: int) -> None:
-        """Count bytes that libca was given to write without wait."""
+        """Count bytes that were passed to libca to write without wait. On the loop.
+
+        Requests a confirmation when many bytes are unconfirmed. Does not wait for it.
+        """
         self.unconfirmed += size
         self._home.writes.add(self)
-        if self.unconfirmed > _CONFIRM_EVERY:
+        if self.unconfirmed > _CONFIRM_AFTER_BYTES:
             self.request_confirmation()
 
     def request_confirmation(self) -> WriteConfirmation | None:
-        """Ask the server to confirm the writes so far; None if this PV cannot be read."""
+        """Request a confirmation of the writes so far. On the loop; does not wait for the reply.
+
+        Returns:
+            The read under way; None if this PV cannot be read.
+        """
         if self.confirmation is None:
             confirmation = WriteConfirmation(self, self._home.writes, self._home.post)
             if confirmation.ask():
@@ -311,9 +341,9 @@ class Channel:
         return self.confirmation
 
     def request_count(self, count: int) -> int:
-        """A `Count` as libca wants it: 0 for the current length, never over the native count."""
+        """Convert a `Count` to libca's: 0 is the current length, the native count the maximum."""
         if self.native_count == 1:
-            return 1  # a scalar is one element, even of an array that is empty just now
+            return 1  # also for an array of one element that is empty now: a scalar is one element
         return self.native_count if count < 0 else min(count, self.native_count)
 
     def _search(self) -> None:
@@ -327,28 +357,32 @@ class Channel:
             raise CARequestError(self.name, status, detail="libca has made no channel for it")
 
     def circuit_lost(self) -> None:
-        """Some circuit was lost, perhaps under this channel before it was connected.
+        """Replace the channel if the circuit that was lost may have been its own. On the loop.
 
-        That happens to a channel that is found on a server just when the circuit there is being
-        closed, because the last of the channels of an earlier loop was. libca then searches for it
-        again only after ten seconds; a new channel is searched for at once.
+        A channel can lose its circuit before it is connected: the search finds a server just when
+        the circuit to this server is being closed, because the last channel of an earlier loop was
+        cleared. libca repeats the search only after ten seconds. It searches for a new channel at
+        once.
         """
         if (
             self.chid
             and not self.ever_connected
             and self._noted == self._applied
-            and self._searches < _SEARCHES
-            and time.monotonic() - self.searching_since < _YOUNG
+            and self._searches < _MAX_NEW_SEARCHES
+            and time.monotonic() - self.searching_since < _MAX_SEARCH_AGE_SECONDS
         ):
             self._searches += 1
             self.replace()
 
     def replace(self, *, elsewhere: bool = False) -> None:
-        """Have a new channel searched for.
+        """Clear the chid and search with a new one. On the loop.
+
+        If libca creates no new chid, a warning is logged and the reconnector tries again later.
 
         Args:
-            elsewhere: on another circuit, should it be found at the same server again: libca keeps
-                one that says nothing for half a minute and more, and would put the new one onto it.
+            elsewhere: use another circuit if the same server is found again. libca keeps a circuit
+                whose server does not respond for half a minute or longer, and would otherwise put
+                the new channel onto that circuit.
         """
         if elsewhere:
             self.priority ^= 1
@@ -359,21 +393,21 @@ class Channel:
         tokens.unregister(self._token)
         if self.confirmation is not None:
             self.confirmation.close()
-        self._close_put_channels()  # they are where this one was
+        self._close_put_channels()  # they are on the same server as the old chid
         afters = [monitor.channel_replaced() for monitor in self.monitors]
 
         def cleared() -> None:
             for after in afters:
                 if after is not None:
                     after()
-            if owner is not None and self.put_owner is owner:  # its end has not come meanwhile
+            if owner is not None and self.put_owner is owner:  # the put has not completed since
                 self.put_owner = None
                 owner.put_abandoned(self)
 
         owner = self.put_owner
         if chid:
             self._home.clear_queue.channel(chid, cleared)
-        self._applied = self._noted  # what the old one may have had to say
+        self._applied = self._noted  # ignore the changes of the old chid that are still queued
         self._seen = None
         self._is_up = self.refused = self.unresponsive = False
         try:
@@ -383,7 +417,7 @@ class Channel:
             self._home.reconnector.begin()
 
     def why_not_connected(self) -> str:
-        """Why it is not, for people."""
+        """Return an explanation for people why the channel is not connected. On the loop."""
         host = libca.host_name(self.chid) if self.chid else libca.NO_HOST
         return explain.not_connected(
             self.name, host, self._home.ca_context.settings,
@@ -399,14 +433,20 @@ class Channel:
         return PREVIOUSLY_CONNECTED if self.ever_connected else NEVER_CONNECTED
 
     def spare(self) -> Channel:
-        """Another channel to the same PV: an idle one, or a new one that has yet to connect."""
+        """Take the idle second channel to the same PV, or make one that has yet to connect.
+
+        On the loop.
+        """
         if self.put_channels:
             (spare,), self.put_channels = self.put_channels, ()
             return spare
         return Channel(self._home, self.name, self.priority)
 
     def release_put_channel(self, spare: Channel) -> None:
-        """Keep one spare for the next time; a second is closed."""
+        """Keep a second channel for the next put-callback, or close it. On the loop.
+
+        One is kept, if it is idle and has the same priority.
+        """
         idle = spare.chid and spare.connected and spare.put_owner is None
         if self.chid and not self.put_channels and idle and spare.priority == self.priority:
             self.put_channels = (spare,)
@@ -419,7 +459,11 @@ class Channel:
             spare.close()
 
     def close(self) -> None:
-        """Clear the channel and tell who listens. Idempotent; also where the loop has ended."""
+        """Queue the channel to be cleared and call its listeners.
+
+        On the loop, or on any thread after the run of the loop has ended. Does not wait for libca.
+        Idempotent.
+        """
         if self.closed:
             return
         self.closed = True
@@ -448,7 +492,7 @@ class Channel:
             owner.put_abandoned(self)
 
     def after_fork(self) -> None:
-        """In a forked child: let go of everything without a call to libca."""
+        """Drop all references in a forked child, without a call to libca."""
         self.closed = True
         self.chid = None
         self.connected = False

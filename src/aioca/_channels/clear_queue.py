@@ -1,18 +1,18 @@
-"""Subscriptions and channels that are to be cleared, without the loop waiting for it.
+"""The clear queue: clears subscriptions and channels without making the loop wait for libca.
 
-libca clears under its callback lock, which its own threads hold while they work through all that
-they have received: in a flood, a clear waits five milliseconds. But a thread of libca that is
-calling back has the lock. So what is to be cleared is queued, and both work on the queue: the
-loop, a few milliseconds at a time, and whichever thread of libca comes by with an update.
+libca clears under its callback lock. Its threads hold this lock while they process all data that
+they have received: under a flood of updates, one clear waits five milliseconds. A libca thread in
+a callback already holds the lock. So both work on the queue: the loop, a few milliseconds at a
+time, and any libca thread that calls back with an update (the helper thread).
 
-What must stay true here:
+Invariants:
 
-- Everything is cleared once: whoever has taken it out of the queue does it.
-- A channel is cleared after its subscriptions, of which nothing is left with it. What libca's
-  thread has taken out is done before the loop gets the lock; what the loop has taken out, and is
-  waiting with, libca's thread looks for before it clears a channel.
-- Whoever adds to the queue, or puts something back, posts a turn of the loop afterwards.
-- libca calls for nothing any more once ``after`` is called, which is on the loop.
+- Each item is cleared once, by the thread that has taken it out of the queue.
+- Subscriptions are cleared before their channel. The helper thread holds libca's callback lock, so
+  its item is finished before the loop can clear. An item that the loop has taken but not yet
+  cleared is recorded in ``_at``. The helper thread checks ``_at`` before it clears a channel.
+- A thread that adds an item, or puts one back, then posts a turn of the loop.
+- ``after`` is called on the loop, when libca makes no more callbacks for the item.
 """
 
 from __future__ import annotations
@@ -32,20 +32,22 @@ from .updates import CLEARS_PENDING, PendingUpdates
 if TYPE_CHECKING:
     from .channel import Channel
 
-_HELP = 500  # that libca's thread clears in one callback: a millisecond or two
-_HELPING = 0.1  # seconds that the end of a run waits for libca's thread to have done that
-_ANY = -1
+# A callback on the helper thread clears at most this many items, which takes a millisecond or two.
+_MAX_CLEARS_PER_CALLBACK = 500
+# The end of a run waits this long at most for the helper thread to finish its callback.
+_MAX_FINISH_SECONDS = 0.1
+_ANY_CHID = -1  # in `_at`: the loop is taking an item, whose chid is not known yet
 
 
 class _Due(NamedTuple):
     clear: Callable[[], object]
-    chid: int  # of the channel that it belongs to
-    whole: bool  # it is that channel
+    chid: int  # the channel of the item
+    whole: bool  # true if the item is the channel, false if it is one of its subscriptions
     after: Callable[[], object] | None
 
 
 class ClearQueue:
-    """What of one loop is to be cleared."""
+    """The subscriptions and channels of one loop that are waiting to be cleared."""
 
     def __init__(
         self,
@@ -60,8 +62,8 @@ class ClearQueue:
         self._held_updates = held_updates
         self._due: deque[_Due] = deque()
         self._afters: deque[Callable[[], object]] = deque()
-        self._at: int | None = None  # the chid of what the loop has taken out
-        self._helper: int | None = None  # the thread of libca that is helping
+        self._at: int | None = None  # the chid of the item that the loop has taken out
+        self._helper: int | None = None  # the id of the libca thread that is clearing
         self._posted = False
         pending_updates.clear_some = self._clear_in_callback
 
@@ -70,7 +72,10 @@ class ClearQueue:
     def subscription(
         self, evid: int, channel: Channel, after: Callable[[], object] | None = None
     ) -> None:
-        """Clear a subscription. The caller sees to it that nothing of it is delivered."""
+        """Queue a subscription to be cleared. On the loop; does not wait for libca.
+
+        The caller must make sure that no update of the subscription is delivered any more.
+        """
 
         def cleared() -> None:
             if after is not None:
@@ -81,16 +86,16 @@ class ClearQueue:
         self._add(_Due(clear, channel.chid.value, False, cleared))
 
     def channel(self, chid: libca.Chid, after: Callable[[], object] | None = None) -> None:
-        """Clear a channel."""
+        """Queue a channel to be cleared. On the loop; does not wait for libca."""
         self._add(_Due(partial(libca.clear_channel, chid), chid.value, True, after))
 
     def finish(self) -> None:
-        """Clear all that is due, however long it takes; where the run of the loop ends."""
-        give_up = time.monotonic() + _HELPING
+        """Clear all items, however long it takes. At the end of the run of the loop; may block."""
+        give_up = time.monotonic() + _MAX_FINISH_SECONDS
         while True:
             while self._one():
                 pass
-            # Twice, as it may begin, or put something back, while it is looked at
+            # Check the helper twice: it may begin, or put an item back, during this condition
             if not (self._is_helped() or self._due or self._is_helped()):
                 break
             if time.monotonic() > give_up:
@@ -99,7 +104,7 @@ class ClearQueue:
         self._call_afters()
 
     def _is_helped(self) -> bool:
-        """Whether a thread of libca is at it, and may have taken something out."""
+        """Whether another thread is clearing, as a helper, and may have taken an item."""
         return self._helper not in (None, threading.get_ident())
 
     def _add(self, due: _Due) -> None:
@@ -113,7 +118,7 @@ class ClearQueue:
             self._post(self._turn)
 
     def _turn(self) -> None:
-        self._posted = False  # first: whoever puts something back from now on posts a turn
+        self._posted = False  # first: the helper posts a new turn if it puts an item back now
         stop = time.monotonic() + TURN
         while self._one():
             if time.monotonic() > stop:
@@ -123,7 +128,7 @@ class ClearQueue:
         self._call_afters()
 
     def _one(self) -> bool:
-        self._at = _ANY
+        self._at = _ANY_CHID
         try:
             due = self._due.popleft()
         except IndexError:
@@ -149,19 +154,19 @@ class ClearQueue:
             self._clear_some()
         finally:
             self._helper = None
-        if self._afters:  # the loop may have found nothing more to do
+        if self._afters:  # the loop may have ended its turn already
             self._post(self._call_afters)
 
     def _clear_some(self) -> None:
-        for _ in range(_HELP):
+        for _ in range(_MAX_CLEARS_PER_CALLBACK):
             try:
                 due = self._due.popleft()
             except IndexError:
                 break
-            if due.whole and self._at in (_ANY, due.chid):
+            if due.whole and self._at in (_ANY_CHID, due.chid):
                 self._due.appendleft(due)
-                # The loop may have found the queue empty meanwhile, and have ended its turn. A turn
-                # that is posted and has not begun finds it.
+                # The loop may have found the queue empty and ended its turn before the item was put
+                # back. A turn that is posted and has not begun will find the item.
                 self._post_turn()
                 break
             due.clear()

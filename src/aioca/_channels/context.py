@@ -1,9 +1,13 @@
-"""One context for each run of an event loop: its portal, its channels, what uses them.
+"""One loop context for each run of an event loop: its portal, its channels and their users.
 
-Contexts are found by the running loop. A context ends with its loop: everything in it is closed
-then, whether the loop tells us (it normally does), or is found closed when something is posted
-to it, or when the next context is made. At interpreter exit all that are left are closed, since
-libca aborts the process if its threads find Python gone.
+Invariants:
+
+- `current` finds the loop context of the running loop.
+- A loop context ends with the run of its loop. Everything in it is then closed. Normally the loop
+  reports its end. Otherwise aioca detects a closed loop when it posts to the loop, or when it
+  makes the next loop context.
+- At interpreter exit all remaining loop contexts are closed, because libca aborts the process if
+  its threads call into Python after Python has ended.
 """
 
 from __future__ import annotations
@@ -35,9 +39,9 @@ from .write_confirm import UnconfirmedWrites
 
 logger = logging.getLogger("aioca")
 
-# Seconds that the exit of the process waits for loops in other threads. To wait for what was
-# written without wait takes one of them at most.
-_AT_EXIT = 1.5
+# At interpreter exit, wait at most this long for loops in other threads to close. Confirming their
+# writes without wait can take up to 1 s of it.
+_MAX_EXIT_WAIT_SECONDS = 1.5
 
 
 class ChannelInfo(NamedTuple):
@@ -58,23 +62,26 @@ class Operation(Protocol):
     """A call that waits for something."""
 
     def context_closed(self) -> None:
-        """Everything is being closed: end."""
+        """End the call, because all channels are being closed. On the loop's thread."""
 
 
 class LoopContext:
     """The channels of one run of an event loop.
 
     Attributes:
-        client: the libca context.
-        portal: the way from libca's threads into the loop; post: its own.
-        intake: the way of updates into the portal.
-        clearing: what is to be cleared; prompting: what servers may then hold back.
-        watch: sees to channels whose server does not answer, or was lost.
-        voice: what libca says beside its callbacks.
-        completions: how many put-callbacks are under way.
-        writes: what was written without wait, and is not confirmed.
-        operations: the calls that wait for something here; starts: monitors that are being started.
-        gone: set when the run of the loop is over and all of this is closed.
+        ca_context: the libca context.
+        portal: passes jobs and updates from libca's threads to the loop.
+        post: the ``post`` of this portal.
+        pending_updates: the updates that libca's threads have received for the loop.
+        held_updates: makes servers send the updates that they hold after a cancellation.
+        clear_queue: the subscriptions and channels that are waiting to be cleared.
+        put_limit: counts the put-callbacks that are under way.
+        writes: the writes without wait that are not confirmed.
+        message_log: logs libca's messages and the failures that no callback reports.
+        reconnector: replaces channels whose server does not respond or was lost.
+        operations: the calls that wait for a reply or a connection.
+        starts: the monitors that are being started.
+        gone: set when the run of the loop is over and everything here is closed.
     """
 
     def __init__(self, loop: object) -> None:
@@ -104,14 +111,14 @@ class LoopContext:
     # -- Channels ----------------------------------------------------------------------------------
 
     def channel(self, name: str) -> Channel:
-        """The channel of a PV, made if need be.
+        """Return the channel of a PV; make it if there is none. On the loop; does not wait.
 
         Raises:
             TypeError: if the name is not a str.
-            CAValueError: if it is no name that could be searched for.
+            CAValueError: if libca cannot search for the name.
             RuntimeError: if the run of the loop is over.
         """
-        # A plain str as the key: a ca_str would keep its whole DBR alive.
+        # The key is a plain str, because a ca_str would keep the memory of its whole DBR.
         channel = self._channels.get(name)
         if channel is None:
             name = valid_name(name)
@@ -123,7 +130,7 @@ class LoopContext:
         return channel
 
     def channels_there(self, names: Sequence[str]) -> list[Channel] | None:
-        """The channels of these PVs if all of them have one, which is quickly found."""
+        """Return the channels of these PVs; None unless every PV has one. Fast; makes none."""
         try:
             channels = list(map(self._channels.get, names))
         except TypeError:  # not even hashable
@@ -131,11 +138,11 @@ class LoopContext:
         return None if None in channels else channels  # type: ignore[return-value]
 
     def flush(self) -> None:
-        """Have libca send what was requested."""
+        """Have libca send the requests that it has buffered."""
         self.ca_context.flush()
 
     def flush_soon(self) -> None:
-        """One flush for all that is requested in this pass of the loop."""
+        """Flush once for all requests of this pass of the loop. Does not wait."""
         if not self._flush_due:
             self._flush_due = True
             self.portal.post(self._flush)
@@ -145,33 +152,39 @@ class LoopContext:
         self.ca_context.flush()
 
     def infos(self) -> list[ChannelInfo]:
+        """Return the state of each channel. On any thread."""
         return [
             ChannelInfo(channel.name, channel.connected, len(channel.monitors))
-            for channel in tuple(self._channels.values())  # of a loop in any thread
+            for channel in tuple(self._channels.values())  # a copy: the loop may add channels
         ]
 
-    # -- What libca reports on no callback (on a thread of libca) ----------------------------------
+    # -- Reports of libca that belong to no request (on a thread of libca) -------------------------
 
     def is_running(self) -> bool:
+        """Whether the loop is running, so that it can log a message."""
         return self.portal.is_running()
 
     def circuit_lost(self) -> None:
+        """Note that libca has lost a circuit."""
         self.reconnector.circuit_lost()
 
     def exception(self, status: int, op: int, context: str) -> None:
+        """Log a failure that belongs to no known channel."""
         self.message_log.exception("", status, op, context)
 
     def printed(self, text: str) -> None:
+        """Log a text that libca or libCom has printed."""
         self.message_log.printed(text)
 
     def reply_dropped(self) -> None:
+        """Log that libca has dropped a reply or an update, and of which PV it may have been."""
         if self.ca_context.array_limit is None:
             self.message_log.printed("no memory for a message, which was dropped", logging.WARNING)
         else:
             self.message_log.reply_dropped(self._too_large)
 
     def _too_large(self) -> dict[str, str]:
-        """The PVs whose arrays may be larger than libca takes, and why."""
+        """Return the PVs whose arrays may exceed libca's size limit, each with the reason."""
         settings = self.ca_context.settings
         return {
             channel.name: why
@@ -184,7 +197,11 @@ class LoopContext:
     # -- The end -----------------------------------------------------------------------------------
 
     def close_all(self) -> None:
-        """Close every operation, subscription and channel; the context can be used again."""
+        """Close every operation, subscription and channel. The context can be used again.
+
+        On the loop's thread, or on any thread after the run of the loop has ended. If closing one
+        of them raises, this is logged and the others are closed.
+        """
         self.reconnector.end()
         closes = [each.context_closed for each in (*self.operations, *self.starts)]
         closes += [channel.close for channel in self._channels.values()]
@@ -192,24 +209,27 @@ class LoopContext:
         for close in closes:
             try:
                 close()
-            except Exception:  # the others are to be closed all the same
+            except Exception:  # go on: the others must be closed, too
                 logger.exception("closing a channel of aioca failed; please report this")
 
     def prompt(self) -> None:
-        """Another loop has cancelled its subscriptions; it may have been on the same circuits."""
+        """Request updates that servers may hold, after another loop cancelled its subscriptions.
+
+        Loops share circuits, so the servers may hold updates of this loop. Portal job.
+        """
         for channel in self._channels.values():
             if channel.monitors:
                 self.held_updates.note_cancelled(channel)
 
     def after_fork(self) -> None:
-        """In a forked child: let go of everything without a call to libca."""
+        """Drop all references in a forked child, without a call to libca."""
         self.portal.after_fork()
         for channel in self._channels.values():
             channel.after_fork()
         self._channels.clear()
 
     def purge(self) -> None:
-        """Close all, from any thread: on the loop's own thread if that is another, running one."""
+        """Close all channels, from any thread. If the loop runs in another thread, close there."""
         if self.portal.is_closed():
             self.portal.close()
         elif self._thread == threading.get_ident():
@@ -222,7 +242,7 @@ class LoopContext:
         return self._thread != threading.get_ident() and self.portal.is_running()
 
     def _ended(self) -> None:
-        """The loop's run is over."""
+        """Close everything, because the run of the loop is over; callback of the portal."""
         self._over = True
         try:
             self._end()
@@ -232,7 +252,8 @@ class LoopContext:
     def _end(self) -> None:
         _contexts.pop(id(self._loop), None)
         messages.remove_listener(id(self))
-        # A thread of libca that has found the loop closed would wait for itself.
+        # Not on a libca thread that has found the loop closed: it would wait for itself to receive
+        # the replies.
         if threading.get_ident() == self._thread:
             self.writes.wait_until_received(self.post, self.flush)
         self.held_updates.end()
@@ -247,17 +268,17 @@ class LoopContext:
 
 # -- Finding the context ---------------------------------------------------------------------------
 
-# By the id of the loop or trio token, which the context keeps alive.
+# The key is the id of the loop or trio token. The context keeps that object alive.
 _contexts: dict[int, LoopContext] = {}
 _here = threading.local()
 _exiting = False
 
 
 def current() -> LoopContext:
-    """The context of the event loop that runs in this thread.
+    """Return the loop context of the event loop that runs in this thread; make it if need be.
 
     Raises:
-        RuntimeError: if none runs, or the process is ending.
+        RuntimeError: if no event loop runs in this thread, or the interpreter is shutting down.
     """
     loop = running_loop()
     reference = getattr(_here, "context", None)
@@ -271,27 +292,28 @@ def current() -> LoopContext:
         _drop_closed()
         context = LoopContext(loop)
         _contexts[id(loop)] = context
-    # Weak: a thread local would keep the last loop, and all that is in it, beyond its end.
+    # Weak, because a thread local would keep the last loop and its objects alive after its end.
     _here.context = weakref.ref(context)
     return context
 
 
 def all_contexts() -> list[LoopContext]:
+    """Return the loop contexts of this process. On any thread."""
     return list(_contexts.values())
 
 
 def _drop_closed() -> None:
-    """End the contexts whose loop was closed without telling."""
+    """End the contexts of loops that were closed without reporting their end."""
     for context in all_contexts():
         if context.portal.is_closed():
             context.portal.close()
 
 
 def get_channel_infos() -> list[ChannelInfo]:
-    """Every channel of this process: its PV, whether it is connected, how many use it.
+    """Return every channel of this process: its PV, whether it is connected, its subscriptions.
 
     Returns:
-        list[ChannelInfo]: in order of creation, of all event loops.
+        list[ChannelInfo]: the channels of all event loops, in order of creation.
     """
     _drop_closed()
     return [info for context in all_contexts() for info in context.infos()]
@@ -300,9 +322,10 @@ def get_channel_infos() -> list[ChannelInfo]:
 def purge_channel_caches() -> None:
     """Close every subscription and every channel.
 
-    Can be called with no event loop running. What is waiting for one of the channels ends with
-    `CADisconnected`. What belongs to a loop that runs in another thread is closed by that loop.
-    Nobody has to call this: when the run of an event loop ends, what belongs to it is closed.
+    Can be called with no event loop running. A call that waits for one of the channels ends with
+    `CADisconnected`. The channels of a loop that runs in another thread are closed by that loop.
+    Programs need not call this function: when the run of an event loop ends, its channels and
+    subscriptions are closed.
     """
     for context in all_contexts():
         context.purge()
@@ -313,11 +336,11 @@ def _close_at_exit() -> None:
     global _exiting
     _exiting = True
     try:
-        # A loop in a daemon thread goes on, and must not find its channels cleared under it.
+        # A loop in a daemon thread is still running, so it must close its channels itself.
         others = [context for context in all_contexts() if context.runs_elsewhere()]
         for context in others:
             context.post(context.portal.close)
-        deadline = time.monotonic() + _AT_EXIT
+        deadline = time.monotonic() + _MAX_EXIT_WAIT_SECONDS
         for context in others:
             context.gone.wait(max(0.0, deadline - time.monotonic()))
     finally:  # also after Ctrl-C
@@ -330,7 +353,7 @@ def _close_at_exit() -> None:
 
 
 def _forget_after_fork() -> None:
-    # Nothing of what is inherited answers in the child, and it must not be closed there either.
+    # The circuits are the parent's: in the child they do not work, and must not be closed.
     for context in all_contexts():
         context.after_fork()
     _contexts.clear()

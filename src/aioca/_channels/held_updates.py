@@ -1,11 +1,15 @@
-"""Updates that a server holds back, and how it is made to send them.
+"""Makes a server send the updates that it holds after a subscription was cancelled.
 
-An IOC collects updates for a client and sends them when no more are queued for it. If what was
-queued last is taken away, because its subscription is cancelled just then, nothing has the others
-sent (EPICS base issue 324; in 7.0.10 still). They wait for anything else that goes to this client:
-another update, any reply, or the answer to libca, which asks when it has heard nothing for 30 s.
+An IOC buffers updates for a client and sends them when it has queued no more for this client. If
+the last queued update is removed, because its subscription is cancelled at that moment, the IOC
+does not send the others (EPICS base issue 324; still present in 7.0.10). It holds them until it
+sends something else to this client: another update, a reply, or the answer to the echo that libca
+requests after 30 s without data.
 
-So, a little after a subscription was cancelled, the circuit that it was on is asked for something.
+So a read is sent on the circuit of each cancelled subscription, shortly after the cancellation.
+
+Invariants: everything here runs on the loop's thread. A circuit gets at most one read for all
+cancellations of the same interval.
 """
 
 from __future__ import annotations
@@ -16,12 +20,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .channel import Channel
 
-# Seconds after a cancel, at least; twice that at most. The server has queued what there was then.
-_WAIT = 0.05
+# The read is sent at least this long after the cancellation, and at most twice this long. By then
+# the server has queued the updates of that time.
+_READ_DELAY_SECONDS = 0.05
 
 
 class HeldUpdates:
-    """The circuits of one loop on which something was cancelled."""
+    """The circuits of one loop on which subscriptions were cancelled."""
 
     def __init__(
         self,
@@ -30,22 +35,22 @@ class HeldUpdates:
     ) -> None:
         self._after = after
         self._flush = flush
-        self._recent: dict[Channel, None] = {}  # since the last look
-        self._older: dict[Channel, None] = {}  # before it
+        self._recent: dict[Channel, None] = {}  # cancellations since the last run of the timer
+        self._older: dict[Channel, None] = {}  # cancellations of the interval before
         self._cancel_timer: Callable[[], None] | None = None
         self._over = False
 
     def note_cancelled(self, channel: Channel) -> None:
-        """A subscription is no more that was on the circuit of this channel."""
+        """Note that a subscription on this channel's circuit was cancelled. Does not wait."""
         if self._over:
             return
         self._recent[channel] = None
         if self._cancel_timer is None:
-            self._cancel_timer = self._after(_WAIT, self._look)
+            self._cancel_timer = self._after(_READ_DELAY_SECONDS, self._look)
 
     def _look(self) -> None:
         due, self._older, self._recent = self._older, self._recent, {}
-        self._cancel_timer = self._after(_WAIT, self._look) if self._older else None
+        self._cancel_timer = self._after(_READ_DELAY_SECONDS, self._look) if self._older else None
         asked: set[tuple[str, int]] = set()
         for channel in due:
             circuit = channel.circuit() if channel.connected else None
@@ -57,7 +62,7 @@ class HeldUpdates:
             self._flush()
 
     def end(self) -> None:
-        """Ask no more: the run of the loop is over."""
+        """Send no more reads, because the run of the loop is over. Idempotent."""
         self._over = True
         if self._cancel_timer is not None:
             self._cancel_timer()

@@ -1,9 +1,11 @@
-"""What libca has to say beside its callbacks, as records of the logger ``aioca``.
+"""Logs libca's messages to the logger ``aioca``, except those that belong to a callback.
 
-libca reports failures that no callback hears of (a write without wait that was refused), and
-prints: partly through a handler that can be replaced, partly through libCom's error log. All of it
-comes here. In a storm, as when a thousand writes are refused at once, the first records of each
-second are made, and one that says how many were left out.
+libca reports failures of requests that have no callback (a write without wait that was refused).
+It also prints texts: some through a handler that can be replaced, others through libCom's error
+log. This module logs all of them. When there are very many, as when a thousand writes are refused
+at once, the first of each second are logged, and one record gives the number of the others.
+
+Invariant: records are made on the loop's thread. Other threads only count and post.
 """
 
 from __future__ import annotations
@@ -23,54 +25,60 @@ if TYPE_CHECKING:
     from .._portal.interface import Portal
 
 logger = logging.getLogger("aioca")
-logger.addFilter(Escaping())  # names of PVs are in the records of all modules
+logger.addFilter(Escaping())  # here, as the records of all modules contain the names of PVs
 
-_MOST = 20  # records in a second
-_LOOK_EVERY = 1.0  # seconds between looks at whose replies are dropped
-_TOO_LARGE = "> EPICS_CA_MAX_ARRAY_BYTES ignored"  # what libca says to the first of them
-_HEARD = 200  # what is said in a second, of all that; the rest does not even reach the loop
+# At most this many records are logged in a second, so that a storm does not fill the log.
+_MAX_RECORDS_PER_SECOND = 20
+# Between searches for the PVs whose replies libca may drop: a process may have many channels.
+_SECONDS_BETWEEN_CHECKS = 1.0
+# libca prints this with the first message that it drops because of the limit.
+_TOO_LARGE_TEXT = "> EPICS_CA_MAX_ARRAY_BYTES ignored"
+# At most this many messages per second are passed to the loop, to keep it free. Others are counted.
+_MAX_JOBS_PER_SECOND = 200
 
 
 class MessageLog:
-    """The voice of libca in one event loop."""
+    """Logs the messages of libca for one event loop."""
 
     def __init__(self, portal: Portal) -> None:
         self._portal = portal
-        self._made = 0  # records, in this second
-        self._left_out = 0
-        self._heard = self._unheard = 0  # on libca's threads, in this second
-        self._cancel: Callable[[], None] | None = None
-        self._look_due = False  # for the PVs whose replies are dropped
-        self._looked = -math.inf  # when that was last (time.monotonic)
+        self._made = 0  # records that were logged or left out on the loop, in this second
+        self._left_out = 0  # records that were left out on the loop, in this second
+        # Messages, and those not passed to the loop, in this second; counted on libca's threads
+        self._heard = self._unheard = 0
+        self._cancel: Callable[[], None] | None = None  # cancels the timer of this second
+        self._look_due = False  # whether a search for the PVs with dropped replies is to come
+        self._looked = -math.inf  # the time of the last such search (time.monotonic)
         self._cancel_look: Callable[[], None] | None = None
-        self._too_large: set[str] = set()  # the PVs that were named then
+        self._too_large: set[str] = set()  # the PVs that such a search has named
 
     # -- On a thread of libca, or of libCom --------------------------------------------------------
 
     def exception(self, name: str, status: int, op: int, context: str) -> None:
-        """A failure that no callback hears of; of no PV that is known if the name is empty."""
+        """Log a failure that no callback reports. The name is empty if the PV is unknown."""
         self._hear(lambda: self._exception(name, status, op, context))
 
     def printed(self, text: str, level: int = logging.INFO) -> None:
-        """Text that was meant for the terminal."""
-        line = " ".join(text.split())  # libca lays its texts out in several
-        if _TOO_LARGE in line:
+        """Log a text that libca or libCom would have printed on the terminal."""
+        line = " ".join(text.split())  # libca breaks its texts into lines
+        if _TOO_LARGE_TEXT in line:
             level = logging.WARNING
         self._hear(lambda: self.record(level, f"Channel Access: {line}"))
 
     def reply_dropped(self, too_large: Callable[[], dict[str, str]]) -> None:
-        """Libca has dropped a reply or an update, as it was larger than the limit.
+        """Log that libca has dropped a reply or an update that was larger than the limit.
 
         Args:
-            too_large: on the loop, gives the PVs that it may have been for, and why for each.
+            too_large: called on the loop. Returns the PVs whose reply or update it may have been,
+                each with the reason.
         """
-        if not self._look_due:  # there may be many in a second, and many PVs to look at
+        if not self._look_due:  # one search is enough: many replies may be dropped in a second
             self._look_due = True
             self._portal.post(lambda: self._look_soon(too_large))
 
     def _hear(self, job: Callable[[], None]) -> None:
         self._heard += 1
-        if self._heard <= _HEARD:
+        if self._heard <= _MAX_JOBS_PER_SECOND:
             self._portal.post(job)
         else:
             self._unheard += 1
@@ -88,7 +96,7 @@ class MessageLog:
             self.record(logging.WARNING, f"{name}: {libca.message(status)} {context}")
 
     def _look_soon(self, too_large: Callable[[], dict[str, str]]) -> None:
-        left = self._looked + _LOOK_EVERY - time.monotonic()
+        left = self._looked + _SECONDS_BETWEEN_CHECKS - time.monotonic()
         if left > 0:
             self._cancel_look = self._portal.after(left, lambda: self._look(too_large))
         else:
@@ -96,7 +104,7 @@ class MessageLog:
 
     def _look(self, too_large: Callable[[], dict[str, str]]) -> None:
         self._cancel_look = None
-        self._look_due = False  # first: what is dropped meanwhile may be of another PV
+        self._look_due = False  # first: a reply that is dropped from now on needs another search
         self._looked = time.monotonic()
         for name, why in too_large().items():
             if name not in self._too_large:
@@ -105,11 +113,11 @@ class MessageLog:
                 self.record(logging.WARNING, text)
 
     def record(self, level: int, text: str) -> None:
-        """Log a text, unless this second has had its records."""
+        """Log a text, or count it if this second has had its maximum of records. On the loop."""
         if self._cancel is None:
             self._cancel = self._portal.after(1.0, self._second_is_over)
         self._made += 1
-        if self._made <= _MOST:
+        if self._made <= _MAX_RECORDS_PER_SECOND:
             logger.log(level, "%s", text)
         else:
             self._left_out += 1
@@ -122,7 +130,7 @@ class MessageLog:
             logger.warning("%d more records of Channel Access were left out", left_out)
 
     def end(self) -> None:
-        """The run of the loop is over."""
+        """Cancel the timers and log the number of records left out, at the end of the run."""
         if self._cancel_look is not None:
             self._cancel_look()
         if self._cancel is not None:

@@ -1,4 +1,7 @@
-"""What can be the name of a PV."""
+"""Checks the names of PVs before they are passed to libca.
+
+Invariant: a name that `valid_name` has returned is a plain str that libca can search for.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,11 @@ from .._errors import invalid
 
 
 def valid_name(name: str) -> str:
-    """The name as a plain str.
+    """Return the name as a plain str.
 
     Raises:
-        TypeError: if it is not a str.
-        CAValueError: if libca could not search for it.
+        TypeError: if the name is not a str.
+        CAValueError: if libca cannot search for the name.
     """
     check_is_str(name)
     plain = str.__str__(name)
@@ -32,6 +35,6 @@ def valid_name(name: str) -> str:
 
 
 def check_is_str(name: object) -> None:
-    """TypeError for what cannot be the name of a PV."""
+    """Raise TypeError if the name of a PV is not a str."""
     if not isinstance(name, str):
         raise TypeError(f"the name of a PV must be a str, not {name!r}")

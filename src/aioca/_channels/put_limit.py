@@ -1,41 +1,49 @@
-"""How many put-callbacks may be under way.
+"""Limits the number of put-callbacks that are under way.
 
-An IOC queues no more than 2,000 ends of put-callbacks (its callbackSetQueueSize); those beyond are
-lost without a word to the client, which then waits in vain. A C program that sends 10,000 at once
-sees it about once in fifty times. So a list is sent in parts, and the next part waits while the
-server is busy to end those before.
+An IOC queues at most 2,000 completions of put-callbacks (its callbackSetQueueSize). It drops any
+further completion and does not report this, so the client waits until its time-out. A C program
+that sends 10,000 put-callbacks at once loses completions in about one of fifty runs. So aioca sends
+a list in parts, and the next part waits while the server completes the part before.
+
+Invariant: each counter has one writer, ``begun`` the loop and ``completed`` libca's threads.
 """
 
 from __future__ import annotations
 
 from .._portal.interface import Portal
 
-# Half of the queue of an IOC, which may have other clients.
-UNDER_WAY = 1000
-# Seconds without any end after which the server is not busy to end them: they take long.
-_STANDSTILL = 0.02
+# Put-callbacks under way: half of an IOC's queue, because the IOC may have other clients.
+MAX_PUT_CALLBACKS = 1000
+# If no put completes for this long, the records are slow, not the server overloaded: send the next
+# part anyway.
+_STANDSTILL_SECONDS = 0.02
 
 
 class PutCallbackLimit:
-    """The put-callbacks of one loop that are under way."""
+    """Counts the put-callbacks of one loop that are under way."""
 
     def __init__(self) -> None:
-        self.begun = 0  # counted on the loop, less those that will never end
+        # Counted on the loop, without the put-callbacks whose completion will never be reported
+        self.begun = 0
         self.completed = 0  # counted on libca's threads
 
     def under_way(self) -> int:
+        """Return the number of put-callbacks that are under way. On any thread."""
         return self.begun - self.completed
 
     def has_room(self, count: int) -> bool:
-        """Whether ``count`` more can be sent without the server losing any."""
-        return self.under_way() + count <= UNDER_WAY
+        """Whether ``count`` more put-callbacks can be sent without the server losing any."""
+        return self.under_way() + count <= MAX_PUT_CALLBACKS
 
     async def room(self, count: int, portal: Portal, deadline: float) -> None:
-        """Wait until there is room for ``count`` more."""
+        """Wait until there is room for ``count`` more put-callbacks. On the loop.
+
+        Returns also at the deadline, or when no put has completed for a while.
+        """
         completed, since = self.completed, portal.now()
         while not self.has_room(count) and portal.now() < deadline:
             await portal.waiter().wait(portal.now() + 0.001)
             if self.completed != completed:
                 completed, since = self.completed, portal.now()
-            elif portal.now() > since + _STANDSTILL:
+            elif portal.now() > since + _STANDSTILL_SECONDS:
                 return

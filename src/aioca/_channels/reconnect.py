@@ -1,18 +1,22 @@
-"""Channels that wait for a server that does not answer: libca stays with it, for ever if need be.
+"""Replaces channels whose server does not respond, because libca keeps them on that server.
 
-- A server that has answered a search and then says nothing keeps the channel. So after a while the
-  channel is replaced by a new one, which whoever answers may have: that server too, on a circuit
-  anew.
-- A server that was lost without a word (its host has no power, its cable is out) keeps its channels
-  until TCP gives it up, which takes minutes, while its PVs may be elsewhere by now. A channel that
-  libca itself would bring back at once, if that server went on, is not given up for that: a second
-  one, a scout, is searched for; when it is found the first is replaced.
+- A server answers a search but does not complete the connection: libca leaves the channel with this
+  server without limit. So after a while the channel is replaced by a new one. Any server that
+  answers the new search can have it: also the same server, on a new circuit.
+- A server is lost without closing its circuits (its host has no power, its cable is out): libca
+  keeps the channels there until TCP reports the loss, which takes minutes. Another server may have
+  the PVs by then. libca would reconnect such a channel itself if the server recovered, so the
+  channel is kept, and a second channel is used to search. If the second channel connects, the first
+  is replaced.
 
-Looked at every ten seconds, while any channel of the loop is not connected.
+Both are checked every ten seconds while any channel of the loop is not connected.
 
-And when a circuit was lost, libca searches only after ten seconds for channels that were on it, but
-not yet connected. We search anew, as soon as libca has taken the circuit apart: clearing a channel
-that it has just put onto one of those would crash.
+- A circuit is lost: libca repeats the search only after ten seconds for channels that were on the
+  circuit but not yet connected. So these channels are replaced as soon as libca has destroyed the
+  circuit, not earlier: clearing a channel that libca has just put onto such a circuit would crash.
+
+Invariants: everything here runs on the loop's thread, except `Reconnector.circuit_lost`. Work on
+many channels is split into turns.
 """
 
 from __future__ import annotations
@@ -33,28 +37,29 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aioca")
 
-_EVERY = 10.0  # seconds
-_QUIET = 0.25  # seconds without the loss of a circuit, before lost searches are made anew
+_CHECK_INTERVAL_SECONDS = 10.0  # between checks of the channels that are not connected
+# Channels are replaced when no circuit was lost for this long: libca has then destroyed the last.
+_QUIET_SECONDS = 0.25
 
 
 class Reconnector:
-    """The watch over the channels of one loop."""
+    """Replaces the channels of one loop whose server does not respond or was lost."""
 
     def __init__(self, home: LoopContext, channels: Mapping[str, Channel]) -> None:
         self._home = home
         self._channels = channels
         self._cancel: Callable[[], None] | None = None
-        self._lost_at = 0.0  # when the last circuit was (time.monotonic)
+        self._lost_at = 0.0  # when the last circuit was lost (time.monotonic)
         self._cancel_search: Callable[[], None] | None = None
         self._second_searches: dict[Channel, _SecondSearch] = {}
 
     def begin(self) -> None:
-        """Some channel is not connected."""
+        """Start the checks, because some channel is not connected. On the loop. Idempotent."""
         if self._cancel is None:
-            self._cancel = self._home.portal.after(_EVERY, self._look)
+            self._cancel = self._home.portal.after(_CHECK_INTERVAL_SECONDS, self._look)
 
     def end(self) -> None:
-        """Look no more, until a channel is made. Idempotent."""
+        """Stop the checks until `begin` is called, and close the second channels. Idempotent."""
         if self._cancel is not None:
             self._cancel()
             self._cancel = None
@@ -66,7 +71,7 @@ class Reconnector:
 
     def _look(self) -> None:
         self._cancel = None
-        old = time.monotonic() - _EVERY / 2
+        old = time.monotonic() - _CHECK_INTERVAL_SECONDS / 2
         self._in_turns(self._unconnected(), lambda channel: self._see_to(channel, old))
 
     def _unconnected(self) -> Iterator[Channel]:
@@ -75,7 +80,7 @@ class Reconnector:
                 yield channel
 
     def _in_turns(self, channels: Iterator[Channel], see_to: Callable[[Channel], object]) -> None:
-        """See to thousands of channels, in turns between which the loop goes on; portal job."""
+        """Call ``see_to`` for each channel. Let the loop run after each `TURN`; portal job."""
         stop = time.monotonic() + TURN
         for channel in channels:
             see_to(channel)
@@ -84,12 +89,17 @@ class Reconnector:
                 return
 
     def _see_to(self, channel: Channel, old: float) -> None:
-        """Do what helps an unconnected channel. ``old``: it has been searched for since before."""
+        """Replace an unconnected channel or search with a second one, where this can help.
+
+        Args:
+            channel: the channel.
+            old: searches that began before this time (time.monotonic) have taken too long.
+        """
         self.begin()
-        if not channel.chid:  # libca has refused to search for it
+        if not channel.chid:  # libca returned an error for the last search
             channel.replace()
         elif libca.host_name(channel.chid) == libca.NO_HOST:
-            pass  # libca is searching for it
+            pass  # libca is searching for the PV
         elif not channel.ever_connected:
             if channel.searching_since < old:
                 channel.replace(elsewhere=True)
@@ -104,17 +114,17 @@ class Reconnector:
     # -- Circuits that were lost -------------------------------------------------------------------
 
     def circuit_lost(self) -> None:
-        """On a thread of libca: some circuit was lost, and it does not say whose."""
+        """Note that some circuit was lost; libca does not report which. On a libca thread."""
         self._lost_at = time.monotonic()
         self._home.post(self._wait_for_quiet)
 
     def _wait_for_quiet(self) -> None:
         if self._cancel_search is None:
-            self._cancel_search = self._home.portal.after(_QUIET, self._search_anew)
+            self._cancel_search = self._home.portal.after(_QUIET_SECONDS, self._search_anew)
 
     def _search_anew(self) -> None:
         self._cancel_search = None
-        if time.monotonic() < self._lost_at + _QUIET:
+        if time.monotonic() < self._lost_at + _QUIET_SECONDS:
             self._wait_for_quiet()
             return
         self._in_turns(self._unconnected(), Channel.circuit_lost)
@@ -133,19 +143,20 @@ class _SecondSearch:
         channel.listen(self)
 
     def channel_up(self, channel: Channel) -> None:
-        """It was found, or the other is back."""
+        """End the search; replace the first channel if the second has connected. On the loop."""
         self.close()
         if channel is self._own:
             self._channel.replace(elsewhere=True)
 
     def channel_down(self, channel: Channel) -> None:
-        """Neither is up."""
+        """Do nothing: the search goes on."""
 
     def channel_closed(self, channel: Channel) -> None:
+        """End the search, because one of the channels was closed. On the loop."""
         self.close()
 
     def close(self) -> None:
-        """Idempotent."""
+        """Close the second channel and stop listening to the first. On the loop. Idempotent."""
         if self._second_searches.pop(self._channel, None) is not None:
             self._channel.unlisten(self)
             self._own.unlisten(self)

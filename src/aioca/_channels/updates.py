@@ -1,20 +1,23 @@
-"""Updates on their way from the threads of libca into the queue of a loop.
+"""Passes updates from libca's threads to the queue of a loop.
 
-Everything here but `PendingUpdates` runs on a thread of libca, once for each update of each
-monitor. It is the one place where a step of Python is worth counting, so it does not look at the
-monitor itself. The key that libca passes back says enough: its lowest byte is the DBR type that was
-requested. A key is never used again, so a late update finds no receiver.
+Everything here except `PendingUpdates` runs on a libca thread, once for each update of each
+monitor. This is the only code in which each Python instruction counts, so it does not use the
+monitor itself. The key that libca passes back is sufficient: its lowest byte is the DBR type that
+was requested.
 
-There is one function for each policy, which libca calls for the subscriptions that have it:
+There is one function for each policy. libca calls it for the subscriptions that have the policy:
 
 - ``every``: each update goes into the queue, as the item of its key.
-- ``latest``: the update replaces the one that is pending in ``latest``; the queue gets a None as a
-  ticket for it, unless there is one under way.
-- ``newest``: the subscription itself keeps the newest n.
+- ``latest``: the update replaces the pending update in ``latest``. The queue gets a None as a
+  ticket for the pending update, unless a ticket is already under way.
+- ``newest``: the monitor itself keeps the newest n updates.
 
-A ticket is given back (removed from ``tickets``) by the loop before it takes what is pending, and
-looked for by libca's thread after it has put something there. So either the loop finds it, or the
-thread finds no ticket and makes one: the last value always arrives.
+Invariants:
+
+- A key is never used again, so a late update finds no receiver.
+- The last update always arrives. The loop removes the ticket from ``tickets`` before it takes the
+  pending update. libca's thread stores the pending update before it looks for the ticket. So
+  either the loop takes this update, or the thread finds no ticket and queues one.
 """
 
 from __future__ import annotations
@@ -30,31 +33,32 @@ from .._errors import CANothing
 if TYPE_CHECKING:
     from .._portal.interface import Portal
 
-# In the queue, after this many halves of pairs it is looked whether the loop is closed and whether
-# the thread is a busy one. A power of two.
-_LOOK_EVERY = 64
+# After this many updates (policy ``every``: halves of queued pairs) libca's thread checks whether
+# the loop is closed and whether to keep its own Python thread state. A power of two.
+_CHECK_EVERY = 64
 
-# In `PendingUpdates.ignored_keys`: there is something to `clear_some` with.
+# In `PendingUpdates.ignored_keys`: the clear queue has items, so call `clear_some`.
 CLEARS_PENDING = 0
 
 _keys = itertools.count(1)
 
 
 def new_key(dbr: int) -> int:
-    """A key that no subscription has ever had, for one that asks for this DBR type."""
+    """Return a new key for a subscription that requests this DBR type. On any thread."""
     return next(_keys) << 8 | dbr
 
 
 class PendingUpdates:
-    """What is pending for the subscriptions of one loop.
+    """The updates that are pending for the subscriptions of one loop.
 
     Attributes:
-        latest: by key, what is pending for those that keep the latest only.
-        tickets: the keys of those for which a ticket is under way.
-        dropped: by key, how many updates were replaced. Only where there were any.
-        ignored_keys: updates of these keys are dropped: the type of the PV has changed, or the
-            subscription is being cleared. `CLEARS_PENDING` among them asks for `clear_some`.
-        clear_some: called on libca's thread by an update that comes while ``ignored_keys`` has any.
+        latest: by key, the pending update of a subscription that keeps only the latest.
+        tickets: the keys for which a ticket is in the queue.
+        dropped: by key, the number of updates that were replaced. Has no entry for zero.
+        ignored_keys: updates with these keys are dropped, because the type of the PV has changed
+            or the subscription is being cleared. `CLEARS_PENDING` in this set requests calls of
+            `clear_some`.
+        clear_some: called on libca's thread by each update while ``ignored_keys`` is not empty.
     """
 
     def __init__(self, portal: Portal) -> None:
@@ -67,7 +71,10 @@ class PendingUpdates:
         self._callbacks: dict[int, _PooledCallback] = {}
 
     def trampoline(self, limit: int) -> Trampoline:
-        """What libca is to call for a subscription that keeps ``limit`` updates, 0 for all."""
+        """Return the C callback for a subscription that keeps ``limit`` updates (0: all).
+
+        On the loop.
+        """
         policy = min(limit, 2)
         callback = self._callbacks.get(policy)
         if callback is None:
@@ -76,25 +83,28 @@ class PendingUpdates:
         return callback.trampoline
 
     def close(self) -> None:
-        """Nothing of libca's calls for it any more: others may have its trampolines."""
+        """Make the C callbacks free for other loops. libca must not call them for this loop."""
         for policy, callback in self._callbacks.items():
             _spare[policy].append(callback)
         self._callbacks.clear()
 
     def should_drop(self, key: int) -> bool:
-        """On libca's thread, while anything is in ``ignored_keys``: whether this is."""
-        held = key in self.ignored_keys  # first: helping may clear this very subscription
+        """Whether an update of this key must be dropped. Also calls `clear_some`.
+
+        On libca's thread, while ``ignored_keys`` is not empty.
+        """
+        held = key in self.ignored_keys  # first: `clear_some` may clear this subscription
         self.clear_some()
         return held or key not in self.portal.receivers
 
     def ticket(self, key: int) -> None:
-        """Have the receiver of a key look at what is pending for it; any thread."""
+        """Queue a ticket, with which the receiver takes its pending update. On any thread."""
         if key not in self.tickets:
             self.tickets.add(key)
             self.portal.put(key, None)
 
     def put_latest(self, key: int, nothing: CANothing) -> None:
-        """On a thread of libca: put it behind the latest update that is pending, if one is."""
+        """Store a `CANothing` behind the pending update, if there is one. On a libca thread."""
         pending = self.latest.pop(key, None)
         if pending is None or type(pending) is CANothing:
             self.latest[key] = nothing
@@ -102,12 +112,12 @@ class PendingUpdates:
             update = pending[0] if type(pending) is Pair else pending
             self.latest[key] = Pair((update, nothing))
         self.ticket(key)
-        if key not in self.portal.receivers:  # closed meanwhile, and perhaps forgotten already
+        if key not in self.portal.receivers:  # closed since; `forget` may have run already
             self.latest.pop(key, None)
             self.tickets.discard(key)
 
     def take_latest(self, key: int) -> Any:
-        """On the loop: what is pending; None if nothing is."""
+        """Take the pending update or `CANothing`; None if there is none. On the loop."""
         self.tickets.discard(key)
         item = self.latest.pop(key, None)
         if type(item) is Pair:
@@ -117,7 +127,11 @@ class PendingUpdates:
         return item
 
     def forget(self, key: int) -> int:
-        """On the loop: libca calls for this key no more. Returns how many it has dropped."""
+        """Remove a key for which libca makes no more callbacks. On the loop.
+
+        Returns:
+            The number of updates that were replaced.
+        """
         self.latest.pop(key, None)
         self.tickets.discard(key)
         self.ignored_keys.discard(key)
@@ -129,9 +143,10 @@ def _nothing() -> None:
 
 
 class _PooledCallback:
-    """A trampoline and the function behind it, which can be bound to one intake after another.
+    """A C callback and its Python function, which can serve one loop after another.
 
-    libca's may be called for ever, so they are: one is used again, not made for each loop.
+    C callbacks are never freed, because libca may still call them. They are reused by the next
+    loop.
     """
 
     def __init__(
@@ -152,9 +167,9 @@ _spare: tuple[list[_PooledCallback], ...] = ([], [], [])
 
 
 # -- On a thread of libca --------------------------------------------------------------------------
-# Closures, as their variables are the fastest to get at. What they have in common is written out
-# in each of them: a call would cost a tenth of it all. The first lines are a copy of one element,
-# which is what nearly every update is.
+# These are closures, because access to closure variables is fastest. Their common code is repeated
+# in each of them, because a call would take a tenth of the total time. The first branch copies one
+# element, because nearly every update has one element.
 
 
 def _every() -> tuple[OnEvent, Callable[[PendingUpdates], None]]:
@@ -178,8 +193,8 @@ def _every() -> tuple[OnEvent, Callable[[PendingUpdates], None]]:
         if not portal.awake:
             keep_thread_state()
             portal.ensure_drain()
-        elif not len(queue) % _LOOK_EVERY:
-            keep_thread_state(_LOOK_EVERY // 2)
+        elif not len(queue) % _CHECK_EVERY:
+            keep_thread_state(_CHECK_EVERY // 2)
             portal.check_closed()
 
     def serve(updates: PendingUpdates) -> None:
@@ -210,7 +225,7 @@ def _latest() -> tuple[OnEvent, Callable[[PendingUpdates], None]]:
             raw = copied(key & 255, dbr, count, start, status)
         if ignored_keys and should_drop(key):
             return
-        # Whoever takes it out has it: it is either dropped here or delivered by the loop.
+        # `pop` is atomic: an update is either replaced here or taken by the loop, never both.
         replaced = latest.pop(key, None)
         latest[key] = raw
         if replaced is not None and type(replaced) is not CANothing:
@@ -222,8 +237,8 @@ def _latest() -> tuple[OnEvent, Callable[[PendingUpdates], None]]:
                 keep_thread_state()
                 portal.ensure_drain()
         seen += 1
-        if not seen % _LOOK_EVERY:
-            keep_thread_state(_LOOK_EVERY)
+        if not seen % _CHECK_EVERY:
+            keep_thread_state(_CHECK_EVERY)
             portal.check_closed()
 
     def serve(updates: PendingUpdates) -> None:
@@ -257,8 +272,8 @@ def _newest() -> tuple[OnEvent, Callable[[PendingUpdates], None]]:
         if monitor.keep(copied(key & 255, dbr, count, start, status)):
             portal.put(key, None)
         seen += 1
-        if not seen % _LOOK_EVERY:
-            keep_thread_state(_LOOK_EVERY)
+        if not seen % _CHECK_EVERY:
+            keep_thread_state(_CHECK_EVERY)
             portal.check_closed()
 
     def serve(updates: PendingUpdates) -> None:
@@ -273,6 +288,6 @@ def _newest() -> tuple[OnEvent, Callable[[PendingUpdates], None]]:
 
 
 class Pair(tuple[Any, Any]):
-    """The latest update, and a `CANothing` behind it."""
+    """The latest update and the `CANothing` that follows it."""
 
     __slots__ = ()

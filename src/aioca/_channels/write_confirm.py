@@ -1,8 +1,11 @@
-"""Writes without wait, and how this client knows that a server has received them.
+"""Confirms writes without wait: shows that a server has received them.
 
-libca does not report what becomes of a write without wait. But a server answers the requests of
-one circuit in order. So the reply to any request that was sent after a write confirms the write.
-Where no such reply comes by itself, a read is sent for the purpose (`WriteConfirmation`).
+libca does not report the outcome of a write without wait. But a server answers the requests of one
+circuit in order. So the reply to any request that was sent after a write confirms the write. If no
+such reply is expected, a read is sent for this purpose (`WriteConfirmation`).
+
+Invariants: the records of unconfirmed writes change on the loop's thread only. A reply confirms
+only writes on the same circuit that were passed to libca before its request.
 """
 
 from __future__ import annotations
@@ -22,9 +25,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aioca")
 
-# Seconds that the end of a run waits at most for writes without wait to be confirmed.
-_DELIVERY = 1.0
-_NAMED = 5  # PVs that the warning about unconfirmed writes names
+# The end of a run waits at most this long for writes without wait to be confirmed.
+_MAX_CONFIRM_SECONDS = 1.0
+# The warning about unconfirmed writes names at most this many PVs, to stay readable.
+_MAX_NAMES = 5
 
 Circuit = tuple[str, int]  # host:port of the server, and the CA priority
 
@@ -33,7 +37,7 @@ class UnconfirmedWrites:
     """The channels of one loop with writes that no server has confirmed. All on the loop's thread.
 
     Attributes:
-        number: how many writes without wait there have been.
+        number: the number of writes without wait so far.
     """
 
     def __init__(self) -> None:
@@ -45,7 +49,7 @@ class UnconfirmedWrites:
         return bool(self._last)
 
     def add(self, channel: Channel) -> None:
-        """Libca has just been given a write to this channel."""
+        """Note that a write to this channel was passed to libca."""
         self.number += 1
         circuit = channel.circuit()
         channels = self._last.get(circuit)
@@ -54,7 +58,7 @@ class UnconfirmedWrites:
         channels[channel] = self.number
 
     def confirm(self, circuit: Circuit | None, number: int) -> None:
-        """A server has answered on this circuit what was sent after write ``number``."""
+        """Remove the writes up to ``number`` on this circuit: the server has received them."""
         channels = self._last.get(circuit)
         if channels is None:
             return
@@ -70,7 +74,7 @@ class UnconfirmedWrites:
             del self._last[circuit]
 
     def forget(self, channel: Channel) -> None:
-        """The channel is being closed."""
+        """Remove the writes of a channel that is being closed."""
         for circuit, channels in tuple(self._last.items()):
             channels.pop(channel, None)
             if not channels:
@@ -79,7 +83,10 @@ class UnconfirmedWrites:
     def wait_until_received(
         self, post: Callable[[Callable[[], object]], None], flush: Callable[[], None]
     ) -> None:
-        """Wait, for a bounded time, until the servers have confirmed; log which have not."""
+        """Wait until the servers have confirmed all writes, for `_MAX_CONFIRM_SECONDS` at most.
+
+        Blocks the loop's thread, at the end of the run. Logs the PVs whose writes are unconfirmed.
+        """
         reads: list[tuple[WriteConfirmation, list[str]]] = []
         for circuit, channels in self._last.items():
             for channel in channels:
@@ -91,16 +98,16 @@ class UnconfirmedWrites:
         if not reads:
             return
         flush()
-        give_up = time.monotonic() + _DELIVERY
+        give_up = time.monotonic() + _MAX_CONFIRM_SECONDS
         late = reads
         while late and time.monotonic() < give_up:
             time.sleep(0.0002)
             late = [(read, names) for read, names in late if not read.answered]
         for _, names in late:
-            others = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            others = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
             logger.warning(
                 "%s%s: the run has ended, and the server has not confirmed that it has received"
-                " what was written without wait", ", ".join(islice(names, _NAMED)), others,
+                " what was written without wait", ", ".join(islice(names, _MAX_NAMES)), others,
             )  # fmt: skip
         for read, _ in reads:
             read.close()
@@ -110,8 +117,8 @@ class WriteConfirmation:
     """A read of one element, sent after writes: its reply confirms all writes before it.
 
     Attributes:
-        answered: whether the reply has come; set on a thread of libca.
-        wakes: called on the loop when the read is done with, whether it was answered or not.
+        answered: whether the reply has arrived; set on a libca thread.
+        wakes: functions to call on the loop when the read has ended, with a reply or without.
     """
 
     def __init__(
@@ -131,7 +138,11 @@ class WriteConfirmation:
         self._token = tokens.register(self)
 
     def ask(self) -> bool:
-        """Send the read; false if libca refuses it, as for a PV that cannot be read."""
+        """Pass the read to libca. On the loop; does not wait.
+
+        Returns:
+            False if libca refuses the read, as for a PV that cannot be read.
+        """
         dbr = self._channel.native_type
         with libca.unblocked:
             status = libca.get_callback(
@@ -143,20 +154,23 @@ class WriteConfirmation:
         return bool(status == libca.ECA_NORMAL)
 
     def arrive(self, index: int, raw: Raw) -> None:
-        """On a thread of libca: a value; or an error, after which nothing is on its way either."""
+        """Note the reply: a value, or an error, after which no writes are in transit either.
+
+        On a libca thread.
+        """
         self.answered = True
         self._post(self._confirmed)
 
     def _confirmed(self) -> None:
         channel = self._channel
         if channel.confirmation is self:
-            # Less than all, if there were more writes since
+            # Some bytes remain unconfirmed if there were more writes after the read.
             channel.unconfirmed = max(0, channel.unconfirmed - self._covered)
         self._writes.confirm(self._circuit, self._number)
         self.close()
 
     def close(self) -> None:
-        """Wait for no reply any more; on the loop. Idempotent."""
+        """End the read, with or without a reply, and call ``wakes``. On the loop. Idempotent."""
         tokens.unregister(self._token)
         if self._channel.confirmation is self:
             self._channel.confirmation = None

@@ -1,1 +1,1 @@
-"""From the threads of libca into an event loop of asyncio or trio."""
+"""The portal: passes jobs and updates from libca's threads to an event loop of asyncio or trio."""

@@ -1,4 +1,8 @@
-"""The portal into a run of an asyncio event loop."""
+"""The portal into a run of an asyncio event loop (also uvloop).
+
+Invariants: asyncio is not imported here, because the import costs a trio program 50 ms. While the
+loop runs, other threads call only `_wake`, `_leave`, `is_closed` and `is_running`.
+"""
 
 from __future__ import annotations
 
@@ -14,24 +18,25 @@ if TYPE_CHECKING:
     import asyncio
 
 
-_LAST_CALLS = 1.0  # seconds that the end of a run waits for them at most
+# The end of a run waits at most this long for calls that clean up, as in the user's generators.
+_MAX_SHUTDOWN_SECONDS = 1.0
 
 
 class AsyncioPortal(Portal):
     library = "asyncio"
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        from ._asyncio_waiter import AsyncioWaiter  # late: see `_asyncio`
+        from ._asyncio_waiter import AsyncioWaiter  # here, because it imports asyncio
 
         self._loop = loop
-        self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps none alive
+        self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps no task alive
         self._new_waiter = AsyncioWaiter
         self.cancelled = _asyncio().CancelledError
         self._ending = False
         self._eventfd: EventFd | None = None
-        # When the calls of this pass of the loop have had their turn; None before the first
+        # The time at which the turn of this pass of the loop ends; None before its first call
         self._turn_ends: float | None = None
-        # Others, as uvloop, have a bell of their own for call_soon_threadsafe, or no selector
+        # Other loops have an eventfd of their own for call_soon_threadsafe (uvloop) or no selector.
         if type(loop) is _asyncio().SelectorEventLoop:
             self._eventfd = borrow_eventfd()
         if self._eventfd is not None:
@@ -52,7 +57,7 @@ class AsyncioPortal(Portal):
     def _on_readable(self, eventfd: EventFd) -> None:
         try:
             eventfd.reset()
-        finally:  # also after Ctrl-C: the bell, once silent, does not come again for what is queued
+        finally:  # also after Ctrl-C: the eventfd is reset, so nothing else would start a drain
             self._drain()
 
     def _leave(self) -> None:
@@ -61,18 +66,19 @@ class AsyncioPortal(Portal):
             return
         if not self._loop.is_closed():
             if _asyncio()._get_running_loop() is not self._loop:
-                return  # at the end of the process, or in a forked child: let go of it
+                return  # at the end of the process, or in a forked child: do not release it
             self._loop.remove_reader(eventfd.fd)
         eventfd.release()
 
     def after_fork(self) -> None:
-        self._eventfd = None  # it is the parent's, too
+        self._eventfd = None  # the parent process uses the same eventfd
         super().after_fork()
 
     async def drain_at_shutdown(self) -> None:
-        # asyncio closes all generators at once, and those of the user may call to clean up.
-        self._ending = True  # asyncio has cancelled all tasks; nobody would cancel another
-        give_up = self.now() + _LAST_CALLS
+        # asyncio closes all generators at the same time. The user's generators may use aioca to
+        # clean up.
+        self._ending = True  # asyncio has cancelled all tasks and would not cancel a new one
+        give_up = self.now() + _MAX_SHUTDOWN_SECONDS
         await self.yield_turn()
         while self._at_work() and self.now() < give_up:
             await _asyncio().sleep(0.001)
@@ -86,8 +92,8 @@ class AsyncioPortal(Portal):
     async def checkpoint(self, suspends: bool = False) -> None:
         if suspends:
             return
-        # asyncio programs rely on a put to a connected PV not to suspend. A series of them does,
-        # now and then, or it would keep all other tasks waiting.
+        # asyncio programs rely on a put to a connected PV not to suspend. A series of puts suspends
+        # once in each `TURN`, because it would otherwise block all other tasks.
         now = self._loop.time()
         if self._turn_ends is None:
             self._turn_ends = now + TURN
@@ -132,8 +138,8 @@ class AsyncioPortal(Portal):
         for argument in args:
             close_unstarted(argument)
         if not task.cancelled():
-            error = task.exception()  # asyncio complains if nobody asks
-            # What is to end the program has come out of the loop.
+            error = task.exception()  # asyncio logs an exception that is never retrieved
+            # KeyboardInterrupt and SystemExit have already been raised out of the loop.
             if error is not None and not isinstance(error, (KeyboardInterrupt, SystemExit)):
                 logger.error("a task of aioca failed; please report this", exc_info=error)
         elif over is not None:
@@ -171,6 +177,5 @@ class AsyncioPortal(Portal):
 
 
 def _asyncio() -> Any:
-    # No loop of asyncio can be running where nobody has imported it, and importing it costs
-    # a trio program 50 ms.
+    """Return the module asyncio, which has been imported: one of its loops is running."""
     return sys.modules["asyncio"]

@@ -1,6 +1,8 @@
-"""What a task of asyncio waits with.
+"""The waiter of an asyncio task.
 
-Imported late, as it imports asyncio: see `_asyncio_portal`.
+Invariants: this module imports asyncio, so only an `AsyncioPortal` imports it (see `_asyncio`).
+Everything here runs on the loop's thread, except that `wake` may be called on another thread at the
+end of the process.
 """
 
 from __future__ import annotations
@@ -17,10 +19,10 @@ _Future: Any = asyncio.Future
 
 
 class AsyncioWaiter(_Future, Waiter):  # type: ignore[misc]
-    """A future whose task can be run at once.
+    """A future whose task can continue immediately.
 
-    By itself a future has it run in the next pass of the loop, after a look at all the
-    sockets: a tenth of the time of a get.
+    The task of a plain future continues in the next pass of the loop, after the loop has polled all
+    sockets. This takes a tenth of the time of a get.
     """
 
     _run_on: Callable[[Any], object] | None = None
@@ -29,7 +31,7 @@ class AsyncioWaiter(_Future, Waiter):  # type: ignore[misc]
     def add_done_callback(
         self, callback: Callable[[Any], object], *, context: contextvars.Context
     ) -> None:
-        # Of the one task that waits
+        # Only one task waits, so there is one callback.
         self._run_on, self._variables = callback, context
 
     def wake(self) -> None:
@@ -39,7 +41,7 @@ class AsyncioWaiter(_Future, Waiter):  # type: ignore[misc]
 
     def wake_now(self) -> None:
         run_on = self._run_on
-        # A task cannot run within another one, as it would in a loop that was made to nest.
+        # A task cannot run inside another task. A loop that was patched to nest would try this.
         if self.done() or run_on is None or asyncio.current_task(self._loop) is not None:
             self.wake()
             return
@@ -60,12 +62,12 @@ class AsyncioWaiter(_Future, Waiter):  # type: ignore[misc]
 
     def _run_soon(self) -> None:
         run_on, self._run_on = self._run_on, None
-        # A loop that was closed with tasks still waiting never runs them again.
+        # A loop that was closed while tasks were waiting never runs them again.
         if run_on is not None and not self._loop.is_closed():
             try:
                 self._loop.call_soon(run_on, self, context=self._variables)
             except RuntimeError:
-                pass  # debug mode, at the end of the process, from another thread: it runs no more
+                pass  # debug mode, called from another thread at the end of the process
 
     async def wait(self, deadline: float = math.inf) -> bool:
         if deadline == math.inf:

@@ -1,4 +1,8 @@
-"""The portal into a run of trio."""
+"""The portal into a run of trio.
+
+Invariants: trio is not imported here, but taken from ``sys.modules``. Jobs run on trio's thread and
+never raise into trio, because that would crash the run.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +19,9 @@ if TYPE_CHECKING:
     import trio
 
 
-# What trio raises where a task is to be woken that will not run again: at the end of the process,
-# from another thread; or of a guest run whose host has ended before it.
-_RUNS_NO_MORE = (RuntimeError, OSError)
+# trio raises these when a task is woken that will not run again: at the end of the process, from
+# another thread; or in a guest run whose host has ended first.
+_RUN_ENDED_ERRORS = (RuntimeError, OSError)
 
 
 class _TrioWaiter(Waiter):
@@ -35,7 +39,7 @@ class _TrioWaiter(Waiter):
                 task, self._task = self._task, None
                 try:
                     self._trio.lowlevel.reschedule(task)
-                except _RUNS_NO_MORE:
+                except _RUN_ENDED_ERRORS:
                     pass
 
     async def wait(self, deadline: float = math.inf) -> bool:
@@ -87,7 +91,7 @@ class TrioPortal(Portal):
                 await self._trio.lowlevel.wait_readable(eventfd.fd)
                 eventfd.reset()
                 self._drain()
-        finally:  # from now on trio's own way; and once more, for it may have been rung just now
+        finally:  # use `run_sync_soon` from now on; drain once more, if a wake was just signalled
             self._leave()
             if self.awake:
                 self._token.run_sync_soon(self._drain)
@@ -98,7 +102,7 @@ class TrioPortal(Portal):
             eventfd.release()
 
     def after_fork(self) -> None:
-        self._eventfd = None  # it is the parent's, too
+        self._eventfd = None  # the parent process uses the same eventfd
         super().after_fork()
 
     def now(self) -> float:
@@ -124,8 +128,8 @@ class TrioPortal(Portal):
         try:
             self._trio.lowlevel.spawn_system_task(function, *args, context=context)
         except RuntimeError:
-            # Between the end of the main task and the closing of the sentinels trio takes no
-            # new tasks, but still runs what is posted.
+            # Between the end of the main task and the closing of the sentinels trio takes no new
+            # tasks, but still runs the functions that are passed to `run_sync_soon`.
             return False
         return True
 
@@ -154,11 +158,11 @@ class TrioPortal(Portal):
 
         def cancel() -> None:
             cancelled.append(True)
-            # At the end of the process we may be on another thread, and nothing runs any more.
+            # At the end of the process this may be another thread, and trio no longer runs.
             if self._trio.lowlevel.in_trio_run():
                 try:
                     scope.cancel()
-                except _RUNS_NO_MORE:
+                except _RUN_ENDED_ERRORS:
                     pass
 
         self.spawn(wait)
@@ -173,14 +177,15 @@ class TrioPortal(Portal):
             self._token.run_sync_soon(self._drain)
 
     async def _poll(self, seconds: float) -> None:
-        # One task for as long as the load lasts; one for each timer would cost more than a wake.
+        # One task serves all timers while the load lasts. A task for each timer would cost more
+        # than a wake.
         self._polling = self._poll_again = True
         try:
             while self._poll_again:
                 self._poll_again = False
                 await self._trio.sleep(seconds)
                 self._drain()
-        except BaseException:  # at the end of the run; what cleans up may still wait for replies
+        except BaseException:  # at the end of the run: clean-up code may still wait for replies
             self._token.run_sync_soon(self._drain)
             raise
         finally:

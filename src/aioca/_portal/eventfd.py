@@ -1,12 +1,12 @@
-"""A doorbell: wakes a loop that sleeps in a selector, without giving up the GIL.
+"""Wakes a loop that waits in a selector through an eventfd, without releasing the GIL.
 
-What asyncio has for it, ``call_soon_threadsafe``, sends a byte through a socket, and gives up the
-GIL for that: it then waits to get it back, and the loop that it has woken waits for it in turn.
-Together that is a tenth of the time of a get.
+asyncio's own function, ``call_soon_threadsafe``, sends a byte through a socket and releases the GIL
+for this. The calling thread and the loop that it has woken then compete for the GIL. Together the
+two waits take a tenth of the time of a get.
 
-A bell is never closed: a thread of libca may be just about to ring it, and its file descriptor
-could by then be that of another file. It goes to the next loop instead; a loop whose bell was
-rung for the one before finds nothing to do.
+Invariant: an eventfd is never closed. A libca thread may be about to write to it, and its file
+descriptor could then belong to another file. The eventfd is kept for the next loop instead. If it
+is signalled for the previous loop, the next loop wakes and finds nothing to do.
 """
 
 from __future__ import annotations
@@ -18,42 +18,46 @@ from functools import partial
 
 _spare: list[EventFd] = []
 _one = c_uint64(1)
-_count = c_uint64()  # rung how often: nobody looks at it
-_WORD = 8
+_count = c_uint64()  # receives the number of signals, which is not used
+_WORD_BYTES = 8  # the size that an eventfd requires for a read or write
 
 
 class EventFd:
     """One eventfd.
 
     Attributes:
-        fd: what is readable once it was rung.
+        fd: the file descriptor, which is readable after `signal` until `reset`.
     """
 
     def __init__(self) -> None:
         self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        libc = ctypes.PyDLL(None)  # which keeps the GIL: neither call ever waits
+        libc = ctypes.PyDLL(None)  # PyDLL keeps the GIL, because neither call ever blocks
         self._write = partial(
-            libc.write, c_int(self.fd), c_void_p(ctypes.addressof(_one)), c_size_t(_WORD)
+            libc.write, c_int(self.fd), c_void_p(ctypes.addressof(_one)), c_size_t(_WORD_BYTES)
         )
         self._read = partial(
-            libc.read, c_int(self.fd), c_void_p(ctypes.addressof(_count)), c_size_t(_WORD)
+            libc.read, c_int(self.fd), c_void_p(ctypes.addressof(_count)), c_size_t(_WORD_BYTES)
         )
 
     def signal(self) -> bool:
-        """Any thread, never waits. False if somebody has closed the file."""
-        return bool(self._write() == _WORD)
+        """Make the file readable. On any thread; never waits.
+
+        Returns:
+            False if the program has closed the file.
+        """
+        return bool(self._write() == _WORD_BYTES)
 
     def reset(self) -> None:
-        """Have it readable no more; nothing if it is not."""
+        """Make the file unreadable until the next signal. On the loop; never waits."""
         self._read()
 
     def release(self) -> None:
-        """It is not used any more."""
+        """Keep the eventfd for the next loop. On any thread."""
         _spare.append(self)
 
 
 def borrow_eventfd() -> EventFd | None:
-    """A bell that nobody uses; None where the system has none."""
+    """Return an eventfd that no loop uses; None if the system has no eventfds."""
     if not hasattr(os, "eventfd"):
         return None
     try:
@@ -63,4 +67,4 @@ def borrow_eventfd() -> EventFd | None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_spare.clear)  # they are the parent's as well
+    os.register_at_fork(after_in_child=_spare.clear)  # the parent process uses them, too

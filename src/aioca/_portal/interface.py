@@ -1,31 +1,33 @@
-"""From the threads of libca into an event loop: what asyncio and trio have in common.
+"""The part of the portal that asyncio and trio share: the queue and its drain.
 
-What must stay true here:
+A portal passes jobs and updates from libca's threads to one run of one event loop.
 
-- ``post`` never waits for the loop: it is called while libca holds its callback lock, and the
-  loop may be inside ``ca_clear_*``, waiting for that lock. (This is why anyio's BlockingPortal
-  cannot be used.)
-- The wake flag is lowered first and the queue looked at once more after that: a job that is posted
-  meanwhile either is seen, or finds the flag down and wakes. The other way round the last one
-  of a burst could stay.
-- Ctrl-C raises KeyboardInterrupt anywhere on the loop's thread, and the loop may go on after it (a
-  notebook). So whatever a drain was doing, it lowers the flag before it ends, and raises it only
-  after the next drain is certain. Where that was still missed, `check_closed` wakes once more.
-- What is posted is a pair, one behind the other in ``queue``: a job has None before it; anything
-  else is for the receiver that is entered in ``receivers`` under the key before it, and is dropped
-  if none is. All of it is served in the order in which it was posted.
-- A job never raises into the loop: in trio that would crash the run.
-- When the run of the loop ends, ``on_end`` is called, once, on the loop's thread if the loop
-  still tells us, else on the thread that finds out.
+Invariants:
 
-Delivery under load: a wake per update would have the two threads fight for the GIL. One wake
-serves everything that has been posted when it is answered; and after a drain that found many
-jobs, the next one comes from a timer of a millisecond instead of from a wake, as long as it
-stays like that. A lone update is always woken for.
+- ``post`` never waits for the loop. It is called while libca holds its callback lock, and the loop
+  may be inside ``ca_clear_*``, waiting for that lock. (This is why anyio's BlockingPortal cannot
+  be used.)
+- A drain resets the wake flag ``awake`` first and then checks the queue once more. So a job that is
+  posted at the same time is either found, or its thread sees that the flag is reset and wakes the
+  loop. In the opposite order the last job of a burst could stay in the queue.
+- Ctrl-C raises KeyboardInterrupt anywhere on the loop's thread, and the loop may continue after it
+  (a notebook). So a drain always resets the flag before it ends, and sets it only after the next
+  drain is certain. If Ctrl-C prevents even this, `check_closed` repeats the wake.
+- ``queue`` contains pairs, stored as a key followed by an item. The key of a job is None. Any other
+  item goes to the receiver that ``receivers`` has for the key, and is dropped if there is none. All
+  items are served in the order in which they were posted.
+- A job never raises into the loop, because this would crash a run of trio.
+- When the run of the loop ends, ``on_end`` is called once: on the loop's thread if the loop reports
+  its end, else on the thread that detects it.
 
-A loop that is busy with Python keeps the GIL, and gives it up every 5 ms, for a single update. So a
-drain that comes late begins with a pause, in which libca's threads can bring what has piled up;
-else the server, which cannot send it, would soon merge it.
+Delivery under load: with one wake for each update, the two threads would compete for the GIL. So
+one wake serves all items that were posted before the loop reacts to it. After a drain that found
+many items, a timer of one millisecond starts the next drain instead of a wake. This continues while
+the drains find many items. A single update always wakes the loop.
+
+A loop that executes Python code keeps the GIL and releases it every 5 ms, long enough for a single
+update. So a drain that starts late first pauses, and libca's threads queue the updates that they
+have received. Without the pause the server, which cannot send more updates, would soon merge them.
 """
 
 from __future__ import annotations
@@ -43,23 +45,26 @@ from typing import Any, Protocol
 
 logger = logging.getLogger("aioca")
 
-_MANY = 32  # pairs in one drain that make it worth to poll
-_POLL = 0.001  # seconds between drains then
-_SLICE = 0.005  # seconds after which a drain lets the rest of the loop run
-_CLOCK_EVERY = 16  # pairs between looks at the clock
-_BUSY = 0.002  # seconds by which a drain is late if the loop was busy
-_PAUSE = 0.0002  # seconds in which libca's threads bring some 100 updates, if there are any
-_PAUSES = 0.004  # seconds of pauses at most
-_CATCH_UP = 1.0  # seconds that a call waits at most for a backlog of the queue to be served
-_WAKE_LOST = 1.0  # seconds without a drain after which a wake is repeated
-TURN = 0.005  # seconds for which one task or call keeps the loop before the others get their turn
+_MIN_PAIRS_TO_POLL = 32  # a drain that found this many pairs is followed by a timer, not a wake
+_POLL_SECONDS = 0.001  # the interval of this timer
+_MAX_DRAIN_SECONDS = 0.005  # a longer drain is continued after the loop has run other tasks
+_PAIRS_PER_CLOCK_CHECK = 16  # a drain reads the clock once for this many pairs, to save time
+_LATE_SECONDS = 0.002  # a drain that starts later than this pauses first: the loop was busy
+_PAUSE_SECONDS = 0.0002  # one pause: libca's threads queue about 100 updates, if there are any
+_MAX_PAUSES_SECONDS = 0.004  # the sum of the pauses of one drain, at most
+_MAX_CATCH_UP_SECONDS = 1.0  # a call waits at most this long for the queue to be served
+_REPEAT_WAKE_SECONDS = 1.0  # a wake that no drain has followed for this long is repeated
+TURN = 0.005  # seconds that one task or call may keep the loop before other tasks get a turn
 
 
 class Receiver(Protocol):
-    """Who is given what was put into the queue under a key."""
+    """Receives the items that are queued under a key."""
 
     def receive(self, item: Any) -> None:
-        """On the loop's thread. Raises only what is to end the program."""
+        """Process an item. On the loop's thread.
+
+        Must raise only exceptions that end the program.
+        """
 
 
 class Waiter(ABC):
@@ -69,29 +74,29 @@ class Waiter(ABC):
 
     @abstractmethod
     def wake(self) -> None:
-        """Wake the task; on the loop's thread. Idempotent."""
+        """Wake the task. On the loop's thread. Idempotent."""
 
     def wake_now(self) -> None:
-        """The same as a job of the portal: the task may run on before this returns."""
+        """Wake the task from a job of the portal. The task may continue before this returns."""
         self.wake()
 
     @abstractmethod
     async def wait(self, deadline: float = math.inf) -> bool:
-        """Wait; false if the deadline (on the portal's clock) came first."""
+        """Wait for the wake; return false if the deadline (on the portal's clock) came first."""
 
 
 class Portal(ABC):
-    """The way into one run of one event loop.
+    """Passes jobs and updates from libca's threads to one run of one event loop.
 
     Attributes:
-        queue: pairs of a key and an item, one behind the other; ``queue.extend((key, item))`` is
-            atomic. Whoever appends must then `ensure_drain` if it is not `awake`.
-        receivers: who is given the items of a key.
+        queue: pairs, stored as a key followed by an item. ``queue.extend((key, item))`` is atomic.
+            The thread that has added a pair must then call `ensure_drain` unless ``awake`` is true.
+        receivers: by key, the receiver of its items.
         awake: whether a drain is certain to come.
         library: ``"asyncio"`` or ``"trio"``.
-        cancelled: what it raises in a task that is cancelled.
-        lets_exit_through: whether a job may raise KeyboardInterrupt or SystemExit, to end the
-            program. In trio that would be an internal error.
+        cancelled: the exception that the library raises in a task that is cancelled.
+        lets_exit_through: whether a job may raise KeyboardInterrupt or SystemExit to end the
+            program. In trio this would be an internal error.
     """
 
     library: str
@@ -103,13 +108,13 @@ class Portal(ABC):
         self.receivers: dict[int | None, Receiver] = {}
         self.awake: bool = False
         self._due: float = 0.0  # when the next drain would come if the loop were idle
-        self._woken_at: float = 0.0  # when the last wake was, or the last drain ended
-        self._on_end: list[Callable[[], None]] = []  # one until it has been called
+        self._woken_at: float = 0.0  # when the loop was last woken, or the last drain ended
+        self._on_end: list[Callable[[], None]] = []  # has one callback until it is called
         self._at_work: Callable[[], bool] = lambda: False
         self._sentinel = _until_run_ends(self)
         try:
-            # A step up to its yield makes the generator one of the loop's: asyncio.run,
-            # anyio.run and trio.run close those when they end.
+            # The first step, to the yield, registers the generator with the loop: asyncio.run,
+            # anyio.run and trio.run close such generators when they end.
             self._sentinel.__anext__().send(None)
         except StopIteration:
             pass
@@ -117,11 +122,11 @@ class Portal(ABC):
     # -- Any thread --------------------------------------------------------------------------------
 
     def post(self, job: Callable[[], object]) -> None:
-        """Have ``job`` called on the loop; any thread, never waits."""
+        """Queue ``job`` to be called on the loop. On any thread; never waits."""
         self.put(None, job)
 
     def put(self, key: int | None, item: object) -> None:
-        """Queue an item for the receiver of a key; any thread, never waits."""
+        """Queue an item for the receiver of a key. On any thread; never waits."""
         self.queue.extend((key, item))
         if not self.awake:
             self.ensure_drain()
@@ -129,87 +134,92 @@ class Portal(ABC):
             self.check_closed()
 
     def ensure_drain(self) -> None:
-        """Make a drain come; any thread."""
+        """Wake the loop, so that a drain is certain to come. On any thread; never waits."""
         self._due = self._woken_at = time.monotonic()
         self.awake = True
         try:
             self._wake()
-        except RuntimeError:  # the loop is closed (trio.RunFinishedError is one, too)
+        except RuntimeError:  # the loop is closed (trio.RunFinishedError is a RuntimeError)
             self.close()
         except BaseException:  # Ctrl-C, on the loop's own thread
             self.awake = False
             raise
 
     def check_closed(self) -> None:
-        """Notice a loop that was closed with a drain still to come, or a wake lost; any thread."""
+        """Close the portal of a closed loop; repeat a wake that was lost. On any thread."""
         if self.is_closed():
             self.close()
-        elif self.awake and time.monotonic() > self._woken_at + _WAKE_LOST:
-            # Most often the loop is only busy, and this wake is one too many.
+        elif self.awake and time.monotonic() > self._woken_at + _REPEAT_WAKE_SECONDS:
+            # In most cases the loop is only busy and does not need this wake.
             due = self._due
             self.ensure_drain()
             self._due = due
 
     def after_fork(self) -> None:
-        """In a forked child: nothing is to be closed when this copy of the loop ends."""
+        """Drop all references in a forked child, so that the end of this loop closes nothing."""
         self._on_end.clear()
         self.queue.clear()
         self.receivers.clear()
 
     def close(self) -> None:
-        """The run is over: tell the owner, once."""
+        """Clear the queue and call ``on_end`` when the run is over. On any thread. Idempotent."""
         self._leave()
         self.queue.clear()
         try:
-            on_end = self._on_end.pop()  # two threads may find out at once
+            on_end = self._on_end.pop()  # atomic: two threads may detect the end at once
         except IndexError:
             return
         on_end()
 
     @abstractmethod
     def is_closed(self) -> bool:
-        """Whether the loop can be seen to be closed."""
+        """Whether the loop is known to be closed. On any thread."""
 
     @abstractmethod
     def is_running(self) -> bool:
-        """Whether what is posted will be served."""
+        """Whether the loop runs, so that it will serve posted items. On any thread."""
 
     @abstractmethod
     def _wake(self) -> None:
-        """Have ``_drain`` called on the loop soon; any thread."""
+        """Schedule ``_drain`` on the loop. On any thread; never waits.
+
+        Raises:
+            RuntimeError: if the loop is closed.
+        """
 
     def _leave(self) -> None:  # noqa: B027
-        """Give back what the loop was lent; any thread, idempotent."""
+        """Release the resources of this run (the eventfd). On any thread. Idempotent."""
 
     # -- The loop's thread -------------------------------------------------------------------------
 
     def on_end(
         self, callback: Callable[[], None], at_work: Callable[[], bool] = lambda: False
     ) -> None:
-        """Have this called once when the run of the loop is over.
+        """Register a callback to call once when the run of the loop is over.
 
-        ``at_work`` tells whether anybody is waiting for an answer.
+        ``at_work`` returns whether any call is still waiting for a reply.
         """
         self._on_end.append(callback)
         self._at_work = at_work
 
     async def drain_at_shutdown(self) -> None:  # noqa: B027
-        """Wait, for a bounded time, for what is still being called where the run ends."""
+        """Wait, for a limited time, for the calls that are under way when the run ends."""
 
     @abstractmethod
     def now(self) -> float:
-        """The loop's clock, seconds."""
+        """Return the time of the loop's clock, in seconds."""
 
     @abstractmethod
-    def waiter(self) -> Waiter: ...
+    def waiter(self) -> Waiter:
+        """Return a new waiter, for one task and one wake."""
 
     @abstractmethod
     async def checkpoint(self, suspends: bool = False) -> None:
-        """Be fair in a call that need not wait.
+        """Let other tasks run, in a call that need not wait.
 
-        In trio, always let the other tasks run, and cancellation in. In asyncio, only where this
-        and the calls before it have kept the loop for `TURN` since its last pass; and not at all
-        in a call that is going to suspend (``suspends``).
+        In trio, always let the other tasks run and allow cancellation. In asyncio, do so only if
+        this call and those before it have kept the loop for `TURN` since its last pass, and not in
+        a call that is going to suspend (``suspends``).
         """
 
     @abstractmethod
@@ -217,15 +227,15 @@ class Portal(ABC):
         """Let every other task run once."""
 
     async def catch_up(self) -> None:
-        """Wait until the loop has served what is queued now, for a second at most.
+        """Wait until the loop has served the items that are queued now, for a second at most.
 
-        A call whose deadline has passed waits for this: a busy loop may have left unserved what
-        had come before the deadline.
+        A call does this when its deadline has passed: a busy loop may not yet have served a reply
+        that arrived before the deadline.
         """
         if self.queue:
             waiter = self.waiter()
             self.post(waiter.wake)
-            await waiter.wait(self.now() + _CATCH_UP)
+            await waiter.wait(self.now() + _MAX_CATCH_UP_SECONDS)
 
     @abstractmethod
     def spawn(
@@ -235,13 +245,14 @@ class Portal(ABC):
         context: contextvars.Context | None = None,
         over: Callable[..., None] | None = None,
     ) -> bool:
-        """Run in the background until done or until the run ends; must not raise.
+        """Run ``function`` in a background task until it is done or until the run ends.
 
-        In a copy of ``context`` if one is given. If it is cancelled, perhaps before its first step,
-        ``over(*args)`` is called where the backend allows that, and coroutines among ``args`` that
-        have not begun are closed.
+        ``function`` must not raise. The task uses a copy of ``context`` if one is given. If the
+        task is cancelled, perhaps before its first step, ``over(*args)`` is called where the
+        backend allows this, and coroutines in ``args`` that have not begun are closed.
 
-        False if the run is at its end and takes no new task; ``function`` was not called.
+        Returns:
+            False if the run is ending and takes no new task; ``function`` was not called.
         """
 
     @abstractmethod
@@ -251,64 +262,70 @@ class Portal(ABC):
         function: Callable[[], Coroutine[Any, Any, None]],
         done: Callable[[], None],
     ) -> None:
-        """Run as a child of the user's task group (anyio's, trio's or asyncio's).
+        """Run ``function`` in a task of the user's task group (anyio's, trio's or asyncio's).
 
-        ``done`` is called when it is over, even if it was cancelled before its first step; it may
-        be called besides by ``function`` itself.
+        ``done`` is called when the task has ended, even if the task was cancelled before its first
+        step. ``function`` itself may call ``done``, too.
         """
 
     @abstractmethod
     def after(self, seconds: float, job: Callable[[], object]) -> Callable[[], None]:
-        """Call ``job`` on the loop after a while; returns what cancels that."""
+        """Schedule ``job`` to be called on the loop after ``seconds``.
+
+        Returns:
+            A function that cancels the call.
+        """
 
     @abstractmethod
-    def _drain_after(self, seconds: float) -> None: ...
+    def _drain_after(self, seconds: float) -> None:
+        """Schedule ``_drain`` from a drain: after ``seconds``, or in the next pass if 0."""
 
     def _drain(self) -> None:
-        # The wake flag stays up for as long as we are at it, so that libca's thread need not wake
-        # a loop that is awake.
+        """Serve the items that are queued now, until `_MAX_DRAIN_SECONDS` have passed."""
+        # The wake flag stays set during the drain, so that libca's threads need not wake the loop.
         queue = self.queue
         there = 0
         now = self._due
         try:
             now = time.monotonic()
-            if now > self._due + _BUSY:
+            if now > self._due + _LATE_SECONDS:
                 now = self._pause(now)
-            there = left = len(queue) // 2  # bounded: the rest of the loop wants its turn
-            stop = now + _SLICE
+            there = left = len(queue) // 2  # bounded, so that other tasks of the loop can run
+            stop = now + _MAX_DRAIN_SECONDS
             while left > 0:
-                self._serve(min(left, _CLOCK_EVERY))
-                left -= _CLOCK_EVERY
+                self._serve(min(left, _PAIRS_PER_CLOCK_CHECK))
+                left -= _PAIRS_PER_CLOCK_CHECK
                 now = time.monotonic()
                 if now > stop:
-                    now -= _SLICE  # we were what has kept the loop busy
+                    now -= _MAX_DRAIN_SECONDS  # the next drain is late because of this one
                     break
-        except IndexError:  # the queue was cleared by a job that ended us
+        except IndexError:  # a job has closed the portal, which cleared the queue
             pass
-        finally:  # also when Ctrl-C was raised in a callback: what is queued stays to be done
+        finally:  # also if Ctrl-C was raised in a callback: the items in the queue remain to do
             self.awake = False
             self._due = self._woken_at = now
-            if there >= _MANY and not queue:
-                self._due += _POLL
-                self._drain_after(_POLL)
+            if there >= _MIN_PAIRS_TO_POLL and not queue:
+                self._due += _POLL_SECONDS
+                self._drain_after(_POLL_SECONDS)
                 self.awake = True
-            elif queue and not self.awake:  # posted before the flag was down: no wake has come
+            elif queue and not self.awake:  # posted before the flag was reset, so without a wake
                 self._drain_after(0.0)
                 self.awake = True
 
     def _pause(self, now: float) -> float:
-        """Let other threads have the GIL for as long as they bring updates; returns the time."""
-        stop = now + _PAUSES
+        """Release the GIL while other threads queue updates; return the time. Blocks the loop."""
+        stop = now + _MAX_PAUSES_SECONDS
         brought = len(self.queue)
-        while brought > 2 and now < stop:  # a lone job is not worth it
+        while brought > 2 and now < stop:  # no pause for a single item
             before = len(self.queue)
-            time.sleep(_PAUSE)
+            time.sleep(_PAUSE_SECONDS)
             brought = len(self.queue) - before
             now = time.monotonic()
         return now
 
     def _serve(self, count: int) -> None:
-        # Both halves of a pair are taken with no step of Python's between: Ctrl-C cannot part them.
+        # zip takes both halves of a pair with no Python instruction between, so that Ctrl-C cannot
+        # separate them.
         halves = starmap(self.queue.popleft, repeat((), 2 * count))
         receiver_of = self.receivers.get
         for key, item in zip(halves, halves):  # noqa: B905
@@ -336,7 +353,7 @@ async def _until_run_ends(portal: Portal) -> AsyncGenerator[None, None]:
 
 
 def close_unstarted(awaitable: object) -> None:
-    """Keep Python from complaining of a coroutine that nobody is going to await."""
+    """Close a coroutine that will not be awaited, so that Python does not warn about it."""
     if (
         inspect.iscoroutine(awaitable)
         and inspect.getcoroutinestate(awaitable) == inspect.CORO_CREATED

@@ -235,7 +235,7 @@ async def do_latency(repeat, immediate=False, **_):
     if immediate:
         from aioca._portal import interface
 
-        interface._MANY = 1 << 60  # a wake for each update, never a timer
+        interface._MIN_PAIRS_TO_POLL = 1 << 60  # a wake for each update, never a timer
     import anyio
 
     arrived = [anyio.Event()]
