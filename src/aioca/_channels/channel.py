@@ -258,6 +258,7 @@ class Channel:
                 self._tell(concerned, lambda listener: listener.channel_down(self))
 
     def _tell(self, listeners: Iterable[Listener], news: Callable[[Listener], None]) -> None:
+        """Call ``news`` for each listener. An exception is logged and does not stop the others."""
         for listener in listeners:
             try:
                 news(listener)
@@ -347,6 +348,12 @@ class Channel:
         return self.native_count if count < 0 else min(count, self.native_count)
 
     def _search(self) -> None:
+        """Create a chid, for which libca starts to search.
+
+        Raises:
+            CARequestError: if libca does not create one.
+            RuntimeError: if this thread cannot be attached to libca's context.
+        """
         self._token = tokens.register(self)
         status, self.chid = self._home.ca_context.create_channel(
             self.name.encode("utf-8"), self._token, self.priority
@@ -426,6 +433,7 @@ class Channel:
 
     @property
     def state(self) -> int:
+        """The state of the channel, as one of the four numbers of ca_state()."""
         if self.closed:
             return CLOSED
         if self.connected:
@@ -454,6 +462,7 @@ class Channel:
             spare.close()
 
     def _close_put_channels(self) -> None:
+        """Close the idle second channel, if there is one."""
         put_channels, self.put_channels = self.put_channels, ()
         for spare in put_channels:
             spare.close()
@@ -485,6 +494,7 @@ class Channel:
             self._home.clear_queue.channel(chid, partial(self._cleared, monitors))
 
     def _cleared(self, monitors: tuple[ChannelMonitor, ...]) -> None:
+        """End the monitors and the put-callback of a closed channel. On the loop."""
         for monitor in monitors:
             monitor.on_cleared()
         owner, self.put_owner = self.put_owner, None

@@ -108,16 +108,19 @@ class ClearQueue:
         return self._helper not in (None, threading.get_ident())
 
     def _add(self, due: _Due) -> None:
+        """Queue an item and post a turn. On the loop."""
         self._due.append(due)
         self._pending_updates.ignored_keys.add(CLEARS_PENDING)
         self._post_turn()
 
     def _post_turn(self) -> None:
+        """Post a turn of the loop, unless one is posted that has not begun. On any thread."""
         if not self._posted:
             self._posted = True
             self._post(self._turn)
 
     def _turn(self) -> None:
+        """Clear items for `TURN` at most, then flush and call ``after`` of each; portal job."""
         self._posted = False  # first: the helper posts a new turn if it puts an item back now
         stop = time.monotonic() + TURN
         while self._one():
@@ -128,6 +131,7 @@ class ClearQueue:
         self._call_afters()
 
     def _one(self) -> bool:
+        """Clear one item; false if the queue is empty. On the loop; waits for libca's lock."""
         self._at = _ANY_CHID
         try:
             due = self._due.popleft()
@@ -143,12 +147,14 @@ class ClearQueue:
         return True
 
     def _call_afters(self) -> None:
+        """Call ``after`` of the items that were cleared. On the loop."""
         while self._afters:
             self._afters.popleft()()
 
     # -- On a thread of libca, in a callback -------------------------------------------------------
 
     def _clear_in_callback(self) -> None:
+        """Clear some items as the helper. libca's thread holds the callback lock here."""
         self._helper = threading.get_ident()
         try:
             self._clear_some()
@@ -158,6 +164,7 @@ class ClearQueue:
             self._post(self._call_afters)
 
     def _clear_some(self) -> None:
+        """Clear a limited number of items; stop at a channel while the loop has an item of it."""
         for _ in range(_MAX_CLEARS_PER_CALLBACK):
             try:
                 due = self._due.popleft()

@@ -148,6 +148,7 @@ class LoopContext:
             self.portal.post(self._flush)
 
     def _flush(self) -> None:
+        """Flush, for `flush_soon`; portal job."""
         self._flush_due = False
         self.ca_context.flush()
 
@@ -250,6 +251,7 @@ class LoopContext:
             self.gone.set()
 
     def _end(self) -> None:
+        """Close everything in order: writes, channels, clear queue, log, updates."""
         _contexts.pop(id(self._loop), None)
         messages.remove_listener(id(self))
         # Not on a libca thread that has found the loop closed: it would wait for itself to receive
@@ -333,6 +335,7 @@ def purge_channel_caches() -> None:
 
 
 def _close_at_exit() -> None:
+    """Close all loop contexts at interpreter exit, then stop libca's callbacks into Python."""
     global _exiting
     _exiting = True
     try:
@@ -353,6 +356,7 @@ def _close_at_exit() -> None:
 
 
 def _forget_after_fork() -> None:
+    """Drop all loop contexts in a forked child."""
     # The circuits are the parent's: in the child they do not work, and must not be closed.
     for context in all_contexts():
         context.after_fork()

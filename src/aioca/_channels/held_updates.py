@@ -49,6 +49,7 @@ class HeldUpdates:
             self._cancel_timer = self._after(_READ_DELAY_SECONDS, self._look)
 
     def _look(self) -> None:
+        """Send a read on each circuit whose cancellations are old enough; timer of the portal."""
         due, self._older, self._recent = self._older, self._recent, {}
         self._cancel_timer = self._after(_READ_DELAY_SECONDS, self._look) if self._older else None
         asked: set[tuple[str, int]] = set()

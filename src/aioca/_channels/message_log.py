@@ -29,7 +29,7 @@ logger.addFilter(Escaping())  # here, as the records of all modules contain the 
 
 # At most this many records are logged in a second, so that a storm does not fill the log.
 _MAX_RECORDS_PER_SECOND = 20
-# Between searches for the PVs whose replies libca may drop: a process may have many channels.
+# The interval of searches for the PVs whose replies libca may drop. Each checks all channels.
 _SECONDS_BETWEEN_CHECKS = 1.0
 # libca prints this with the first message that it drops because of the limit.
 _TOO_LARGE_TEXT = "> EPICS_CA_MAX_ARRAY_BYTES ignored"
@@ -77,6 +77,7 @@ class MessageLog:
             self._portal.post(lambda: self._look_soon(too_large))
 
     def _hear(self, job: Callable[[], None]) -> None:
+        """Post a job that logs, unless this second has had its maximum of jobs."""
         self._heard += 1
         if self._heard <= _MAX_JOBS_PER_SECOND:
             self._portal.post(job)
@@ -86,6 +87,7 @@ class MessageLog:
     # -- On the loop -------------------------------------------------------------------------------
 
     def _exception(self, name: str, status: int, op: int, context: str) -> None:
+        """Log a failure, at a level and in words that depend on the request."""
         if not name:
             level = logging.INFO if status == libca.ECA_DISCONN else logging.WARNING
             self.record(level, f"Channel Access: {libca.message(status)} {context}")
@@ -96,6 +98,7 @@ class MessageLog:
             self.record(logging.WARNING, f"{name}: {libca.message(status)} {context}")
 
     def _look_soon(self, too_large: Callable[[], dict[str, str]]) -> None:
+        """Search for the PVs with dropped replies, now or when the last search is old enough."""
         left = self._looked + _SECONDS_BETWEEN_CHECKS - time.monotonic()
         if left > 0:
             self._cancel_look = self._portal.after(left, lambda: self._look(too_large))
@@ -103,6 +106,7 @@ class MessageLog:
             self._look(too_large)
 
     def _look(self, too_large: Callable[[], dict[str, str]]) -> None:
+        """Log a warning for each PV whose replies libca may drop, once for each PV."""
         self._cancel_look = None
         self._look_due = False  # first: a reply that is dropped from now on needs another search
         self._looked = time.monotonic()
@@ -123,6 +127,7 @@ class MessageLog:
             self._left_out += 1
 
     def _second_is_over(self) -> None:
+        """Log the number of records that were left out in this second, and reset the counts."""
         self._cancel = None
         left_out = self._left_out + self._unheard
         self._made = self._left_out = self._heard = self._unheard = 0

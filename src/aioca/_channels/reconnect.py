@@ -70,11 +70,13 @@ class Reconnector:
             second.close()
 
     def _look(self) -> None:
+        """Check all channels that are not connected; timer of the portal."""
         self._cancel = None
         old = time.monotonic() - _CHECK_INTERVAL_SECONDS / 2
         self._in_turns(self._unconnected(), lambda channel: self._see_to(channel, old))
 
     def _unconnected(self) -> Iterator[Channel]:
+        """Yield the channels that are not connected at the time of their turn."""
         for channel in tuple(self._channels.values()):
             if not (channel.connected or channel.closed):
                 yield channel
@@ -119,10 +121,12 @@ class Reconnector:
         self._home.post(self._wait_for_quiet)
 
     def _wait_for_quiet(self) -> None:
+        """Start the timer that leads to new searches, unless it runs; portal job."""
         if self._cancel_search is None:
             self._cancel_search = self._home.portal.after(_QUIET_SECONDS, self._search_anew)
 
     def _search_anew(self) -> None:
+        """Replace the channels that the lost circuits may have had; timer of the portal."""
         self._cancel_search = None
         if time.monotonic() < self._lost_at + _QUIET_SECONDS:
             self._wait_for_quiet()

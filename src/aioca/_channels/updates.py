@@ -157,6 +157,7 @@ class _PooledCallback:
 
 
 def _pooled_callback(policy: int) -> _PooledCallback:
+    """Return a free C callback for a policy, or make one."""
     try:
         return _spare[policy].pop()
     except IndexError:
@@ -173,6 +174,7 @@ _spare: tuple[list[_PooledCallback], ...] = ([], [], [])
 
 
 def _every() -> tuple[OnEvent, Callable[[PendingUpdates], None]]:
+    """Make the function for policy ``every``, and one that binds it to a loop's updates."""
     portal: Any = None
     queue: Any = ()
     extend: Any = None
@@ -206,6 +208,7 @@ def _every() -> tuple[OnEvent, Callable[[PendingUpdates], None]]:
 
 
 def _latest() -> tuple[OnEvent, Callable[[PendingUpdates], None]]:
+    """Make the function for policy ``latest``, and one that binds it to a loop's updates."""
     portal: Any = None
     latest: Any = {}
     tickets: Any = ()
@@ -254,6 +257,7 @@ def _latest() -> tuple[OnEvent, Callable[[PendingUpdates], None]]:
 
 
 def _newest() -> tuple[OnEvent, Callable[[PendingUpdates], None]]:
+    """Make the function for policy ``newest``, and one that binds it to a loop's updates."""
     portal: Any = None
     ignored_keys: Any = ()
     should_drop: Any = None

@@ -162,6 +162,7 @@ class WriteConfirmation:
         self._post(self._confirmed)
 
     def _confirmed(self) -> None:
+        """Remove the writes that the reply confirms, and end the read; portal job."""
         channel = self._channel
         if channel.confirmation is self:
             # Some bytes remain unconfirmed if there were more writes after the read.
