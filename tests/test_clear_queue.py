@@ -238,6 +238,28 @@ def test_a_channel_that_is_put_back_is_not_forgotten(libca: FakeLibca) -> None:
     assert libca.errors == []
 
 
+def test_ctrl_c_during_a_turn(libca: FakeLibca) -> None:
+    """The loop may go on, as in a notebook: the rest is cleared in the next turn."""
+    clearing, _, jobs = make()
+    libca.subscriptions = dict.fromkeys(range(3), 10)
+    for evid in range(3):
+        clearing.subscription(evid, FakeChannel(10))
+    clear = libca.clear_subscription
+
+    def interrupted(evid: int) -> None:
+        clear(evid)
+        if evid == 0:
+            raise KeyboardInterrupt
+
+    clearing._due[0] = clearing._due[0]._replace(clear=lambda: interrupted(0))
+    with pytest.raises(KeyboardInterrupt):
+        jobs.popleft()()
+    assert clearing._at is None
+    while jobs:
+        jobs.popleft()()
+    assert libca.subscriptions == {}
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_both_at_once(libca: FakeLibca, many_switches: None, seed: int) -> None:
     """Nothing twice, nothing left, no channel before its subscriptions."""

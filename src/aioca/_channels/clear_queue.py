@@ -123,10 +123,15 @@ class ClearQueue:
         """Clear items for `TURN` at most, then flush and call ``after`` of each; portal job."""
         self._posted = False  # first: the helper posts a new turn if it puts an item back now
         stop = time.monotonic() + TURN
-        while self._one():
-            if time.monotonic() > stop:
+        more = True
+        try:
+            while more:
+                more = self._one()
+                if time.monotonic() > stop:
+                    break
+        finally:  # Ctrl-C may be raised here, and the loop may go on after it
+            if more:
                 self._post_turn()
-                break
         self._flush()
         self._call_afters()
 
@@ -140,8 +145,10 @@ class ClearQueue:
             self._pending_updates.ignored_keys.discard(CLEARS_PENDING)
             return False
         self._at = due.chid
-        due.clear()
-        self._at = None
+        try:
+            due.clear()
+        finally:
+            self._at = None
         if due.after is not None:
             self._afters.append(due.after)
         return True
