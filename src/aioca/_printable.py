@@ -1,7 +1,7 @@
-r"""Text for a terminal or a log, whoever has made it: the name of a PV, or what a server sent.
+r"""Escape text that is not ours, such as a PV's name or a server's text, for a terminal or a log.
 
-No character of it is a command for a terminal, or begins a new line of a log: what cannot be
-printed is shown as an escape, such as ``\x1b``.
+Invariant: the result contains no terminal command and no line break. Each character that cannot be
+printed is replaced by an escape, such as ``\x1b``.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ import logging
 
 
 def printable(text: str) -> str:
-    """The text with escapes in the place of all that cannot be printed."""
+    """Replace each character of a text that cannot be printed by an escape."""
     return text if text.isprintable() else "".join(map(_shown, text))
 
 
 def _shown(character: str) -> str:
     if character.isprintable():
         return character
-    if "\udc80" <= character <= "\udcff":  # a byte that was no text where Python read it
+    if "\udc80" <= character <= "\udcff":  # a byte that Python could not decode
         return f"\\x{ord(character) - 0xDC00:02x}"
     return ascii(character)[1:-1]
 
 
 class Escaping(logging.Filter):
-    """Makes the texts of log records printable; their form is ours."""
+    """Makes the text arguments of log records printable. The format strings are our own."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Changes the record, and lets it pass."""
+        """Change the arguments of the record; drop no record."""
         if isinstance(record.args, tuple):
             record.args = tuple(
                 printable(arg) if isinstance(arg, str) else arg for arg in record.args

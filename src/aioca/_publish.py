@@ -1,7 +1,7 @@
-"""The module that public objects name as theirs: the public one, not where they are written.
+"""Set ``__module__`` of public classes and functions to their public module.
 
-It is what tracebacks and documentation show. Pickles contain it, and must be readable by later
-versions, in which the private modules may be others.
+Tracebacks and documentation show that name. Pickles contain it, and later versions, whose private
+modules may have other names, must be able to read them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from types import FunctionType
 
 
 def publish(module: str, content: Mapping[str, object], names: Iterable[str]) -> None:
-    """Make ``module`` the home of the classes and functions that it has under these names."""
+    """Set ``__module__`` of the classes and functions with these names to ``module``."""
     for name in names:
         thing = content[name]
         if isinstance(thing, (type, FunctionType)) and thing.__module__.startswith("aioca."):

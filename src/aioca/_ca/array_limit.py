@@ -1,10 +1,11 @@
-"""How large an array libca takes, where ``EPICS_CA_AUTO_ARRAY_BYTES`` is off.
+"""The largest array that libca receives when ``EPICS_CA_AUTO_ARRAY_BYTES`` is off.
 
-libca drops a larger reply or update, and calls nobody back. Writing has no limit.
+libca drops a larger reply or update without calling any callback. Writing has no limit.
 
-What counts is the body of the message: the elements, with what the DBR type has before them (alarm,
-time stamp, limits), filled up to a multiple of 8. The 24 bytes of the header are added to the
-setting, as libca does. All of this was tried with EPICS 7.0.10.
+The limit applies to the body of the message: the fields of the DBR type before the elements
+(alarm, time stamp, limits) and the elements, padded to a multiple of 8 bytes. libca adds the 24
+bytes of the header to the setting, and so does this module. All of this was tested with EPICS
+7.0.10.
 """
 
 from __future__ import annotations
@@ -17,34 +18,34 @@ from .libca import DBR_TYPES, VALUE_OFFSET, VALUE_SIZE
 AUTO = "EPICS_CA_AUTO_ARRAY_BYTES"
 MOST = "EPICS_CA_MAX_ARRAY_BYTES"
 
-SMALLEST = 16384  # bytes that libca takes in any case; also the setting, where there is none
-_HEADER = 24
+SMALLEST = 16384  # bytes: libca's minimum limit, and its default for EPICS_CA_MAX_ARRAY_BYTES
+_HEADER_BYTES = 24  # the long form of a CA message header, which libca adds to the setting
 
 
 def c_integer(text: str) -> int | None:
-    """A number as scanf("%ld") reads it: as far as it is one."""
+    """Parse the integer at the start of a text like scanf("%ld"); None if there is none."""
     found = re.match(r"\s*([+-]?[0-9]+)", text)
     return int(found[1]) if found else None
 
 
 def is_automatic(auto: str | None) -> bool:
-    """Whether there is no limit, from ``EPICS_CA_AUTO_ARRAY_BYTES`` as libca reads it."""
+    """Whether there is no limit, according to the text of ``EPICS_CA_AUTO_ARRAY_BYTES``."""
     return not auto or auto.lower() == "yes"
 
 
 def limit_of(settings: Mapping[str, str | None]) -> int | None:
-    """The most bytes in the body of a message that libca takes; None if there is no limit."""
+    """The maximum size in bytes of a message body that libca receives; None for no limit."""
     if is_automatic(settings.get(AUTO)):
         return None
     most = settings.get(MOST)
     number = SMALLEST if most is None else c_integer(most)
     if number is None or number < 0:
         return SMALLEST
-    return max(SMALLEST, number + _HEADER)
+    return max(SMALLEST, number + _HEADER_BYTES)
 
 
 def body_size(dbr: int, count: int) -> int:
-    """How many bytes so many elements are in a message."""
+    """The size in bytes of the message body for ``count`` elements; 0 for an unknown DBR type."""
     if not 0 <= dbr < DBR_TYPES:
         return 0
     size: int = VALUE_OFFSET[dbr] + VALUE_SIZE[dbr] * count

@@ -1,13 +1,13 @@
-"""The trampolines: what libca calls, turned into one method call on whoever owns the token.
+"""The trampolines: C functions that libca calls, each of which calls one method of a token owner.
 
-What must stay true here:
+Invariants:
 
-- A trampoline runs on a thread of libca that holds libca's callback lock. It copies bytes,
-  calls one short method and returns. It takes no lock of ours, runs no user code, waits for
-  nobody and never raises.
-- DBR memory belongs to the circuit and is reused: it is copied inside the callback, exactly
-  as many elements as the callback names, and never looked at afterwards.
-- The trampolines are kept for ever, so C can never reach one that was collected.
+- A trampoline runs on a libca thread that holds libca's callback lock. It copies bytes, calls one
+  short method and returns. It takes no lock of this package, runs no user code, does not block
+  and never raises.
+- DBR memory belongs to the circuit, which reuses it. The callback copies exactly the number of
+  elements that it was given. Nothing reads that memory after the callback.
+- The trampolines are never freed, so C can never call one that was garbage collected.
 """
 
 from __future__ import annotations
@@ -36,49 +36,52 @@ from .libca import (
 )
 from .tokens import DBR_BITS, DBR_MASK, INDEX_MASK, KEY_SHIFT, Raw, owner_of
 
-# -- A copy of what arrives ------------------------------------------------------------------------
+# -- Copying DBR data ------------------------------------------------------------------------------
 
-# All of memory as one array: a slice of it copies bytes out of C in a quarter of the time
-# of ctypes.string_at(), and two thirds of from_address().raw. From about a page on a memoryview of
-# it is faster still, as it copies by block.
+# All of the process's memory as one array. A slice of this array copies bytes out of C in a quarter
+# of the time of ctypes.string_at(), and in two thirds of the time of from_address().raw. From about
+# a page on, a slice of a memoryview of the array is faster still, as it copies whole blocks.
 memory = (ctypes.c_char * (1 << 62)).from_address(0)
 _memory_view = memoryview(memory).cast("B")
-_BIG = 4096
+_BLOCK_COPY_MIN_BYTES = 4096  # a page: larger DBRs are copied through the memoryview
 
 
 def copied(expected: int, dbr: int, count: int, start: int, status: int) -> Raw:
-    """What an event says: a copy of its DBR, or the ECA status of a failure."""
+    """Copy the DBR of an event; return the copy, or the ECA status of a failure. Never raises."""
     if status != ECA_NORMAL:
         return status
     if not start:
-        return b""  # the end of a put
+        return b""  # the completion of a put-callback has no data
     if dbr != expected or not 0 <= dbr < DBR_TYPES or count < 0:
         return ECA_BADTYPE
     size = VALUE_OFFSET[dbr] + VALUE_SIZE[dbr] * count
-    if size <= _BIG:
+    if size <= _BLOCK_COPY_MIN_BYTES:
         return memory[start : start + size]  # type: ignore[return-value]
     try:
         return bytearray(_memory_view[start : start + size])
-    except MemoryError:  # a server may name any count
+    except MemoryError:  # a server can send any count
         return ECA_ALLOCMEM
 
 
 # -- The thread ------------------------------------------------------------------------------------
 
-# ctypes makes a Python thread state for a foreign thread's callback and destroys it when the
-# callback ends, which costs more than all the rest of it (18 us against 4.5 us). One
-# PyGILState_Ensure that is never released keeps the state. It cannot be given back when libca
-# ends the thread, some 20 kB, so only a thread that turns out busy gets one: a circuit that
-# lives for a few callbacks leaves nothing behind.
-_KEEP_AFTER = 256
-_KEEP_EVERY = 64  # of a list
+# ctypes makes a Python thread state for each callback on a foreign thread and destroys the state
+# when the callback ends. That takes longer than the rest of the callback (18 us against 4.5 us).
+# One PyGILState_Ensure that is never released keeps the state. The state (about 20 kB) cannot be
+# freed when libca ends the thread. So only a busy thread keeps its state, and a circuit with few
+# callbacks leaks nothing.
+_KEEP_AFTER_CALLBACKS = 256  # on one thread: fewer would leak states of short-lived circuits
+_COUNT_EVERY_REPLIES = 64  # of the replies to a list of PVs, so that counting costs little
 _thread = threading.local()
 _callbacks_seen: dict[int, int] = {}
 _gilstate_ensure = ctypes.pythonapi.PyGILState_Ensure
 
 
 def keep_thread_state(weight: int = 1) -> None:
-    """Called by callbacks; by those that are many, for every ``weight``-th of them."""
+    """Count callbacks of this libca thread; keep its Python thread state once there are many.
+
+    A frequent callback calls this once in ``weight`` times, and passes ``weight``.
+    """
     try:
         _thread.kept  # noqa: B018
     except AttributeError:
@@ -88,7 +91,7 @@ def keep_thread_state(weight: int = 1) -> None:
 def _keep_thread_state(weight: int) -> None:
     ident = threading.get_ident()
     seen = _callbacks_seen.get(ident, 0) + weight
-    if seen < _KEEP_AFTER:
+    if seen < _KEEP_AFTER_CALLBACKS:
         _callbacks_seen[ident] = seen
         return
     _callbacks_seen.pop(ident, None)
@@ -96,7 +99,7 @@ def _keep_thread_state(weight: int) -> None:
     _thread.kept = True
 
 
-# -- How the arguments arrive ----------------------------------------------------------------------
+# -- Arguments of the callbacks --------------------------------------------------------------------
 
 
 class _EventArgs(ctypes.Structure):
@@ -117,22 +120,23 @@ class _ConnectionArgs(ctypes.Structure):
 _EVENT = ctypes.CFUNCTYPE(None, _EventArgs)
 _CONNECTION = ctypes.CFUNCTYPE(None, _ConnectionArgs)
 
-# What an event calls: six words of no meaning (see `event_trampoline`), then those of its struct.
+# Signature of an event callback: six arguments to ignore (see `event_trampoline`), then the fields
+# of libca's struct event_handler_args.
 OnEvent = Callable[[int, int, int, int, int, int, int, int, int, int, int, int], None]
 
-# In the calling convention of x86-64 but for Windows a struct of this size travels on the stack,
-# behind the arguments that do not fit into the six registers: as if its members were the seventh
-# argument and the following ones. Declared like that, they arrive as Python integers without a
-# struct to be made and taken apart, which is a quarter of the time of a callback.
+# The calling convention of x86-64 (except on Windows) passes a struct of this size on the stack.
+# Its members lie where the seventh argument and the following ones would be, after the six that
+# are passed in registers. With this declaration ctypes passes the members as Python integers. It
+# makes no struct to unpack, which saves a quarter of the time of a callback.
 _SPREAD_EVENT = ctypes.CFUNCTYPE(
     None, *[ctypes.c_byte] * 6, c_size_t, c_size_t, c_long, c_long, c_size_t, c_int
 )
-# Likewise; a struct of two words travels in the first two registers.
+# The same convention passes a struct of two words in the first two registers.
 _SPREAD_CONNECTION = ctypes.CFUNCTYPE(None, c_size_t, c_long)
 
 
 def _arrives_spread() -> bool:
-    """Whether it is like that here: tried, where it should be."""
+    """Test whether this machine passes the structs as the declarations above assume."""
     if os.name != "posix" or os.uname().machine != "x86_64" or ctypes.sizeof(c_void_p) != 8:
         return False
     heard: list[tuple[int, ...]] = []
@@ -147,12 +151,13 @@ def _arrives_spread() -> bool:
 
 _SPREAD = _arrives_spread()
 _unpack_event = struct.Struct("NNllNi").unpack_from
-_for_ever: list[object] = []  # C may call what was once handed to it as long as the process lives
+_kept_trampolines: list[object] = []  # never freed: C may call them until the process ends
 
 
 def event_trampoline(on_event: OnEvent) -> Trampoline:
-    """What libca can be told to call; ``on_event(*six words to ignore, usr, chid, dbr, count,
-    start, status)`` is called then, on a thread of libca. It is kept for ever.
+    """Make a C function that calls ``on_event`` on a libca thread. It is never freed.
+
+    ``on_event`` gets ``(*six arguments to ignore, usr, chid, dbr, count, start, status)``.
     """
     if _SPREAD:
         trampoline: Any = _SPREAD_EVENT(on_event)
@@ -166,33 +171,33 @@ def event_trampoline(on_event: OnEvent) -> Trampoline:
 
 
 def _kept(trampoline: Any) -> Trampoline:
-    _for_ever.append(trampoline)
+    _kept_trampolines.append(trampoline)
     return ctypes.cast(trampoline, c_void_p)
 
 
-# -- What libca calls ------------------------------------------------------------------------------
+# -- The callbacks ---------------------------------------------------------------------------------
 
 
 def _on_reply(
     _1: int, _2: int, _3: int, _4: int, _5: int, _6: int,
     usr: int, _chid: int, dbr: int, count: int, start: int, status: int,
 ) -> None:  # fmt: skip
-    """Runs on a libca thread: the reply to a get, or the end of a put."""
+    """Pass the reply to a get, or the end of a put-callback, to its owner. On a libca thread."""
     owner = owner_of(usr >> KEY_SHIFT)
     if owner is None:
         return
     if status == ECA_NORMAL and count == 1 and start and usr & DBR_MASK == dbr:
-        raw: Any = memory[start : start + SCALAR_SIZE[dbr]]  # nearly all of them
+        raw: Any = memory[start : start + SCALAR_SIZE[dbr]]  # the fast path, for nearly all replies
     else:
         raw = copied(usr & DBR_MASK, dbr, count, start, status)
     index = usr >> DBR_BITS & INDEX_MASK
-    if not index % _KEEP_EVERY:
-        keep_thread_state(_KEEP_EVERY if index else 1)
+    if not index % _COUNT_EVERY_REPLIES:
+        keep_thread_state(_COUNT_EVERY_REPLIES if index else 1)
     owner.arrive(index, raw)
 
 
 def _on_connection(chid: int, op: int) -> None:
-    """Runs on a libca thread: a channel went up or down."""
+    """Tell the owner of a channel that it connected or disconnected. On a libca thread."""
     keep_thread_state()
     owner = owner_of(puser(chid) >> KEY_SHIFT)
     if owner is None:
@@ -220,5 +225,5 @@ connection_trampoline = _connection_trampoline()
 
 
 def after_fork() -> None:
-    """In a forked child: the threads of libca did not come along."""
+    """Forget the callback counts; in a forked child, which has none of libca's threads."""
     _callbacks_seen.clear()

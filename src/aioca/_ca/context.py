@@ -1,14 +1,14 @@
-"""The libca context: which one a thread uses, and the calls that need to be attached to it.
+"""The libca context of a thread, and the calls for which a thread must be attached to it.
 
-``ca_create_channel`` and ``ca_flush_io`` use the thread's context, and silently make a second,
-non-preemptive one on a thread that has none. So each call here attaches the thread, calls, and
-leaves it as it was: other users of libca in that thread notice nothing. All other calls go by
-chid, and work on any thread.
+``ca_create_channel`` and ``ca_flush_io`` use the context of the calling thread. On a thread that
+has none, they silently make a second, non-preemptive context. So each call in this module attaches
+the thread to the right context, calls libca, and restores the thread's previous context: other
+users of libca in that thread are not affected. All other calls take a chid and work on any thread.
 
-A context that another client (pyepics, cothread) has already put into the thread is adopted, so
-that both share circuits; it stays theirs, nothing of it is destroyed or replaced. Else it is one of
-ours that all threads share and that lives as long as the process: destroying a context takes
-30 s when a server is stopped, leaving it takes nothing.
+If another client (pyepics, cothread) has already attached the thread to a context, aioca adopts
+that context, so that both share circuits. It remains the other client's: aioca destroys and
+replaces nothing of it. Otherwise aioca makes one context, which all threads share. It is never
+destroyed: that would take 30 s when a server is stopped.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _NOT_PREEMPTIVE = (
 
 _all: weakref.WeakSet[CaContext] = weakref.WeakSet()
 
-# libca reads these when a context is made, and the others when its first channel is.
+# libca reads the first group when a context is made, the second when its first channel is made.
 _READ_WITH_CONTEXT = (
     "EPICS_CA_SERVER_PORT",
     "EPICS_CA_NAME_SERVERS",
@@ -48,18 +48,20 @@ _READ_WITH_CHANNEL = (
     "EPICS_CA_MAX_SEARCH_PERIOD",
     "EPICS_CA_MCAST_TTL",
 )
-# What they were then, by context: one that was adopted may have several of ours.
+# The values that libca read, by the handle of its context. Several CaContext objects may have
+# adopted the same libca context.
 _settings_read: dict[int, dict[str, str | None]] = {}
 
 
 class CaContext:
-    """A libca context, ours or adopted.
+    """A libca context: aioca's own, or one adopted from another client.
 
     Attributes:
-        forgotten: whether it was left behind in a fork, and must not be called any more.
-        settings: what libca has read of its environment for it so far; None for what was not set.
-            Of a context that was adopted: what there was when we first had to do with it.
-        array_limit: see `_array_limit`.
+        forgotten: whether this is a forked child and the context is the parent's: it must not be
+            used any more.
+        settings: the ``EPICS_CA_*`` variables that libca has read for this context so far; None for
+            one that was not set. For an adopted context: their values when aioca first used it.
+        array_limit: the largest message body in bytes, see `array_limit.limit_of`.
     """
 
     def __init__(self, handle: int) -> None:
@@ -77,7 +79,7 @@ class CaContext:
 
     @contextmanager
     def attached(self) -> Generator[None]:
-        """A block in which `create_channel` and `flush` find the thread attached."""
+        """Attach the thread for a block, so that each call in it need not do so."""
         previous = self._enter()
         try:
             yield
@@ -85,18 +87,18 @@ class CaContext:
             self._leave(previous)
 
     def create_channel(self, name: bytes, token: int, priority: int) -> tuple[int, libca.Chid]:
-        """Create a channel; returns the ECA status and the chid."""
+        """Create a channel; return the ECA status and the chid. Any thread; does not block."""
         if not self._has_channel:
             self._note_settings(_READ_WITH_CHANNEL)
             self._has_channel = True
-        previous = self._enter()  # not `attached`, which takes longer than the call itself
+        previous = self._enter()  # `attached` would take longer than the call itself
         try:
             return libca.create_channel(name, callbacks.connection_trampoline, token, priority)
         finally:
             self._leave(previous)
 
     def flush(self) -> None:
-        """Have everything that was requested sent."""
+        """Send all requests that libca has queued. Any thread."""
         previous = self._enter()  # as above
         try:
             libca.flush_io()
@@ -104,59 +106,64 @@ class CaContext:
             self._leave(previous)
 
     def silence(self) -> None:
-        """At interpreter exit: libca must not call into Python any more."""
+        """Stop libca from calling Python; at interpreter exit."""
         with self.attached():
             messages.silence_messages()
 
     def _enter(self) -> int:
-        """Attach the calling thread; returns what `_leave` is to be given."""
+        """Attach the calling thread; return its previous context, for `_leave`.
+
+        Raises:
+            RuntimeError: the thread has another context, without preemptive callbacks.
+        """
         current = libca.current_context()
         if current != self._handle:
             if current:
-                if not libca.is_preemptive():  # libca would not let us attach it again
+                if not libca.is_preemptive():  # libca would refuse to attach the thread to it again
                     raise RuntimeError(_NOT_PREEMPTIVE)
                 libca.detach_context()
             libca.attach_context(self._handle)
         return current
 
     def _leave(self, previous: int) -> None:
-        """Leave the thread as `_enter` found it."""
+        """Restore the thread's previous context, which `_enter` returned."""
         if previous != self._handle:
             libca.detach_context()
             if previous:
                 libca.attach_context(previous)
 
 
-# What has a say before libca reads its environment; it may raise.
+# Functions to call before libca reads its environment. They may raise, to prevent that.
 before_first_use: list[Callable[[], None]] = []
 _shared: CaContext | None = None
 _used = False
-_priority = 0  # of the channels that are created from now on
+_priority = 0  # CA priority of the channels that are created from now on
 _lock = threading.Lock()
 
 
 def context_exists() -> bool:
-    """Whether libca has read its environment on our behalf."""
+    """Whether aioca has made libca read its environment."""
     return _used
 
 
 def set_priority(priority: int) -> None:
-    """Create channels with this CA priority from now on."""
+    """Set the CA priority of the channels that are created from now on."""
     global _priority
     _priority = priority
 
 
 def default_priority() -> int:
-    """The CA priority of the channels that are created now."""
+    """The CA priority for a channel that is created now."""
     return _priority
 
 
 def current_ca_context() -> CaContext:
-    """The context for the calling thread: the one it has, or the one that we share.
+    """The context for the calling thread: the one it is attached to, or aioca's shared one.
 
     Raises:
-        RuntimeError: it has one in which callbacks come only when its owner polls; or this is a
-            subinterpreter, in which callbacks would run in the main one.
+        RuntimeError: the thread has a non-preemptive context, which calls back only when its owner
+            polls; this is a subinterpreter, whose callbacks would run in the main interpreter; or
+            libca could not make a context.
     """
     global _shared, _used
     if not _used:
@@ -173,7 +180,7 @@ def current_ca_context() -> CaContext:
             if not libca.in_main_interpreter():
                 raise RuntimeError("aioca cannot be used in a subinterpreter")
             messages.route_error_log()
-            _used = True  # from here on libca may read its environment
+            _used = True  # from here on libca may have read its environment
             status = libca.context_create(1)
             if status != libca.ECA_NORMAL:
                 _used = False
@@ -185,17 +192,17 @@ def current_ca_context() -> CaContext:
 
 
 def silence() -> None:
-    """At interpreter exit: have our context call nothing of Python any more."""
+    """Stop aioca's own context from calling Python; at interpreter exit."""
     if _shared is not None:
         try:
             _shared.silence()
-        except RuntimeError as error:  # by now this thread has another client's context
+        except RuntimeError as error:  # the thread now has another client's context
             logger.debug("%s", error)
 
 
 def _forget_after_fork() -> None:
-    # The threads of libca did not come along: inherited channels would say that they are
-    # connected and never answer, and destroying the inherited context aborts.
+    # A forked child has none of libca's threads. An inherited channel would look connected and
+    # never reply, and destroying the inherited context would abort the process.
     global _shared, _lock, _used
     if _used:
         libca.skip_exit_handlers()

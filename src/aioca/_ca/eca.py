@@ -1,4 +1,4 @@
-"""ECA: the status codes of Channel Access by name."""
+"""The names of the ECA status codes of Channel Access."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from . import libca
 class ECA(IntEnum):
     """A status code of Channel Access: the ``errorcode`` of a `CANothing`.
 
-    They are ints, and equal to an ``errorcode``: ``error.errorcode == ECA.TIMEOUT``.
-    ``ECA(80).name`` is the name of a code. The names are those of ``caerr.h`` in EPICS base,
-    without ``ECA_``.
+    Each member is an int and can be compared with an ``errorcode``:
+    ``error.errorcode == ECA.TIMEOUT``. ``ECA(80).name`` is the name of a code. The names are those
+    of ``caerr.h`` in EPICS base, without ``ECA_``.
     """
 
     NORMAL = 1

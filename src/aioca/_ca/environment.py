@@ -1,7 +1,8 @@
-"""The EPICS_CA_* environment: where libca looks, and how to set it before it does.
+"""The ``EPICS_CA_*`` settings of libca: `configure`, and a description of where libca searches.
 
 libca reads its settings once: most when its context is made, the address list when the first
-channel is. So they are set in `os.environ`, for this process and its children, and not later.
+channel is made. So `configure` sets them in `os.environ`, for this process and its children, and
+refuses to do so later.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from .._printable import printable
 from .context import context_exists, set_priority
 from .hosts import host_problem, words_of
 
-_CHARACTERS_READ = 31  # of a yes or no
+_MAX_YES_NO_CHARACTERS = 31  # libca reads no more of EPICS_CA_AUTO_ADDR_LIST
 
 
 def configure(
@@ -29,29 +30,29 @@ def configure(
     auto_array_bytes: bool | None = None,
     priority: int | None = None,
 ) -> None:
-    """Set where and how Channel Access searches, in place of the ``EPICS_CA_*`` variables.
+    """Set the ``EPICS_CA_*`` variables: where and how Channel Access searches.
 
-    What is not given stays as it is. To be called before anything else of this package, except
-    that `priority` alone may be set at any time. The settings other than that are put into
+    A setting that is not given keeps its value. Call this before any other function of this
+    package; only `priority` may be set at any time. The settings except `priority` are stored in
     ``os.environ``, so that child processes have them too.
 
     Args:
-        addr_list: hosts (``host`` or ``host:port``, names or IPv4 addresses) to search: a list, or
-            one string with spaces.
+        addr_list: hosts to search (``host`` or ``host:port``, names or IPv4 addresses): a list, or
+            one string in which spaces separate them.
         auto_addr_list: whether to search by broadcast on all local networks as well.
-        name_servers: hosts to search through TCP, likewise.
+        name_servers: hosts to search through TCP, in the same form.
         server_port: default port of servers, 5001 to 65535 (libca ignores lower ones).
-        repeater_port: port of the CA repeater, likewise.
-        conn_tmo: seconds of silence after which a server is asked whether it is there.
-        max_array_bytes: the most that is read at once, where `auto_array_bytes` is false. Larger
-            arrays are dropped; writing has no limit.
+        repeater_port: port of the CA repeater, in the same range.
+        conn_tmo: seconds without a message after which libca sends the server an echo request.
+        max_array_bytes: the largest array that can be read when `auto_array_bytes` is false. libca
+            drops larger arrays. Writing has no limit.
         auto_array_bytes: whether arrays may be of any size.
         priority: CA priority, 0 (the default) to 99, of the channels that are created from now on.
-            Each priority has circuits of its own; a server serves those with a higher one first.
+            Each priority has its own circuits. A server serves those of a higher priority first.
 
     Raises:
-        RuntimeError: if Channel Access has been used already: it does not look again.
-        ValueError: a value that libca would not take.
+        RuntimeError: Channel Access has been used already. libca does not read its settings again.
+        ValueError: libca would not accept a value.
     """
     settings = {
         "EPICS_CA_ADDR_LIST": _hosts("addr_list", addr_list),
@@ -93,7 +94,7 @@ def _yes_no(name: str, value: bool | None) -> str | None:
     if value is None:
         return None
     if not isinstance(value, bool):
-        # libca takes "No" for yes: leave no room for guessing
+        # libca reads "No" as yes, so accept no text
         raise ValueError(f"{name} must be True or False, not {value!r}")
     return "YES" if value else "NO"
 
@@ -114,14 +115,14 @@ def _number(
 
 
 def local_networks_searched(auto_addr_list: str | None) -> bool:
-    """Whether libca searches the local networks, from ``EPICS_CA_AUTO_ADDR_LIST`` as it reads it.
+    """Whether libca searches the local networks, given the text of ``EPICS_CA_AUTO_ADDR_LIST``.
 
-    It looks for ``no`` or ``NO`` anywhere in what it reads: ``know`` turns it off, ``No`` does not.
+    libca does not if it reads ``no`` or ``NO`` anywhere: ``know`` turns it off, ``No`` does not.
     """
-    return re.search("no|NO", (auto_addr_list or "")[:_CHARACTERS_READ]) is None
+    return re.search("no|NO", (auto_addr_list or "")[:_MAX_YES_NO_CHARACTERS]) is None
 
 
-_WHERE = (
+_SEARCH_SETTINGS = (
     "EPICS_CA_ADDR_LIST",
     "EPICS_CA_AUTO_ADDR_LIST",
     "EPICS_CA_NAME_SERVERS",
@@ -130,7 +131,7 @@ _WHERE = (
 
 
 def searched(settings: Mapping[str, str | None]) -> str:
-    """Where libca looks for servers, for people who wonder why a PV is not found.
+    """Describe where libca searches, for the error about a PV that was not found.
 
     Args:
         settings: the ``EPICS_CA_*`` variables as libca has read them.
@@ -144,12 +145,12 @@ def searched(settings: Mapping[str, str | None]) -> str:
     port = settings.get("EPICS_CA_SERVER_PORT")
     if port:
         parts.append(f"EPICS_CA_SERVER_PORT={port}")
-    changed = changed_too_late(settings, _WHERE)
+    changed = changed_too_late(settings, _SEARCH_SETTINGS)
     return " ".join(parts) + (f"; {changed}" if changed else "")
 
 
 def changed_too_late(settings: Mapping[str, str | None], names: Iterable[str]) -> str:
-    """Which of some variables are not as libca has read them any more; empty if all are.
+    """Describe which variables have changed since libca read them; empty if none has.
 
     Args:
         settings: the variables as libca has read them.

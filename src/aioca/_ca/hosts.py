@@ -1,8 +1,8 @@
 """The hosts in EPICS_CA_ADDR_LIST and EPICS_CA_NAME_SERVERS, as libca reads them.
 
-libca leaves out a word that it cannot use, and prints that on stderr. What it takes was tried with
-EPICS 7.0.10, and tests compare the two: a decimal number is an address, a quad has no octal, and
-what follows the colon is a port with nothing behind it.
+libca ignores a word that it cannot use, and prints a message on stderr. The rules here are those
+of EPICS 7.0.10, and tests compare them with libca: a decimal number is an address, the numbers of a
+dotted quad are never octal, and after the colon there is a port and nothing else.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ import re
 import socket
 from typing import NamedTuple
 
-_LONGEST = 255  # characters that libca reads of a word
+_MAX_WORD_CHARACTERS = 255  # libca reads no more of one word
 
 
 class Problem(NamedTuple):
-    """Why a word is no host.
+    """Why a word is not a host.
 
     Attributes:
-        what: what is wrong with it.
-        advice: what to write.
-        instead: that in full, where it can be known.
-        searched: whether libca searches there all the same, though nobody can have meant it.
+        what: the description of the problem.
+        advice: what the user should write.
+        instead: the full replacement text, if it can be known; otherwise empty.
+        searched: whether libca accepts the word and searches at an address that the user can
+            hardly have meant.
     """
 
     what: str
@@ -32,12 +33,12 @@ class Problem(NamedTuple):
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a list: C knows six blanks, and Python more."""
+    """Split a list into words, at the six blanks of C (str.split() has more)."""
     return re.findall(r"[^ \t\n\v\f\r]+", text)
 
 
 def host_problem(word: str) -> Problem | None:
-    """What is wrong with a word of a list; None if it is a host, with or without a port."""
+    """The problem of a word in a list; None if it is a host, with or without a port."""
     if re.search("[,;]", word):
         hosts = " ".join(filter(None, re.split("[,;]", word)))
         return Problem(
@@ -53,8 +54,8 @@ def host_problem(word: str) -> Problem | None:
         return Problem(
             f"`{word}` has no port from 1 to 65535", "write host:port, or the host alone"
         )
-    if len(word) > _LONGEST or not re.fullmatch("[A-Za-z0-9._-]+", host):
-        shown = f"{word[:40]}..." if len(word) > _LONGEST else word
+    if len(word) > _MAX_WORD_CHARACTERS or not re.fullmatch("[A-Za-z0-9._-]+", host):
+        shown = f"{word[:40]}..." if len(word) > _MAX_WORD_CHARACTERS else word
         return Problem(
             f"`{shown}` is not the name of a host, nor an address",
             "write a name (letters, digits, `-` and `.`) or an IPv4 address",
@@ -81,13 +82,13 @@ def _is_ipv6(word: str) -> bool:
 
 
 def ipv4(host: str) -> str | None:
-    """The address (a dotted quad) that libca reads digits as; None for what it looks up."""
+    """The dotted quad that libca reads from digits; None for a name, which libca looks up."""
     numbers = host.split(".")
     if re.fullmatch(r"[0-9]+(\.[0-9]+){3}", host) and all(int(n) < 256 for n in numbers):
         return ".".join(str(int(n)) for n in numbers)
     if re.fullmatch("[0-9]+", host):
         return str(ipaddress.IPv4Address(int(host))) if int(host) < 2**32 else None
-    try:  # what C's own look-up takes for an address, such as 127.1
+    try:  # C's name look-up also accepts short addresses, such as 127.1
         return socket.inet_ntoa(socket.inet_aton(host)) if host[:1].isdigit() else None
     except OSError:
         return None

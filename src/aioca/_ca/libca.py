@@ -1,14 +1,15 @@
-"""libca through ctypes: the libraries, the prototypes, and the calls that go by a channel.
+"""libca through ctypes: the libraries, the function prototypes, and the calls that take a chid.
 
-It knows nothing of channels, values or event loops. What libca calls is in `_trampolines` and
-`_messages`; of those calls that have libca call back, each is given the trampoline and a token.
+This module knows nothing of channels, values or event loops. The functions that libca calls are in
+`callbacks` and `messages`. Each request for a callback is given a trampoline and a token.
 
-What must stay true here:
+Invariants:
 
 - libca is called through ``CDLL``, which releases the GIL: ``ca_clear_*`` waits for running
-  callbacks, and those need the GIL to end. So may whoever holds another lock of libca.
-- A request of the loop's is made `unblocked`, or it would wait while a server that has stopped
-  leaves some 350 kB unread.
+  callbacks, which need the GIL to end. A thread that holds another lock of libca may need the GIL
+  too.
+- The event loop makes its requests in an `unblocked` block. Otherwise a request would wait while
+  a server that has stopped leaves about 350 kB unread.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Protocol
 
 from epicscorelibs.lib import Com_dsoinfo, ca_dsoinfo, dbCore_dsoinfo
 
-# The statuses that this package decides by; every other one only passes through.
+# The statuses that this package handles or reports itself. All others are only passed on.
 ECA_NORMAL = 1
 ECA_ALLOCMEM = 48
 ECA_TOLARGE = 72
@@ -40,24 +41,24 @@ ECA_CHANDESTROY = 440
 OP_PUT = 1
 OP_CONN_UP = 6
 
-# libca refuses 1008 bytes; from 992 on it accepts the name, and the search datagram that it
-# no longer fits into then blocks every later search of the context.
+# libca refuses a name of 1008 bytes. From 992 bytes on it accepts the name, which then does not fit
+# into a search datagram and blocks every later search of the context.
 MAX_NAME_BYTES = 991
 
 
 def _load(dsoinfo: object) -> ctypes.CDLL:
-    # By the same file name as epicscorelibs.path.get_lib() gives: two names for one library
-    # would be two copies of it, each with its own idea of the thread's context. Those names
-    # are read from the dsoinfo modules because importing epicscorelibs.path costs 0.2 s and
-    # drags in setuptools. Local: the libca that pyepics brings, loaded before and bound later,
-    # would otherwise call into ours.
+    # The file name is the same as that of epicscorelibs.path.get_lib(): two names for one library
+    # would load two copies of it, each with its own record of the thread's context. The name
+    # comes from the dsoinfo modules, because importing epicscorelibs.path takes 0.2 s and imports
+    # setuptools. RTLD_LOCAL: otherwise the libca of pyepics, if it was loaded before and is bound
+    # later, would call functions of this one.
     return ctypes.CDLL(dsoinfo.sofilename, mode=ctypes.RTLD_LOCAL)  # type: ignore[attr-defined]
 
 
 com = _load(Com_dsoinfo)
 ca = _load(ca_dsoinfo)
-# The same libraries for calls that only look at what belongs to the thread: the GIL is kept, since
-# giving it up while libca's threads want it means to wait for it.
+# The same libraries for calls that only use data of the calling thread. These calls keep the GIL:
+# to release it means to wait until libca's threads, which want it too, release it again.
 _com_quick = ctypes.PyDLL(Com_dsoinfo.sofilename)
 _ca_quick = ctypes.PyDLL(ca_dsoinfo.sofilename)
 
@@ -68,7 +69,7 @@ _ca_quick = ctypes.PyDLL(ca_dsoinfo.sofilename)
 def prototype(
     name: str, restype: object, *argtypes: object, library: ctypes.CDLL = ca
 ) -> Callable[..., int]:
-    """One of libca's functions, told what it takes and returns."""
+    """Look up a function of libca and declare its argument and return types."""
     function = getattr(library, name)
     function.restype = restype
     function.argtypes = argtypes
@@ -92,8 +93,9 @@ _create_subscription = prototype(
     c_long, c_ulong, c_size_t, c_long, c_void_p, c_size_t, c_void_p,
 )  # fmt: skip
 
-# These are called once for each PV of a list. They have no argtypes: converting Python's integers
-# would take two thirds of the time of a call. So they must be given C objects of the right size.
+# These are called once for each PV of a list. They have no argtypes, because converting Python
+# integers would take two thirds of the time of a call. So callers must pass C objects of the right
+# size.
 get_callback = ca["ca_array_get_callback"]
 _put_callback = ca["ca_array_put_callback"]
 _put = ca["ca_array_put"]
@@ -105,20 +107,20 @@ element_count = prototype("ca_element_count", c_ulong, c_size_t)
 read_access = prototype("ca_read_access", c_uint, c_size_t)
 write_access = prototype("ca_write_access", c_uint, c_size_t)
 
-# Where the value starts in each DBR type, and how long one element of it is: libca's own.
+# libca's tables: the offset of the value in each DBR type, and the size of one element, in bytes.
 DBR_TYPES = 39
 VALUE_OFFSET = tuple((c_ushort * DBR_TYPES).in_dll(ca, "dbr_value_offset"))
 VALUE_SIZE = tuple((c_ushort * DBR_TYPES).in_dll(ca, "dbr_value_size"))
-SCALAR_SIZE = tuple(map(sum, zip(VALUE_OFFSET, VALUE_SIZE, strict=True)))  # of one element
+SCALAR_SIZE = tuple(map(sum, zip(VALUE_OFFSET, VALUE_SIZE, strict=True)))  # with one element
 
 
 def message(status: int) -> str:
-    """Libca's words for an ECA status."""
+    """The text of libca for an ECA status. Any thread."""
     text: bytes = _message(status)  # type: ignore[assignment]
     return text.decode("utf-8", "replace")
 
 
-NO_HOST = "<disconnected>"
+NO_HOST = "<disconnected>"  # libca's text where it knows no host
 
 
 def host_name(chid: c_size_t) -> str:
@@ -127,62 +129,63 @@ def host_name(chid: c_size_t) -> str:
     return text.decode("utf-8", "replace")
 
 
-# -- Without waiting -------------------------------------------------------------------------------
+# -- Requests that do not block --------------------------------------------------------------------
 
-# What libca marks its own threads with: on those, requests do not wait for a server that is slow to
-# take what was sent before, as that would be a deadlock. They are queued, which is what we want.
+# libca marks its own threads with a thread-private variable. On a thread with the mark, a request
+# does not wait for a server that is slow to read earlier requests, as that would be a deadlock: the
+# request is queued. The event loop needs the same, so `unblocked` sets the mark.
 _mark_of, _set_mark = _com_quick.epicsThreadPrivateGet, _com_quick.epicsThreadPrivateSet
 _mark_of.restype = c_void_p
 _set_mark.restype = None
-_mark: c_void_p | None  # where libca keeps the id of it; None if this build does not show that
+_mark: c_void_p | None  # libca's variable with the id of the mark; None if it is not exported
 try:
     _mark = c_void_p.in_dll(ca, "caClientCallbackThreadId")
 except ValueError:
     _mark = None
-_DEEP = 1000  # more than this is libca's own mark, an address
+_MAX_DEPTH = 1000  # the mark of `unblocked` is a small count; libca's own mark is an address
 
 
 class _Unblocked:
-    """See `unblocked`. The mark says how deep the thread is in it."""
+    """The type of `unblocked`. The mark is the number of nested blocks that the thread is in."""
 
     __slots__ = ()
 
     def __enter__(self) -> None:
         if _mark:
             depth = _mark_of(_mark) or 0
-            if depth < _DEEP:
+            if depth < _MAX_DEPTH:
                 _set_mark(_mark, c_void_p(depth + 1))
 
     def __exit__(self, *_: object) -> None:
         if _mark:
             depth = _mark_of(_mark) or 0
-            if 0 < depth < _DEEP:
+            if 0 < depth < _MAX_DEPTH:
                 _set_mark(_mark, c_void_p(depth - 1))
 
 
 unblocked = _Unblocked()
-"""A block in which this thread's requests do not wait for any server."""
+"""A block in which no request of this thread waits for a server. It can be nested."""
 
 
 # -- Requests --------------------------------------------------------------------------------------
-# Each returns an ECA status. They work on any thread, as they go by chid.
+# Each returns an ECA status, and works on any thread, as it takes a chid.
 
 
-# Arguments as C has them
+# Arguments as C types
 C_DBR = tuple(c_long(dbr) for dbr in range(DBR_TYPES))
-Trampoline = c_void_p  # what libca can be told to call: see `_trampolines`
+Trampoline = c_void_p  # a function for libca to call: see `callbacks`
 Usr = c_size_t
 Chid = c_size_t
-c_count = c_ulong  # 0 is the server's current length
+c_count = c_ulong  # 0 requests the current length of the array
 ONE = c_count(1)
 
 
-# get_callback(C_DBR[dbr], count, chid, reply_trampoline, usr) asks for a value; ``usr`` holds a
-# token, and can be given another one when it returns.
+# get_callback(C_DBR[dbr], count, chid, reply_trampoline, usr) requests a value. ``usr`` holds a
+# token. The caller may change ``usr`` as soon as the call returns.
 
 
 def put(dbr: int, count: int, chid: c_size_t, data: Data) -> int:
-    """Send a value. libca has copied ``data`` when this returns."""
+    """Send a value. libca copies ``data`` before this returns."""
     c_number = ONE if count == 1 else c_count(count)
     return _put(C_DBR[dbr], c_number, chid, _address(data))  # type: ignore[no-any-return]
 
@@ -190,7 +193,7 @@ def put(dbr: int, count: int, chid: c_size_t, data: Data) -> int:
 def put_notify(
     dbr: int, count: int, chid: c_size_t, data: Data, trampoline: Trampoline, usr: c_size_t
 ) -> int:
-    """Send a value and have the end of its processing reported to the token in ``usr``."""
+    """Send a value; libca calls back with the token in ``usr`` when the write is complete."""
     return _put_callback(  # type: ignore[no-any-return]
         C_DBR[dbr], ONE if count == 1 else c_count(count), chid, _address(data), trampoline, usr
     )
@@ -203,13 +206,13 @@ def _address(data: Data) -> bytes | c_void_p:
 
 
 def clear_subscription(evid: int) -> None:
-    """End a subscription; waits for the callback that libca makes just now."""
+    """Cancel a subscription. Blocks until a callback that libca is making has returned."""
     with unblocked:
         _clear_subscription(evid)
 
 
 def clear_channel(chid: c_size_t) -> None:
-    """End a channel and all that belongs to it; waits like `clear_subscription`."""
+    """Destroy a channel and everything on it. Blocks like `clear_subscription`."""
     with unblocked:
         _clear_channel(chid)
 
@@ -217,7 +220,7 @@ def clear_channel(chid: c_size_t) -> None:
 def create_subscription(
     dbr: int, count: int, chid: c_size_t, mask: int, trampoline: Trampoline, usr: int
 ) -> tuple[int, int]:
-    """Subscribe; returns the ECA status and the evid."""
+    """Subscribe; return the ECA status and the evid."""
     evid = c_size_t()
     status = _create_subscription(dbr, count, chid, mask, trampoline, usr, ctypes.byref(evid))
     return status, evid.value
@@ -231,13 +234,13 @@ class _Array(Protocol):
 Data = bytes | _Array
 
 
-# -- Contexts: what works on the calling thread's own only (see `_client`) -------------------------
+# -- Calls that use the context of the calling thread (see `context`) ------------------------------
 
 
 def create_channel(
     name: bytes, trampoline: Trampoline, token: int, priority: int
 ) -> tuple[int, c_size_t]:
-    """Create a channel in the thread's context; returns the ECA status and the chid."""
+    """Create a channel in the thread's context; return the ECA status and the chid."""
     chid = c_size_t()
     status = _create_channel(name, trampoline, token, priority, ctypes.byref(chid))
     return status, chid
@@ -247,7 +250,7 @@ def create_channel(
 
 
 def has_ioc() -> bool:
-    """Whether the libraries of an IOC are loaded into this process."""
+    """Whether this process has loaded the libraries of an IOC. False on Windows."""
     try:
         ctypes.CDLL(dbCore_dsoinfo.sofilename, mode=os.RTLD_NOLOAD)
     except (OSError, AttributeError):  # Windows has no RTLD_NOLOAD
@@ -256,18 +259,19 @@ def has_ioc() -> bool:
 
 
 def in_main_interpreter() -> bool:
-    """Whether this is the interpreter that ctypes runs the callbacks of foreign threads in."""
+    """Whether this is the main interpreter, where ctypes runs callbacks of foreign threads."""
     api = ctypes.pythonapi
     api.PyInterpreterState_Get.restype = api.PyInterpreterState_Main.restype = c_void_p
     return bool(api.PyInterpreterState_Get() == api.PyInterpreterState_Main())
 
 
 def skip_exit_handlers() -> None:
-    """In a forked child: have exit() end the process before it comes to libCom's handlers.
+    """Make exit() end the process before it calls libCom's handlers; in a forked child.
 
-    They wait for threads that the child does not have (that of the CA repeater's watchdog, where
-    the repeater runs in the parent), for ever. Handlers run last in, first out, and Python is
-    done by then; glibc's on_exit() passes the exit status, which _exit() takes.
+    Those handlers would wait forever for threads that the child does not have (such as the CA
+    repeater's watchdog, if the repeater runs in the parent). Exit handlers run last in, first out,
+    after Python has finalized. glibc's on_exit() passes the exit status on to _exit(). Without
+    on_exit() this does nothing.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "on_exit"):

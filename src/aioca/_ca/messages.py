@@ -1,6 +1,7 @@
-"""What libca says that is no reply: exceptions, and what it would print.
+"""libca's messages: exceptions, and text that it would print on stderr.
 
-Who listens is told on a thread of libca or of libCom; `_voice` takes it from there.
+A message goes to a `Listener`, on a thread of libca or of libCom. The listener of an event loop
+(see `_channels.message_log`) passes it to the logger.
 """
 
 from __future__ import annotations
@@ -18,32 +19,33 @@ from .tokens import KEY_SHIFT, owner_of
 
 
 class Listener(Protocol):
-    """Who hears what libca has to say beside the callbacks. Called on a thread of libca."""
+    """A receiver of libca's messages. Its methods are called on a thread of libca or libCom."""
 
     def is_running(self) -> bool:
-        """Whether what it is told will be recorded soon."""
+        """Whether it will log a message soon."""
         ...
 
     def circuit_lost(self) -> None:
-        """Libca has lost a connection to a server."""
+        """A circuit was lost."""
 
     def exception(self, status: int, op: int, context: str) -> None:
-        """Libca, or a server through it, reports a failure that has no callback of its own."""
+        """Libca, or a server, reports a failure for which there is no callback."""
 
     def printed(self, text: str) -> None:
-        """Libca would have printed this on stderr."""
+        """Take a text that libca would have printed on stderr."""
 
     def reply_dropped(self) -> None:
-        """Libca has dropped a reply or an update, for which it has no room."""
+        """A reply or an update was dropped, as it was larger than the limit or the memory."""
 
 
-# Who hears of what belongs to no channel.
+# The listeners for messages that belong to no channel, by token.
 _listeners: dict[int, Listener] = {}
-# What libca has said before there was the first: it begins when its context is made. None later.
+# Messages from before the first listener: the first come when the context is made. Then None.
 _early: deque[str] | None = deque()
 
 
 def add_listener(token: int, listener: Listener) -> None:
+    """Add a listener; the first one gets the messages that came before it. Any thread."""
     global _early
     _listeners[token] = listener
     early, _early = _early, None
@@ -52,18 +54,20 @@ def add_listener(token: int, listener: Listener) -> None:
 
 
 def remove_listener(token: int) -> None:
+    """Remove a listener. Idempotent; any thread."""
     _listeners.pop(token, None)
 
 
-# What libca prints each time that it drops a message: the array in it is larger than its limit, or
-# than what memory there is. Only the first time it says besides which of the two that was.
+# libca prints this each time it drops a message because the array in it is larger than the limit or
+# than the free memory. Only the first time does it also print which of the two it was.
 _NO_ROOM = b"CAC: not enough memory for message body cache"
 
 
 def _speaker() -> Listener | None:
-    """Who records what concerns none of them more than the others; any thread.
+    """Choose the listener for a message that concerns all of them; None if there is none.
 
-    One, so that it is recorded once, and one that is running, so that it is recorded now.
+    There is one, so that the message is logged once. It is a running one if there is any, so that
+    the message is logged soon. Any thread.
     """
     listeners = list(_listeners.copy().values())
     running = (listener for listener in listeners if listener.is_running())
@@ -71,16 +75,16 @@ def _speaker() -> Listener | None:
 
 
 def _hand_over(texts: deque[str]) -> None:
-    """Tell these to a listener, if there is one; any thread, also two at once."""
+    """Pass texts to a listener, if there is one. Any thread, even two threads at once."""
     while texts and (speaker := _speaker()) is not None:
         try:
             text = texts.popleft()
-        except IndexError:  # the other thread has just told the last one
+        except IndexError:  # another thread has taken the last one
             return
         speaker.printed(text)
 
 
-# -- What libca calls, and is told to call ---------------------------------------------------------
+# -- The callbacks, and the calls that install them ------------------------------------------------
 
 
 class _ExceptionArgs(ctypes.Structure):
@@ -99,8 +103,8 @@ class _ExceptionArgs(ctypes.Structure):
 
 
 _EXCEPTION = ctypes.CFUNCTYPE(None, _ExceptionArgs)
-# The second argument is a va_list. In each calling convention that epicscorelibs is built for
-# it travels as one word (a pointer to it, or itself a pointer), which can be handed on as such.
+# The second argument is a va_list. Each calling convention that epicscorelibs is built for passes
+# it as one word (a pointer to it, or itself a pointer), which can be passed on unchanged.
 _PRINTF = ctypes.CFUNCTYPE(c_int, c_char_p, c_void_p)
 _ERRLOG = ctypes.CFUNCTYPE(None, c_void_p, c_char_p)
 
@@ -109,28 +113,31 @@ _replace_printf_handler = libca.prototype("ca_replace_printf_handler", c_int, c_
 _strnlen = libca.com.epicsStrnLen
 _strnlen.restype = c_size_t
 _strnlen.argtypes = (c_size_t, c_size_t)
-_LONGEST_TEXT = 400  # of what an exception says
+_MAX_TEXT_BYTES = 400  # a text from a server may have no NUL at its end
 _vsnprintf = libca.com.epicsVsnprintf
 _vsnprintf.restype = c_int
 _vsnprintf.argtypes = (c_char_p, c_size_t, c_char_p, c_void_p)
 
 
 def _on_exception(args: _ExceptionArgs) -> None:
-    """Runs on a libca thread: a failure that no callback of ours hears of."""
+    """Pass a failure that has no callback to its owner or a listener. On a libca thread."""
     owner = owner_of(libca.puser(args.chid) >> KEY_SHIFT) if args.chid else None
-    # Only what libca itself has found has a place in its source.
+    # A failure that libca itself has detected comes with a line of its source code.
     if owner is None and args.stat == libca.ECA_DISCONN and args.file:
-        for listener in list(_listeners.copy().values()):  # any of them may have been on it
+        for listener in list(_listeners.copy().values()):  # each may have had channels on it
             listener.circuit_lost()
     concerned = _speaker() if owner is None else owner
-    # A server's text need not have an end.
-    text = ctypes.string_at(args.ctx, _strnlen(args.ctx, _LONGEST_TEXT)) if args.ctx else b""
+    # A text from a server may have no NUL at its end.
+    text = ctypes.string_at(args.ctx, _strnlen(args.ctx, _MAX_TEXT_BYTES)) if args.ctx else b""
     if concerned is not None:
         concerned.exception(args.stat, args.op, text.decode("utf-8", "replace"))
 
 
 def _on_printf(format: bytes, arguments: int) -> int:
-    """Runs on a libca thread, or on ours within a call: text that was meant for stderr."""
+    """Pass a text that libca would print on stderr to a listener.
+
+    Runs on a libca thread, or on the thread of the caller within a call to libca.
+    """
     if format.startswith(_NO_ROOM):
         for listener in list(_listeners.copy().values()):
             listener.reply_dropped()
@@ -141,13 +148,13 @@ def _on_printf(format: bytes, arguments: int) -> int:
     return int(length)
 
 
-# How what libca writes into libCom's error log begins; all else there is somebody else's.
-_LIBCA_SAYS = re.compile(rb"\s*(Unexpected problem with CA circuit|CAC?\b|cac\b|CA\.Client)")
+# The beginnings of libca's messages in libCom's error log. Others are from other users of libCom.
+_LIBCA_MESSAGE = re.compile(rb"\s*(Unexpected problem with CA circuit|CAC?\b|cac\b|CA\.Client)")
 
 
 def _on_errlog(_private: int, message: bytes) -> None:
-    """Runs on libCom's thread for the error log: a message to it."""
-    if _LIBCA_SAYS.match(message):
+    """Pass a message of the error log to a listener or to stderr. On libCom's error log thread."""
+    if _LIBCA_MESSAGE.match(message):
         early = _early
         texts = deque[str]() if early is None else early
         texts.append(message.decode("utf-8", "replace").strip())
@@ -168,7 +175,7 @@ _errlog_trampoline = _ERRLOG(_on_errlog)
 
 
 def route_messages() -> None:
-    """Have the thread's context tell our listeners what it would print."""
+    """Make the thread's context pass its messages to the listeners."""
     _add_exception_event(_exception_trampoline, 0)
     _replace_printf_handler(ctypes.cast(_printf_trampoline, c_void_p))
 
@@ -178,10 +185,14 @@ _forked = False
 
 
 def route_error_log() -> None:
-    """Have libCom tell them what libca writes into the error log. Before there is a context."""
+    """Make libCom pass libca's messages in the error log to the listeners.
+
+    To be called before the first context is made. Does nothing in a process that has an IOC, or in
+    a forked child.
+    """
     global _error_log_is_ours
-    # An IOC in this process has the error log for its own, and its shell can switch it off. In a
-    # forked child its thread is not there, and each call would wait for it.
+    # An IOC in this process uses the error log itself, and its shell can switch the log off. A
+    # forked child does not have the thread of the error log, and each call would wait for it.
     if not (_error_log_is_ours or _forked or libca.has_ioc()):
         _error_log_is_ours = True
         libca.com.errlogAddListener(_errlog_trampoline, c_void_p(0))
@@ -189,22 +200,23 @@ def route_error_log() -> None:
 
 
 def silence_messages() -> None:
-    """Have the thread's context call nothing of Python any more, and print nothing."""
+    """Stop the thread's context from calling Python, and from printing. May block."""
     if _error_log_is_ours:
         libca.com.errlogRemoveListeners(_errlog_trampoline, c_void_p(0))
-        libca.com.eltc(1)  # for the others who use libCom, to the end
-    # libCom's own, which prints nothing
+        libca.com.eltc(1)  # for other users of libCom, until the process ends
+    # A function of libCom that prints nothing
     _replace_printf_handler(ctypes.cast(libca.com.errlogVprintfNoConsole, c_void_p))
-    # One that does nothing: libca's own ends the process where a server reports something fatal.
+    # ca_version does nothing. libca's default handler would end the process if a server reported a
+    # fatal error.
     _add_exception_event(ctypes.cast(libca.ca.ca_version, _EXCEPTION), 0)
-    # Clearing a channel waits for the callback that is being made just now, to our old handlers.
+    # Clearing a channel waits for a running callback, which may still be one of our old handlers.
     status, chid = libca.create_channel(b"aioca", connection_trampoline, 0, 0)
     if status == libca.ECA_NORMAL:
         libca.clear_channel(chid)
 
 
 def after_fork() -> None:
-    """In a forked child: nobody listens, and the error log has no thread."""
+    """Forget the listeners; in a forked child, which has no thread for the error log."""
     global _error_log_is_ours, _forked
     _error_log_is_ours, _forked = False, True
     _listeners.clear()

@@ -1,7 +1,8 @@
-"""Who is meant by what C hands back: the table of tokens.
+"""The table of tokens: the integers that libca passes back, and the Python objects that own them.
 
-C is given integer tokens, never the address of a Python object. A token whose owner has left the
-table is a lookup that misses, so nothing that C still holds can dangle.
+libca is given integer tokens, never the address of a Python object. When an owner has left the
+table, the look-up of its token finds nothing. So no token that libca still holds is a dangling
+pointer.
 """
 
 from __future__ import annotations
@@ -9,30 +10,30 @@ from __future__ import annotations
 import itertools
 from typing import Any, Protocol
 
-# Bytes of one DBR, or, when there is none, the ECA status that says why. A large array comes as a
-# bytearray, so that numpy can use it without another copy.
+# The bytes of one DBR, or the ECA status of a failure. A large array is a bytearray, so that numpy
+# can use it without another copy.
 Raw = bytes | bytearray | int
 
 
 class Requester(Protocol):
-    """Who has asked for replies."""
+    """The owner of requests, to which the replies go."""
 
     def arrive(self, index: int, raw: Raw) -> None:
-        """On a thread of libca: the DBR bytes, or the ECA status of a failure."""
+        """Take a reply: the DBR bytes, or the ECA status of a failure. On a libca thread."""
 
 
 class ChannelOwner(Protocol):
-    """Whose a channel is. Called on a thread of libca."""
+    """The owner of a channel. Its methods are called on a libca thread."""
 
     def connection_changed(self, up: bool, native_type: int, native_count: int) -> None:
-        """The channel went up or down."""
+        """The channel has connected (``up``) or disconnected."""
 
     def exception(self, status: int, op: int, context: str) -> None:
-        """Libca, or a server through it, reports a failure that has no callback of its own."""
+        """Libca, or a server, reports a failure for which there is no callback."""
 
 
-# A token: who; which of the many requests that one owner may have out (a list of PVs); and the DBR
-# type that was asked for, so that a reply of any other is known by it.
+# A token has three parts: the key of the owner; the index of the request, as one owner may have
+# many (a list of PVs); and the DBR type that was requested, to detect a reply of another type.
 DBR_BITS = 6
 _INDEX_BITS = 20
 INDEX_ONE = 1 << DBR_BITS
@@ -41,14 +42,17 @@ MAX_INDEX = INDEX_MASK = (1 << _INDEX_BITS) - 1
 KEY_SHIFT = DBR_BITS + _INDEX_BITS
 _KEY_MASK = (1 << (64 - KEY_SHIFT)) - 1
 
-# By the key in the token: each a Requester or a ChannelOwner, whichever C was given the token for
+# The owners by key. Each is a Requester or a ChannelOwner, depending on what the token is for.
 owners: dict[int, Any] = {}
-owner_of = owners.get  # of a key; a bound method, as it is called for every reply
+owner_of = owners.get  # a bound method, as it is called for every reply
 _keys = itertools.count(1)
 
 
 def register(owner: Requester | ChannelOwner) -> int:
-    """Enter an owner; ``token + index * INDEX_ONE + dbr`` is what C may be given."""
+    """Add an owner to the table and return its token. Any thread.
+
+    The value to give to libca is ``token + index * INDEX_ONE + dbr``.
+    """
     key = next(_keys) & _KEY_MASK
     while key == 0 or key in owners:
         key = next(_keys) & _KEY_MASK
@@ -57,15 +61,15 @@ def register(owner: Requester | ChannelOwner) -> int:
 
 
 def unregister(token: int) -> None:
-    """Make the token miss from now on. Idempotent; safe on any thread."""
+    """Remove the owner of a token from the table. Idempotent; any thread."""
     owners.pop(token >> KEY_SHIFT, None)
 
 
 def token_count() -> int:
-    """How many owners are in the table (for leak checks)."""
+    """The number of owners in the table (for leak checks)."""
     return len(owners)
 
 
 def after_fork() -> None:
-    """In a forked child: no token of the parent's will be heard of again."""
+    """Empty the table; in a forked child, where libca will not use the parent's tokens."""
     owners.clear()
