@@ -1,6 +1,6 @@
 """DBR bytes to Python values, and back.
 
-The two names below are in pickles that earlier builds made.
+Pickles that earlier builds made contain the two names below.
 """
 
 from .augmented import Alarm

@@ -1,4 +1,8 @@
-"""The attributes of a value, decoded from the bytes that come before it in its DBR."""
+"""The attributes of a value (alarm, time stamp, limits...), decoded from its DBR.
+
+Invariants: a decoder reads only bytes that were copied, whatever a server has sent, and a text that
+is not UTF-8 is no error.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +30,12 @@ _EPICS_EPOCH = 631152000  # 1990-01-01 in seconds of the Unix epoch
 
 
 def cut(raw: Any, start: int, size: int) -> bytes:
-    """The string at ``start``: at most ``size`` bytes, up to its NUL if it has one."""
+    """Return the string at ``start``: at most ``size`` bytes, up to the first NUL if any."""
     return bytes(raw[start : start + size]).split(b"\0", 1)[0]
 
 
 def text(data: bytes) -> str:
-    """Text from a server: what is no UTF-8 becomes U+FFFD."""
+    """Decode a text from a server; each byte that is not UTF-8 becomes U+FFFD."""
     return data.decode("utf-8", "replace")
 
 
@@ -51,7 +55,7 @@ def _raw_stamp(raw: Any) -> tuple[int, int]:
 
 def _timestamp(raw: Any) -> float:
     seconds, nanoseconds = _raw_stamp(raw)
-    # A double holds no nanoseconds at this size; rounding makes equal stamps print equal.
+    # A double of this size has no nanoseconds. Rounding makes equal time stamps print equally.
     return round(seconds + nanoseconds * 1e-9, 6)
 
 
@@ -65,7 +69,7 @@ _TIME_FIELDS: dict[str, Callable[[Any], Any]] = {
     "raw_stamp": _raw_stamp,
     "timestamp": _timestamp,
     "timestamp_ns": _timestamp_ns,
-    # Of the same number, so that they are one moment
+    # From the rounded `timestamp`, so that all three are the same moment
     "datetime": lambda raw: local_datetime(_timestamp(raw)),
     "datetime_utc": lambda raw: utc_datetime(_timestamp(raw)),
 }
@@ -84,22 +88,24 @@ _LIMITS = (
     "upper_ctrl_limit",
     "lower_ctrl_limit",
 )
-_UNITS_SIZE, _ENUM_STATES, _ENUM_SIZE = 8, 16, 26
+_UNITS_BYTES = 8  # MAX_UNITS_SIZE of EPICS base
+_MAX_ENUM_STATES = 16  # MAX_ENUM_STATES of EPICS base; a server can send any number
+_ENUM_LABEL_BYTES = 26  # MAX_ENUM_STRING_SIZE of EPICS base
 
 
 def _enums(raw: Any) -> list[str]:
     (states,) = struct.unpack_from("=4xh", raw)
-    states = min(max(states, 0), _ENUM_STATES)
-    return [text(cut(raw, 6 + i * _ENUM_SIZE, _ENUM_SIZE)) for i in range(states)]
+    states = min(max(states, 0), _MAX_ENUM_STATES)
+    return [text(cut(raw, 6 + i * _ENUM_LABEL_BYTES, _ENUM_LABEL_BYTES)) for i in range(states)]
 
 
-_STATES_AT = VALUE_OFFSET[DBR_ENUM + FORMAT_BASE[FORMAT_CTRL]]
+_ENUM_OFFSET = VALUE_OFFSET[DBR_ENUM + FORMAT_BASE[FORMAT_CTRL]]
 
 
 def _labels_of_values(raw: Any) -> list[str]:
-    """For each element its label; the number as text where there is none."""
+    """The label of each element; for one without a label, its number as text."""
     labels = _enums(raw)
-    states = struct.unpack_from(f"={(len(raw) - _STATES_AT) // 2}H", raw, _STATES_AT)
+    states = struct.unpack_from(f"={(len(raw) - _ENUM_OFFSET) // 2}H", raw, _ENUM_OFFSET)
     return [_label_of(state, labels) for state in states]
 
 
@@ -120,9 +126,9 @@ def _ctrl_fields(base: int) -> dict[str, Callable[[Any], Any]]:
     if base in (DBR_FLOAT, DBR_DOUBLE):
         found["precision"] = lambda raw: struct.unpack_from("=4xh", raw)[0]
         start = 8
-    found["units"] = lambda raw: text(cut(raw, start, _UNITS_SIZE))
+    found["units"] = lambda raw: text(cut(raw, start, _UNITS_BYTES))
     for i, limit in enumerate(_LIMITS):
-        at = struct.Struct(f"={start + _UNITS_SIZE + i * VALUE_SIZE[base]}x{STRUCT_CODES[base]}")
+        at = struct.Struct(f"={start + _UNITS_BYTES + i * VALUE_SIZE[base]}x{STRUCT_CODES[base]}")
         found[limit] = lambda raw, unpack=at.unpack_from: unpack(raw)[0]  # type: ignore[misc]
     return found
 
@@ -134,7 +140,7 @@ _SINGLE_ENUM_FIELDS = {**_CTRL_FIELDS[DBR_ENUM], "label": _label}
 
 
 def fields(dbr: int, base: int, format: int, single: bool) -> dict[str, Callable[[Any], Any]]:
-    """What each attribute is decoded by, of values of a DBR type."""
+    """The decoder of each attribute that values of a DBR type have."""
     if dbr == DBR_STSACK_STRING:
         return _STSACK_FIELDS
     if dbr == DBR_CLASS_NAME or format == FORMAT_RAW:

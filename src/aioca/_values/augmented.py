@@ -1,12 +1,13 @@
-"""The base class of augmented values: their attributes, and what type checkers allow with them.
+"""The base class of augmented values: it declares their attributes and operators for type checkers.
 
-Which of the five classes a value has depends on the PV, and no type checker can know that. So all
-operators of numbers, strings and arrays are declared here, with the result ``Any``. The classes
-themselves (see `_values`) have those of ``int``, ``float`` and so on first, with their own results.
+The PV determines which of the five classes a value has, which no type checker can know. So this
+class declares all operators of numbers, strings and arrays, with the result ``Any``. The five
+classes (see `classes`) inherit from ``int``, ``float`` and so on first, so type checkers find the
+operators of those, with their own results.
 """
 
-# No `from __future__ import annotations`: the annotations are looked up where the class is
-# public, in `aioca.types`.
+# No `from __future__ import annotations`: annotations are evaluated in the public module of the
+# class, `aioca.types`.
 
 from collections.abc import Iterator
 from datetime import datetime as _datetime
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Alarm(NamedTuple):
-    """An alarm by its names in EPICS: ``status`` the reason, ``severity`` how bad it is."""
+    """An alarm by its names in EPICS: ``status`` is the reason, ``severity`` is the level."""
 
     status: str
     severity: str
@@ -27,35 +28,35 @@ class Alarm(NamedTuple):
 
 
 class AugmentedValue:
-    """What `aioca.caget` returns and monitors deliver.
+    """A value that `aioca.caget` returns or a monitor delivers.
 
-    It is an int, a float, a str or bytes if the PV is a scalar, a numpy array otherwise (its
-    classes are ``ca_int ca_float ca_str ca_bytes ca_array``), and it has the attributes below.
-    Those that the format and the type do not bring do not exist: ``hasattr`` is false.
+    It is an int, a float, a str or bytes if the PV is a scalar, and a numpy array otherwise. The
+    classes are ``ca_int ca_float ca_str ca_bytes ca_array``. A value has the attributes below. An
+    attribute that the format or the type does not have does not exist: ``hasattr`` is false.
     ``+value`` is the plain object.
 
     A failure that was not raised is an `aioca.CANothing`: it has ``name``, ``ok`` (false) and
-    ``errorcode``, and is no instance of this class.
+    ``errorcode``, and is not an instance of this class.
     """
 
     __slots__ = ()
 
-    #: The PV. Always there.
+    #: The name of the PV. Always present.
     name: str
-    #: True for a value. Always there.
+    #: True for a value. Always present.
     ok: bool
-    #: The ECA status (see `aioca.ECA`); of a `aioca.CANothing` only.
+    #: The ECA status (see `aioca.ECA`). Only a `aioca.CANothing` has it.
     errorcode: int
-    #: The DBR type (without the format) of the value: for a ``datatype`` that CA does not have, the
-    #: one next to it. Always there.
+    #: The DBR type (without the format) of the value. For a ``datatype`` that CA does not have, the
+    #: nearest DBR type. Always present.
     datatype: int
-    #: Native number of elements of the PV, 1 for a scalar. Always there.
+    #: Native number of elements of the PV, 1 for a scalar. Always present.
     element_count: int
     #: 0 no alarm, 1 minor, 2 major, 3 invalid. ``FORMAT_TIME`` and ``FORMAT_CTRL``.
     severity: int
-    #: The reason of the alarm as a number. ``FORMAT_TIME`` and ``FORMAT_CTRL``.
+    #: The reason for the alarm as a number. ``FORMAT_TIME`` and ``FORMAT_CTRL``.
     status: int
-    #: Names of the two, such as ``("HIHI", "MAJOR")``. ``FORMAT_TIME`` and ``FORMAT_CTRL``.
+    #: Names of status and severity: ``("HIHI", "MAJOR")``. ``FORMAT_TIME`` and ``FORMAT_CTRL``.
     alarm: Alarm
     #: Seconds and nanoseconds of the Unix epoch, as sent. ``FORMAT_TIME``.
     raw_stamp: tuple[int, int]
@@ -65,7 +66,7 @@ class AugmentedValue:
     timestamp_ns: int
     #: The moment of ``timestamp``, in naive local time. ``FORMAT_TIME``.
     datetime: _datetime
-    #: The same moment, aware, in UTC. ``FORMAT_TIME``.
+    #: The moment of ``timestamp``, in aware UTC. ``FORMAT_TIME``.
     datetime_utc: _datetime
     #: Engineering units. ``FORMAT_CTRL``, numbers.
     units: str
@@ -77,12 +78,12 @@ class AugmentedValue:
     upper_warning_limit: float  #: HIGH.
     lower_warning_limit: float  #: LOW.
     lower_alarm_limit: float  #: LOLO.
-    upper_ctrl_limit: float  #: The most that can be written.
-    lower_ctrl_limit: float  #: The least that can be written.
+    upper_ctrl_limit: float  #: The largest value that can be written.
+    lower_ctrl_limit: float  #: The smallest value that can be written.
     #: The labels of an enum. ``FORMAT_CTRL``, ENUM.
     enums: list[str]
-    #: The label that an enum has now, or its number as text if that has no label. Of an array a
-    #: list of them. ``FORMAT_CTRL``, ENUM.
+    #: The label of the enum's value, or the number as text if it has no label. For an array, a
+    #: list of these. ``FORMAT_CTRL``, ENUM.
     label: str
     #: Whether transient alarms must be acknowledged. ``DBR_STSACK_STRING``.
     ackt: int
@@ -90,7 +91,7 @@ class AugmentedValue:
     acks: int
 
     if TYPE_CHECKING:
-        # Plain, and as other types
+        # Conversions to plain objects and other types
         def __pos__(self) -> Any: ...
         def __int__(self) -> int: ...
         def __float__(self) -> float: ...
@@ -98,7 +99,7 @@ class AugmentedValue:
         def __array__(self) -> np.ndarray[Any, np.dtype[Any]]: ...
         def __round__(self, ndigits: Any = ..., /) -> Any: ...
 
-        # Compared
+        # Comparisons
         def __eq__(self, other: object, /) -> Any: ...
         def __ne__(self, other: object, /) -> Any: ...
         def __lt__(self, other: Any, /) -> Any: ...

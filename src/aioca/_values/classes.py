@@ -1,12 +1,11 @@
-"""Augmented values: plain Python values that also know where they come from.
+"""The classes of augmented values: plain Python values with the attributes of their DBR.
 
-A value keeps the bytes of its DBR and a reference to the reader that made it; an attribute is
-decoded when it is first asked for and stays from then on. Making a value therefore costs a
-third of what decoding everything would, and an attribute that the request did not bring does
-not exist.
+A value keeps the bytes of its DBR and a reference to the reader that made it. An attribute is
+decoded when it is first read, and then stored. So making a value takes a third of the time of
+decoding everything. An attribute that was not in the reply does not exist.
 
-``isinstance(value, epicscorelibs.ca.dbr.ca_float)`` holds in a program that has imported that
-module, though this package never does: importing it takes 0.2 s and needs setuptools.
+``isinstance(value, epicscorelibs.ca.dbr.ca_float)`` is true in a program that has imported that
+module. This package never imports it: that takes 0.2 s and needs setuptools.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 else:
     _NDArray = np.ndarray
 
-# The fields that aioca 2.x could give a value, under the same name and in the same order.
+# The attributes of values in aioca 2.x, with the same names and in the same order.
 ca_extra_fields: list[str] = [
     "name",
     "ok",
@@ -60,7 +59,7 @@ _STATUSES = (
 
 
 def alarm_of(status: int, severity: int) -> Alarm:
-    """Names for the numbers; a number without a name stays a number."""
+    """The names for two numbers; a number without a name becomes text."""
     return Alarm(
         _STATUSES[status] if 0 <= status < len(_STATUSES) else str(status),
         _SEVERITIES[severity] if 0 <= severity < len(_SEVERITIES) else str(severity),
@@ -68,26 +67,27 @@ def alarm_of(status: int, severity: int) -> Alarm:
 
 
 def local_datetime(timestamp: float) -> datetime:
-    """Naive local time, as aioca 2.x has it."""
+    """The naive local time of a timestamp, as in aioca 2.x."""
     return datetime.fromtimestamp(timestamp)
 
 
 def utc_datetime(timestamp: float) -> datetime:
-    """Aware UTC."""
+    """The aware UTC time of a timestamp."""
     return datetime.fromtimestamp(timestamp, timezone.utc)
 
 
 class Shape:
-    """What the readers of all PVs have in common that are asked for in the same way.
+    """The data that the readers of all PVs share if the PVs are requested in the same way.
 
     Attributes:
         datatype: the DBR type without its format.
-        dbr: the DBR type to ask the server for.
-        c_dbr: the same as libca takes it.
-        fields: attributes that are decoded from each value's own bytes.
+        dbr: the DBR type to request from the server.
+        c_dbr: the same number as a C long, for libca.
+        fields: the decoders of the attributes that come with each value, by name.
         decode: turns the bytes of one DBR into an augmented value.
-        kind, unpack: for a single number, what `decode` does in two steps: its class, and what
-            takes the number from the bytes (struct.error if they are too few). Else None.
+        kind, unpack: for a single number without a conversion, the two steps of `decode`: the class
+            of the value, and the function that takes the number from the bytes (struct.error if
+            there are too few bytes). Otherwise None.
     """
 
     __slots__ = ("c_dbr", "datatype", "dbr", "decode", "fields", "kind", "unpack")
@@ -102,9 +102,10 @@ class Shape:
 
 
 class Reader:
-    """How one kind of request on one channel is understood; every value keeps its reader.
+    """Decodes the replies to one kind of request on one channel; each value keeps its reader.
 
-    There may be one for each of many thousand PVs, so it has nothing that could be shared.
+    There may be many thousand PVs with a reader each. So everything that readers can share is in
+    `Shape`.
     """
 
     __slots__ = ("element_count", "name", "shape")
@@ -115,11 +116,11 @@ class Reader:
         self.shape: Shape = shape
 
     def decode(self, raw: Raw) -> Any:
-        """The bytes of one DBR as an augmented value."""
+        """Decode the bytes of one DBR into an augmented value; raises if that is impossible."""
         return self.shape.decode(self, raw)
 
     def constants(self) -> dict[str, Any]:
-        """The attributes that all values of this reader have in common."""
+        """The attributes that are the same for all values of this reader."""
         return {name: get(self) for name, get in _CONSTANTS.items()}
 
 
@@ -137,9 +138,9 @@ class _Augmented:
     if TYPE_CHECKING:
         _reader: Reader | None
         _raw: Raw
-    else:  # to type checkers, there are the attributes of AugmentedValue and no others
-        # Decode on the first miss, and keep. It is no lie for values derived from this one
-        # (slices, results of arithmetic): they have no reader, so they have no attributes.
+    else:  # type checkers allow only the attributes of AugmentedValue
+        # Decode an attribute when it is first read, and store it. Derived values (slices, results
+        # of arithmetic) have no reader and therefore no attributes.
         def __getattr__(self, attribute: str) -> Any:
             if attribute == "_reader":
                 return None
@@ -165,7 +166,7 @@ class _Augmented:
         return kind if dbr is None else getattr(dbr, kind.__name__, kind)
 
     @__class__.setter
-    def __class__(self, kind: type) -> None:  # unittest.mock and others may look for it
+    def __class__(self, kind: type) -> None:  # unittest.mock and others expect a setter
         raise TypeError("the class of an augmented value cannot be changed")
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
@@ -184,7 +185,7 @@ def _why_missing(value: _Augmented, attribute: str) -> str:
 
 
 def _attributes(value: _Augmented) -> dict[str, Any]:
-    """Every attribute of a value, decoded."""
+    """Decode and return all attributes of a value."""
     own = {k: v for k, v in value.__dict__.items() if k not in ("_reader", "_raw")}
     reader = value._reader
     if reader is None:
@@ -195,7 +196,7 @@ def _attributes(value: _Augmented) -> dict[str, Any]:
 
 
 def _rebuild(kind: str, plain: Any, attributes: dict[str, Any]) -> Any:
-    """A value out of a pickle, in which this is ``aioca.types._rebuild``."""
+    """Make a value from a pickle, which names this function ``aioca.types._rebuild``."""
     value = plain.view(ca_array) if kind == "ca_array" else _KINDS[kind](plain)
     value.__dict__.update(attributes)
     return value
@@ -208,7 +209,7 @@ class ca_int(_Augmented, int, AugmentedValue):
 class ca_float(_Augmented, float, AugmentedValue):
     """A float that also has the attributes of :class:`aioca.types.AugmentedValue`."""
 
-    # Faster to set than what is in the dict. An int or bytes cannot have such.
+    # Slots are faster to set than entries of the dict. Subclasses of int or bytes cannot have any.
     __slots__ = ("__dict__", "__weakref__", "_raw", "_reader")
 
 
@@ -231,17 +232,17 @@ class ca_bytes(_Augmented, bytes, AugmentedValue):
 class ca_array(_Augmented, _NDArray, AugmentedValue):  # type: ignore[misc]  # has no hash
     """A numpy array that also has the attributes of :class:`aioca.types.AugmentedValue`.
 
-    Slices and views have none of them (they are no longer the value of the PV), the results
-    of arithmetic are plain arrays, and a copy keeps them all.
+    A copy keeps all the attributes. Slices and views have none, as they are not the value of the
+    PV. The results of arithmetic are plain arrays.
     """
 
-    def __pos__(self) -> _NDArray:  # type: ignore[override]  # plain: that is its point
+    def __pos__(self) -> _NDArray:  # type: ignore[override]  # the result is a plain array
         return np.array(self)
 
     def __array_wrap__(
         self, array: _NDArray, context: Any = None, return_scalar: bool = False
     ) -> Any:
-        # A result of arithmetic: neither name nor timestamp would be true of it.
+        # A result of arithmetic is not the PV's value: name and timestamp would be wrong.
         plain = cast(Any, array).view(np.ndarray)
         return plain[()] if return_scalar or array.ndim == 0 else plain
 

@@ -1,4 +1,8 @@
-"""DBR types, formats and events: their names, and which type a datatype asks for."""
+"""DBR types, formats and event masks: their names, and the DBR type that a `Datatype` requests.
+
+The numbers are those of libca, and of aioca 2.x where libca has none. Numbers of this package only
+are above 1000.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ DBR_PUT_ACKT: Final = 35
 DBR_PUT_ACKS: Final = 36
 DBR_STSACK_STRING: Final = 37
 DBR_CLASS_NAME: Final = 38
-# Not libca's: how to present a DBR_STRING or DBR_CHAR. The numbers are those of aioca 2.x.
+# Presentations of a DBR_STRING or DBR_CHAR, unknown to libca. The numbers are those of aioca 2.x.
 DBR_ENUM_STR: Final = 996
 DBR_CHAR_BYTES: Final = 997
 DBR_CHAR_UNICODE: Final = 998
@@ -32,22 +36,22 @@ DBE_LOG: Final = 2
 DBE_ALARM: Final = 4
 DBE_PROPERTY: Final = 8
 
-# What `datatype=str` and `datatype=bytes` mean: a string, and of a CHAR array a long string.
+# The meaning of `datatype=str` and `datatype=bytes`: a string; for a CHAR array, a long string.
 AS_STR = 1001
 AS_BYTES = 1002
-# What a value is read as that is compared with text or bytes: the label of an enum, a CHAR array as
-# a long string, all else as native.
+# For a value that is compared with text or bytes: an enum is read as its label, a CHAR array as a
+# long string, and all other types as native.
 AS_TEXT_TO_MATCH = 1003
 AS_BYTES_TO_MATCH = 1004
-# Types of numbers that Channel Access does not have: see `_number_types`.
+# Types of numbers that Channel Access does not have: see `number_types`.
 AS_BOOL = 1010
 AS_INT8 = 1011
 AS_UINT16 = 1012
 AS_UINT32 = 1013
 AS_INT64 = 1014
 AS_UINT64 = 1015
-# Added to a DBR type: numbers as the server converts them, also those that do not fit. For the
-# command line, which shows what a server sends.
+# Added to a DBR type: accept the numbers as the server converts them, even if they do not fit. For
+# the command line, which shows what a server sends.
 UNCHECKED = 2000
 
 MAX_STRING_SIZE = 40
@@ -55,7 +59,7 @@ DTYPES = (
     np.dtype("S40"), np.dtype("i2"), np.dtype("f4"), np.dtype("u2"), np.dtype("u1"),
     np.dtype("i4"), np.dtype("f8"),
 )  # fmt: skip
-# By kind and size; those of text have any size
+# By numpy's kind and item size in bytes; the size of text is not used.
 _NUMPY_CODES = {
     ("b", 1): AS_BOOL, ("i", 1): AS_INT8, ("u", 1): DBR_CHAR, ("i", 2): DBR_SHORT,
     ("u", 2): AS_UINT16, ("i", 4): DBR_LONG, ("u", 4): AS_UINT32, ("i", 8): AS_INT64,
@@ -75,7 +79,7 @@ _WRITABLE = {code for code in _READABLE if code < UNCHECKED} - {
 
 
 def datatype_code(datatype: object, writing: bool = False) -> int | None:
-    """A `Datatype` as one number; TypeError or ValueError if it is none."""
+    """Convert a `Datatype` to one number; TypeError or ValueError if it is not a datatype."""
     if datatype is None:
         return None
     if isinstance(datatype, int) and not isinstance(datatype, bool):
@@ -83,7 +87,7 @@ def datatype_code(datatype: object, writing: bool = False) -> int | None:
     elif datatype is str or datatype is bytes:
         code = AS_STR if datatype is str else AS_BYTES
     elif datatype is int:
-        code = AS_INT64  # numpy has 32 bits for it on some systems
+        code = AS_INT64  # numpy's default int has 32 bits on some systems
     else:
         try:
             dtype = np.dtype(datatype)  # type: ignore[call-overload]
@@ -96,12 +100,12 @@ def datatype_code(datatype: object, writing: bool = False) -> int | None:
 
 
 def is_long_string_name(name: str) -> bool:
-    """Whether the server was asked for a field as a long string (``$``, perhaps filtered)."""
+    """Whether the name requests a field as a long string (``$``, perhaps before a filter)."""
     return name.endswith("$") or "${" in name or "$[" in name
 
 
 def presentation(name: str, code: int | None, native_type: int, native_count: int) -> int:
-    """The datatype to use on this channel: a DBR type, a DBR_CHAR_* or AS_*, which presents one."""
+    """The datatype for a request on this channel: a DBR type, or a DBR_CHAR_* or AS_* code."""
     if code is None:
         return DBR_CHAR_STR if _is_long_field(name, native_type) else native_type
     if code in (AS_STR, AS_BYTES, AS_TEXT_TO_MATCH, AS_BYTES_TO_MATCH, DBR_ENUM_STR):

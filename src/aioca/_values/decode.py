@@ -1,11 +1,11 @@
-"""How the bytes of a DBR become an augmented value.
+"""Readers: they decode the bytes of a DBR into an augmented value.
 
-A reader is made once for each kind of request on a channel (datatype, format) and then turns
-the bytes of every reply or update into an augmented value. It knows the native type and count
-that the channel had when it was made, so it is thrown away when those change.
+A reader is made once for each kind of request on a channel (datatype, format). It decodes the bytes
+of every reply and update. A reader is valid for the channel's native type and count at that time,
+so it is dropped when those change.
 
-What comes from a server may be anything: counts, strings and enum sizes out of range must
-give a value or an error, never a read beyond the bytes that were copied.
+Invariant: a server can send anything. Counts, strings and enum sizes out of range give a value or
+an error, never a read beyond the bytes that were copied.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ from .dbr import (
 )
 from .number_types import NUMBER_TYPES, Convert, Misfit, conversion, wire_type
 
-# The ways to ask that there have been, and their numbers: few.
+# All kinds of requests so far. The index is the number of the kind. There are few.
 request_kinds: list[tuple[int | None, int, bool, int]] = []
 
 
 def request_kind(code: int | None, format: int, monitor: bool = False, count: int = 0) -> int:
-    """A number for a way to ask: the datatype, the format, whether for a monitor, and its count."""
+    """A small number for a kind of request: datatype, format, whether for a monitor, its count."""
     way = code, format, monitor, count
     try:
         return request_kinds.index(way)
     except ValueError:
-        request_kinds.append(way)  # two threads may do so at once, and both are right
+        request_kinds.append(way)  # if two threads append at once, both get the first index
         return request_kinds.index(way)
 
 
@@ -66,11 +66,11 @@ def make_reader(
     monitor: bool = False,
     count: int = 0,
 ) -> Reader:
-    """The reader for a request; ``code`` as `datatype_code` gives it.
+    """Make the reader for a request; ``code`` comes from `datatype_code`.
 
-    ``count`` is the `Count` of a monitor, which always asks for as many elements as there are: its
-    values are cut or filled up here. Some servers put the number that was asked for into the header
-    of an update and send fewer elements, and libca does not check that.
+    ``count`` is the `Count` of a monitor. A monitor always requests the current length, and the
+    reader cuts or pads its values. The reason: some servers put the requested number into the
+    header of an update and send fewer elements, which libca does not check.
     """
     shown = presentation(name, code, native_type, native_count)
     if shown >= UNCHECKED:
@@ -85,7 +85,7 @@ def make_reader(
 
 
 def why_unreadable(error: Exception) -> tuple[int, str]:
-    """The ECA status for what a reader has raised, and why that was."""
+    """The ECA status and the text for an exception that a reader has raised."""
     if isinstance(error, Misfit):
         return ECA_NOCONVERT, str(error)
     return ECA_BADTYPE, f"not understood: {error!r}"
@@ -97,11 +97,11 @@ _shapes: dict[tuple[int, int, int, bool, bool, int], Shape] = {}
 def _make_shape(
     shown: int, wire: int, format: int, single: bool, monitor: bool, count: int
 ) -> Shape:
-    """How to ask for this presentation of a value, and to understand the answer.
+    """Choose the DBR type to request, and how to decode the reply.
 
-    libca drops an update that has no bytes at all, as it takes that for the end of a subscription.
-    A server may send no element. So a monitor in FORMAT_RAW asks for the value with its time stamp,
-    which every server knows, and its values do not show that.
+    A server may send an update without any element. libca drops an update that has no bytes at all,
+    because it means the end of a subscription. So a monitor in FORMAT_RAW requests the value with
+    its time stamp, which every server supports. The values do not have it as an attribute.
     """
     if shown in (DBR_CHAR_STR, DBR_CHAR_UNICODE, DBR_CHAR_BYTES):
         base = DBR_CHAR
@@ -109,10 +109,10 @@ def _make_shape(
         base = DBR_STRING
     else:
         base = wire
-    if base > DBR_DOUBLE:  # STSACK_STRING, CLASS_NAME: one form only
+    if base > DBR_DOUBLE:  # STSACK_STRING and CLASS_NAME have no formats
         dbr = base
     elif base == DBR_STRING and format == FORMAT_CTRL:
-        # DBR_CTRL_STRING is only status and severity; TIME is the richest form of a string.
+        # DBR_CTRL_STRING has only status and severity; DBR_TIME_STRING has the time stamp too.
         dbr = base + FORMAT_BASE[FORMAT_TIME]
     elif format == FORMAT_RAW and monitor:
         dbr = base + FORMAT_BASE[FORMAT_TIME]
@@ -145,7 +145,7 @@ def _make_shape(
 
 
 # -- Values ----------------------------------------------------------------------------------------
-# Each makes what turns the bytes of one DBR into a value.
+# Each of these functions returns a function that decodes the bytes of one DBR into a value.
 
 Decode = Callable[[Reader, Raw], Any]
 
@@ -153,8 +153,8 @@ Decode = Callable[[Reader, Raw], Any]
 def _number(
     kind: Any, unpack: Callable[[Any], Any], convert: Convert | None, offset: int
 ) -> Decode:
-    # `Get._values_from` and `CallbackMonitor.receive` do the same where there is nothing to convert
-    # and a number is there: a call costs as much as this does.
+    # `Get._values_from` and `CallbackMonitor.receive` contain copies of this code for the case of a
+    # number that needs no conversion: a call would take as long as the code itself.
     def decode(reader: Reader, raw: Any) -> Any:
         try:
             (number,) = unpack(raw)
@@ -176,7 +176,7 @@ def _array(offset: int, base: int, convert: Convert | None) -> Decode:
     def decode(reader: Reader, raw: Any) -> ca_array:
         if len(raw) > offset:
             array: Any = np.frombuffer(raw, dtype, -1, offset)  # pyright: ignore[reportUnknownMemberType]
-            if not array.flags.writeable:  # small ones come as bytes, and are cheap to copy
+            if not array.flags.writeable:  # small arrays are bytes, and cheap to copy
                 array = array.copy()
         else:
             array = np.empty(0, dtype)
@@ -191,7 +191,7 @@ def _array(offset: int, base: int, convert: Convert | None) -> Decode:
 
 
 def _fitted(decode: Decode, offset: int, size: int, count: int) -> Decode:
-    """The same with as many elements as a count says: cut, or filled with zeros."""
+    """Wrap a decoder: cut the DBR to ``count`` elements, or pad it with zeros."""
 
     def fitted(reader: Reader, raw: Any) -> Any:
         native = reader.element_count

@@ -1,9 +1,12 @@
-"""From a Python value to the bytes of a put.
+"""Encode a Python value into the bytes of a put.
 
-Everything that is wrong with a value and can be known here raises `CAValueError`, which names
-the PV, before anything is sent. A value is not bent to fit: what the type cannot hold is an error,
-and integers that a double cannot hold go as strings, which the server converts. Only the fraction
-of a number for an integer field is cut off, as servers do it.
+Invariants:
+
+- An invalid value raises `CAValueError`, which names the PV, before anything is sent, if it can be
+  detected here.
+- A value is never changed to fit: one that the type cannot hold is an error. An integer that a
+  double cannot hold is sent as a string, which the server converts. The only exception is the
+  fraction of a number for an integer field, which is cut off, as servers do.
 """
 
 from __future__ import annotations
@@ -43,7 +46,7 @@ from .encode_numbers import (
     length,
     shown,
 )
-from .number_types import EXACT, NUMBER_TYPES
+from .number_types import EXACT_LIMIT, NUMBER_TYPES
 
 Encoded = tuple[int, int, Data]  # DBR type, count, bytes
 _pack_double = struct.Struct("=d").pack
@@ -52,10 +55,10 @@ _pack_integer = {1: struct.Struct("=h").pack, 3: struct.Struct("=H").pack,
 
 
 def encode(name: str, value: Any, code: int | None, native_type: int, native_count: int) -> Encoded:
-    """The DBR type, count and bytes to send; ``code`` as `datatype_code` gives it.
+    """Return the DBR type, count and bytes to send; ``code`` comes from `datatype_code`.
 
     Raises:
-        CAValueError: whatever is wrong with the value, an exception of its own methods included.
+        CAValueError: the value is invalid, or one of its own methods has raised an exception.
     """
     try:
         if code is None and isinstance(value, float) and native_type == DBR_DOUBLE:
@@ -78,7 +81,7 @@ def _encoded(
         check_mask(name, value)
     dbr = _wire_type(name, value, code, native_type, native_count)
     if isinstance(value, (dict, set, frozenset)):
-        # As a sequence, the first would be its keys, the others would be in any order.
+        # As a sequence, a dict would be its keys, and a set would have no defined order.
         raise invalid(name, ECA_BADTYPE, f"{shown(value)} is not a value")
     if dbr == DBR_CHAR_STR:
         encoded = _long_string(name, value, native_count)
@@ -96,7 +99,7 @@ def _encoded(
             f"{encoded[1]} elements do not fit into the {native_count} of the PV",
         )  # fmt: skip
     if not encoded[1] and native_count == 1:
-        # A server would process the record, keep the old value, and report success.
+        # A server would process the record, keep the old value and report success.
         raise invalid(
             name, ECA_BADCOUNT, f"{shown(value)} has no element; the PV has one: write a value"
         )
@@ -112,7 +115,7 @@ def _wire_type(name: str, value: Any, code: int | None, native_type: int, native
         if text and char_array:
             return DBR_CHAR_STR
         if text or code in (AS_STR, AS_BYTES) or (native_type == DBR_ENUM and _is_text(value)):
-            return DBR_STRING  # the server knows its labels and how it parses a number
+            return DBR_STRING  # the server has the labels and parses numbers
         return native_type
     return code
 
@@ -130,7 +133,7 @@ def _numbers(name: str, value: Any, dbr: int) -> Encoded:
         if pack is not None:
             low, high = bounds(dbr)
             return dbr, 1, pack(integer(name, value, low, high))
-        if dbr == DBR_DOUBLE and -EXACT <= value <= EXACT:
+        if dbr == DBR_DOUBLE and -EXACT_LIMIT <= value <= EXACT_LIMIT:
             return dbr, 1, _pack_double(value)
     try:
         array = as_array(value)
@@ -148,7 +151,7 @@ def _numbers(name: str, value: Any, dbr: int) -> Encoded:
 
 
 def _typed_numbers(name: str, value: Any, code: int) -> Encoded:
-    """Numbers of a type that Channel Access does not have, in the first that holds them."""
+    """Encode numbers of a type that CA does not have, in the first DBR type that holds them."""
     dtype = NUMBER_TYPES[code].dtype
     try:
         with np.errstate(all="raise", under="ignore"):
@@ -174,17 +177,18 @@ def _bytes(name: str, value: Any) -> bytes:
         return bytes(value)
     try:
         return str(value).encode("utf-8")
-    except ValueError as error:  # an integer of more digits than Python will print
+    except ValueError as error:  # an integer with more digits than Python prints
         raise invalid(name, ECA_BADSTR, f"{shown(value)}: {error}") from error
 
 
 def _long_string(name: str, value: Any, native_count: int) -> Encoded:
     if isinstance(value, np.ndarray) or _is_sequence(value):
         return _numbers(name, value, DBR_CHAR)
-    # No bytes at all is not an empty string but, to some records, no write.
+    # Some records ignore a write of no bytes, so an empty string is sent as a NUL.
     data = _bytes(name, value) or b"\0"
     if len(data) < native_count and is_long_string_name(name):
-        # The field keeps what lies behind; in an array of its own, the length is what is sent.
+        # A field keeps the bytes after those that are sent, so it needs a NUL. An array PV takes
+        # the length that is sent.
         data += b"\0"
     return DBR_CHAR, len(data), data
 

@@ -1,4 +1,7 @@
-"""Numbers of a Python value on their way into a put: checked, and never bent to fit."""
+"""Check and convert the numbers of a Python value for a put.
+
+Invariant: a number is never changed to fit. Only a fraction is cut off, for an integer type.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,11 @@ import numpy as np
 from .._ca.libca import ECA_BADCOUNT, ECA_BADTYPE
 from .._errors import invalid
 from .dbr import DBR_CHAR, DTYPES, MAX_STRING_SIZE
-from .number_types import EXACT
+from .number_types import EXACT_LIMIT
 
 
 def check_mask(name: str, value: Any) -> None:
-    """A masked element has no value that could be written."""
+    """Raise CAValueError if an array has masked elements, which have no value to write."""
     if _is_masked(value):
         raise invalid(
             name, ECA_BADTYPE,
@@ -23,14 +26,14 @@ def check_mask(name: str, value: Any) -> None:
 
 
 def _is_masked(value: Any) -> bool:
-    masked_arrays: Any = sys.modules.get("numpy.ma")  # not imported: there are none
+    masked_arrays: Any = sys.modules.get("numpy.ma")  # not imported: no masked arrays exist
     if masked_arrays is None or not isinstance(value, masked_arrays.MaskedArray):
         return False
     return bool(masked_arrays.getmaskarray(value).any())
 
 
 def as_array(value: Any) -> Any:
-    """What numpy makes of a value; ValueError or TypeError if an element is none."""
+    """Convert a value to a numpy array; ValueError or TypeError if an element is not a number."""
     array: Any = np.asarray(value)
     is_list, whole = isinstance(value, (list, tuple)), value
     cells: Any = ()
@@ -39,17 +42,17 @@ def as_array(value: Any) -> Any:
         if any(cell is None for cell in cells):
             raise TypeError("None is not a number")
     elif array.dtype.kind == "f" and is_list and np.isnan(array).any():
-        cells = whole  # numpy makes a NaN of what is masked
+        cells = whole  # numpy turns a masked element into NaN
     if any(map(_is_masked, cells)):
         raise ValueError("it has masked elements")
     return array
 
 
 def exact_as_double(array: Any) -> bool:
-    """Whether a double holds each of these; OverflowError if a string could not, either."""
+    """Whether a double holds each number exactly; OverflowError if not even a string would."""
     if array.dtype.kind not in "iuO":
         return True
-    inexact = [n for n in _large_integers(array) if abs(n) > EXACT and not _is_double(n)]
+    inexact = [n for n in _large_integers(array) if abs(n) > EXACT_LIMIT and not _is_double(n)]
     if any(abs(n) >= 10 ** (MAX_STRING_SIZE - 2) for n in inexact):
         raise OverflowError("an integer of so many digits cannot be sent")
     return not inexact
@@ -67,13 +70,13 @@ def _large_integers(array: Any) -> list[int]:
         return [n for n in array.flat if isinstance(n, int)]
     if array.dtype.itemsize < 8 or not array.size:
         return []
-    if int(array.min()) >= -EXACT and int(array.max()) <= EXACT:
+    if int(array.min()) >= -EXACT_LIMIT and int(array.max()) <= EXACT_LIMIT:
         return []
     return [int(n) for n in array.flat]
 
 
 def converted(array: Any, dtype: np.dtype[Any]) -> Any:
-    """The same in another type, where that holds it; else an ordinary error that says why."""
+    """Convert an array to a dtype; raise a built-in exception with the reason if it cannot."""
     if array.dtype == dtype:
         return np.ascontiguousarray(array)
     if dtype.kind == "b" and array.dtype.kind not in "biuf":
@@ -86,7 +89,7 @@ def converted(array: Any, dtype: np.dtype[Any]) -> Any:
         array = array.astype(np.int64)  # cuts off the fraction
     if array.dtype.kind in "iu" and dtype.kind in "iu" and array.size:
         limits = np.iinfo(dtype)
-        # DBR_CHAR is a byte: signed and unsigned views of it are both in use.
+        # DBR_CHAR is a byte: some programs use it as signed, others as unsigned.
         low = -128 if dtype.itemsize == 1 else limits.min
         if int(array.min()) < low or int(array.max()) > limits.max:
             raise OverflowError(f"a number is outside {low} to {limits.max}")
@@ -96,13 +99,13 @@ def converted(array: Any, dtype: np.dtype[Any]) -> Any:
 
 
 def bounds(dbr: int) -> tuple[int, int]:
-    """The least and the greatest integer that can be written as a DBR type."""
+    """The smallest and the largest integer that can be written as a DBR type."""
     limits = np.iinfo(DTYPES[dbr].type)
     return (-128 if dbr == DBR_CHAR else int(limits.min)), int(limits.max)
 
 
 def integer(name: str, value: Any, low: int, high: int) -> int:
-    """An integer within bounds; those of a CHAR as a byte."""
+    """Convert a value to an integer within bounds (for a CHAR: a byte); CAValueError otherwise."""
     try:
         number = int(value)
     except (TypeError, ValueError, OverflowError) as error:
@@ -113,16 +116,16 @@ def integer(name: str, value: Any, low: int, high: int) -> int:
 
 
 def length(name: str, array: Any) -> int:
-    """How many elements, of a single one or of a row of them."""
+    """The number of elements of a scalar or a one-dimensional array; CAValueError otherwise."""
     if array.ndim > 1:
         raise invalid(name, ECA_BADCOUNT, f"an array of {array.ndim} dimensions cannot be written")
     return int(array.size)
 
 
 def shown(value: Any) -> str:
-    """A value as errors show it: not at any length."""
+    """The text of a value for an error: at most 60 characters. Never raises an Exception."""
     try:
         text = repr(value)
-    except Exception:  # such as an integer of more digits than Python will print
+    except Exception:  # such as an integer with more digits than Python prints
         text = f"<{type(value).__name__}>"
     return text if len(text) <= 60 else text[:57] + "..."

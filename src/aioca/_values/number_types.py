@@ -1,11 +1,11 @@
-"""Numbers as the type that a program asks for: which DBR type to request, and the check here.
+"""Number types that a program can request: the DBR type for the server, and a checked conversion.
 
 Servers convert numbers without a check: a double of 3e9 becomes -2147483648 as a DBR_LONG, a LONG
-of -70000 becomes -4464 as a DBR_SHORT. So a server is asked for a type that holds every number that
-the PV can have, and the numbers are converted here, where one that does not fit is an error.
+of -70000 becomes -4464 as a DBR_SHORT. So the request is for a DBR type that holds every number
+that the PV can have. This module converts the numbers; one that does not fit is an error.
 
-64-bit integers travel as doubles. From 2**53 on, two neighbours become the same double, so that
-such a double is not taken for an integer.
+64-bit integers are sent as doubles. From 2**53 on, neighbouring integers become the same double, so
+such a double is not accepted as an integer.
 """
 
 from __future__ import annotations
@@ -33,21 +33,22 @@ from .dbr import (
     DTYPES,
 )
 
-EXACT = 2**53  # below it, every integer is a double, and no other integer becomes the same double
+# Below this, each integer is exactly a double, and no other integer becomes the same double.
+EXACT_LIMIT = 2**53
 
 Convert = Callable[[Any], Any]
 
 
 class Misfit(ValueError):  # noqa: N818
-    """A number of a PV that the type asked for cannot hold."""
+    """A PV has a number that the requested type cannot hold."""
 
 
 class NumberType(NamedTuple):
-    """A type of numbers that a program can ask for.
+    """A type of numbers that a program can request.
 
     Attributes:
-        datatype: the DBR type that comes next to it, which is the ``datatype`` of the values.
-        dtype: the type of the elements of an array.
+        datatype: the nearest DBR type, which is the ``datatype`` attribute of the values.
+        dtype: numpy's type for the elements of an array.
     """
 
     datatype: int
@@ -65,8 +66,8 @@ NUMBER_TYPES = {
     AS_UINT64: NumberType(DBR_LONG, np.dtype("u8")),
 }  # fmt: skip
 
-# The native types all of whose numbers a server can send as this type. A CHAR may be signed.
-_HELD = {
+# By DBR type: the native types whose numbers it can hold, all of them. A CHAR may be signed.
+_NATIVE_TYPES_HELD = {
     DBR_CHAR: (DBR_CHAR,),
     DBR_SHORT: (DBR_SHORT, DBR_CHAR),
     DBR_ENUM: (DBR_ENUM,),
@@ -75,25 +76,25 @@ _HELD = {
 
 
 def wire_type(code: int, native_type: int) -> int:
-    """The DBR type to request from a PV of this type, for one of `NUMBER_TYPES`."""
+    """The DBR type to request from a PV with a native type, for one of `NUMBER_TYPES`."""
     datatype = NUMBER_TYPES[code].datatype
-    if datatype == DBR_FLOAT:  # a text that is no such number is refused by the server
+    if datatype == DBR_FLOAT:  # the server refuses a text that is not such a number
         return DBR_DOUBLE if native_type == DBR_DOUBLE else DBR_FLOAT
     if native_type in (DBR_STRING, DBR_FLOAT, DBR_DOUBLE):
         return DBR_DOUBLE
-    return datatype if native_type in _HELD[datatype] else DBR_LONG
+    return datatype if native_type in _NATIVE_TYPES_HELD[datatype] else DBR_LONG
 
 
 def conversion(code: int, wire: int, single: bool) -> Convert | None:
-    """What turns a number as it came, or an array of them, into the type asked for.
+    """The function that converts received numbers to the requested type.
 
     Args:
         code: one of `NUMBER_TYPES`.
-        wire: the DBR type that was requested.
-        single: whether for a single number, and not for arrays.
+        wire: the DBR type that was requested from the server.
+        single: True for a function of one number, False for a function of an array.
 
     Returns:
-        None where there is nothing to be done. What it returns raises `Misfit`.
+        the function, which raises `Misfit`; None if no conversion is needed.
     """
     dtype, came = NUMBER_TYPES[code].dtype, DTYPES[wire]
     if dtype == came:
@@ -102,7 +103,7 @@ def conversion(code: int, wire: int, single: bool) -> Convert | None:
         return _truth if single else _as(dtype)
     if dtype.kind == "f":
         return _float32 if single else _floats32
-    if came == DTYPES[DBR_CHAR] and dtype.itemsize == 1:  # a byte, of which both views are in use
+    if came == DTYPES[DBR_CHAR] and dtype.itemsize == 1:  # bytes are used as both
         return _signed_byte if single else _signed_bytes
     if came.kind != "f" and np.can_cast(came, dtype):
         return None if single else _as(dtype)
@@ -141,10 +142,10 @@ def _signed_bytes(array: Any) -> Any:
 
 
 def _bounds(dtype: np.dtype[Any], came: np.dtype[Any]) -> tuple[int, int]:
-    """The least and the greatest integer that can come and that the type holds."""
+    """The smallest and the largest integer that can be received and that the type holds."""
     wanted = np.iinfo(dtype)
     if came.kind == "f":
-        least, greatest = 1 - EXACT, EXACT - 1
+        least, greatest = 1 - EXACT_LIMIT, EXACT_LIMIT - 1
     else:
         least, greatest = int(np.iinfo(came).min), int(np.iinfo(came).max)
     return max(int(wanted.min), least), min(int(wanted.max), greatest)
@@ -153,7 +154,7 @@ def _bounds(dtype: np.dtype[Any], came: np.dtype[Any]) -> tuple[int, int]:
 def _integer(dtype: np.dtype[Any], low: int, high: int) -> Convert:
     def convert(number: Any) -> int:
         try:
-            whole = int(number)  # cuts off the fraction, as servers do
+            whole = int(number)  # cuts off the fraction, like servers
         except (ValueError, OverflowError):
             raise _misfit(number, dtype) from None
         if not low <= whole <= high:
@@ -165,7 +166,7 @@ def _integer(dtype: np.dtype[Any], low: int, high: int) -> Convert:
 
 def _integers(dtype: np.dtype[Any], low: int, high: int) -> Convert:
     def convert(array: Any) -> Any:
-        if array.dtype.kind == "f":  # what is between -1 and 0 loses its fraction, too
+        if array.dtype.kind == "f":  # a number between -1 and 0 becomes 0
             inside = (array > low - 1) & (array < high + 1)
         else:
             inside = (array >= low) & (array <= high)
@@ -182,7 +183,7 @@ def _check_all(fits: Any, array: Any, dtype: np.dtype[Any]) -> None:
 
 
 def _misfit(number: Any, dtype: Any, where: str = "") -> Misfit:
-    if dtype.kind != "f" and dtype.itemsize == 8 and EXACT <= abs(number) < 2.0**64:
+    if dtype.kind != "f" and dtype.itemsize == 8 and EXACT_LIMIT <= abs(number) < 2.0**64:
         return Misfit(
             f"{where}{number!r} is a double that stands for several integers; read it as float, or"
             " as str, which has all digits of a 64-bit integer"
