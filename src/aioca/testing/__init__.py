@@ -1,7 +1,7 @@
-"""A real soft IOC for tests: `SoftIoc`; and a pytest plugin, `aioca.testing.pytest_plugin`.
+"""A real soft IOC for tests (`SoftIoc`), and a pytest plugin (`aioca.testing.pytest_plugin`).
 
-It needs nothing but this package: the IOC is the one in the ``epicscorelibs`` wheel, in a
-process of its own, and it talks to 127.0.0.1 only::
+Nothing but this package is needed. `SoftIoc` runs the IOC of the ``epicscorelibs`` wheel in its own
+process, which uses 127.0.0.1 only::
 
     import os
     from aioca.testing import SoftIoc, free_port, loopback_environment

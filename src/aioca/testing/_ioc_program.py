@@ -1,11 +1,11 @@
 """The program that `aioca.testing.SoftIoc` runs in a process of its own; not for import.
 
-It loads a database, starts the IOC, and then runs the lines that come on its standard input as
-commands of the IOC shell. Each command's output goes to standard output and is followed by a
-line with ``MARK``. When the standard input ends, as it does when the parent dies, so does this.
+It loads a database, starts the IOC, and then runs each line of its standard input as a command of
+the IOC shell. The output of a command goes to standard output, followed by a line with ``MARK``.
+The program ends when its standard input ends, which also happens when the parent process dies.
 
-It loads the libraries itself: importing ``epicscorelibs.ioc`` takes longer than all the rest
-(setuptools), and starts a PVA server besides.
+It loads the libraries of EPICS itself. To import ``epicscorelibs.ioc`` would take longer than
+everything else (it imports setuptools), and would also start a PVA server.
 """
 
 import os
@@ -15,7 +15,7 @@ MARK = "-- aioca --"
 
 
 def main(database: str, macros: str, access_security: str) -> None:
-    """Run until the standard input ends, or says ``exit``."""
+    """Run the IOC until the standard input ends or has the line ``exit``; does not return."""
     import ctypes
 
     from epicscorelibs.lib import Com_dsoinfo, ca_dsoinfo, dbCore_dsoinfo, dbRecStd_dsoinfo
@@ -42,11 +42,11 @@ def main(database: str, macros: str, access_security: str) -> None:
     core.iocshRegisterCommon()
     dbd = os.path.join(os.path.dirname(os.path.dirname(Com_dsoinfo.__file__)), "dbd")
     check(core.dbLoadDatabase(b"base.dbd", dbd.encode(), None), f"base.dbd is not in {dbd}")
-    base = ctypes.c_void_p.in_dll(core, "pdbbase")  # there from here on
+    base = ctypes.c_void_p.in_dll(core, "pdbbase")  # set from here on
     check(core.registerAllRecordDeviceDrivers(base), "the record types cannot be registered")
     if access_security:
         core.asSetFilename(os.fsencode(access_security))
-    # The bytes that were given, whatever the locale
+    # Pass on the bytes of the arguments, whatever the locale
     loaded = core.dbLoadRecords(os.fsencode(database), os.fsencode(macros))
     check(loaded, f"cannot load {database}")
     check(core.iocInit(), "iocInit has failed")
@@ -56,7 +56,7 @@ def main(database: str, macros: str, access_security: str) -> None:
         if command == b"exit":
             break
         run(command)
-    # No further clean-up: what is left to do for a stopped IOC is only to be gone.
+    # Exit without any clean-up: a stopped IOC needs none.
     os._exit(0)
 
 

@@ -1,4 +1,7 @@
-"""Where soft IOCs of tests listen and their clients search: ports of 127.0.0.1."""
+"""The ports of 127.0.0.1 where soft IOCs for tests listen and their clients search.
+
+Invariant: with the settings of this module, nothing is sent to another machine.
+"""
 
 from __future__ import annotations
 
@@ -10,25 +13,27 @@ import socket
 import sys
 from collections.abc import Iterable
 
-# Below what the kernels of Linux (32768), macOS and Windows give to clients: a socket that some
-# client opens would take the port between here and the start of the IOC. Processes that run at
-# the same time, such as those of pytest-xdist, take theirs from different parts.
-_FIRST, _PART, _PARTS = 20000, 512, 24
-_turn = itertools.count(random.SystemRandom().randrange(_PART))
+# These ports are below those that the kernels of Linux (32768 and up), macOS and Windows give to
+# clients. Otherwise a client's socket could take the port before the IOC has started. Processes
+# that run at the same time, such as those of pytest-xdist, use different ranges.
+_FIRST_PORT = 20000
+_RANGE_SIZE = 512  # ports
+_RANGES = 24  # the last one ends at 32287
+_turn = itertools.count(random.SystemRandom().randrange(_RANGE_SIZE))
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody uses now, for TCP and for UDP; each call gives another."""
-    first = _FIRST + os.getpid() % _PARTS * _PART
-    for _ in range(_PART):
-        port = first + next(_turn) % _PART
+    """A port of 127.0.0.1 that is free for TCP and UDP now; another one for each call."""
+    first = _FIRST_PORT + os.getpid() % _RANGES * _RANGE_SIZE
+    for _ in range(_RANGE_SIZE):
+        port = first + next(_turn) % _RANGE_SIZE
         if is_free(port):
             return port
-    raise OSError(f"no port from {first} to {first + _PART - 1} is free for both TCP and UDP")
+    raise OSError(f"no port from {first} to {first + _RANGE_SIZE - 1} is free for both TCP and UDP")
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody uses a port of 127.0.0.1."""
+    """Whether a port of 127.0.0.1 is free for TCP and UDP."""
     for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
         with socket.socket(socket.AF_INET, kind) as sock:
             try:
@@ -39,13 +44,14 @@ def is_free(port: int) -> bool:
 
 
 def loopback_environment(ports: int | Iterable[int]) -> dict[str, str]:
-    """Settings with which a client searches 127.0.0.1 at these ports and nowhere else.
+    """Environment variables with which a client searches 127.0.0.1 at these ports only.
 
     Args:
-        ports: the port of one `SoftIoc`, or those of several.
+        ports: the port of one `SoftIoc`, or the ports of several.
 
     Returns:
-        dict[str, str]: for ``os.environ``, before the first use of Channel Access in a process.
+        dict[str, str]: the variables. Set them in ``os.environ`` before the process first uses
+        Channel Access.
     """
     ports = [ports] if isinstance(ports, int) else list(ports)
     return {
@@ -56,17 +62,17 @@ def loopback_environment(ports: int | Iterable[int]) -> dict[str, str]:
 
 
 class Loopback:
-    """Confines Channel Access of the process to 127.0.0.1; has the ports that it searches there.
+    """Confines Channel Access of this process to 127.0.0.1, and owns the ports that it searches.
 
-    libca reads the list of addresses once in a process, so there is a fixed number of ports,
-    which one IOC after the other is given.
+    libca reads the list of addresses once in a process. So the number of ports is fixed, and
+    successive IOCs use them in turn.
 
     Args:
         count: how many IOCs can run at a time.
         servers: further servers to search: ``host`` or ``host:port`` of this machine.
 
     Raises:
-        ValueError: one of them is on another machine.
+        ValueError: a server is on another machine.
     """
 
     def __init__(self, count: int, servers: Iterable[str] = ()) -> None:
@@ -77,15 +83,15 @@ class Loopback:
         self._before: dict[str, str] | None = None
 
     def confine(self) -> None:
-        """Set the environment, whatever it was; to come before the first use of libca."""
+        """Replace all ``EPICS_CA*`` variables. Call this before the first use of libca."""
         self._before = _epics_settings()
         self._replace_settings(self.environment())
 
     def check(self) -> None:
-        """See that nothing has set another environment since.
+        """Check that the environment is still as `confine` has set it.
 
         Raises:
-            RuntimeError: something has.
+            RuntimeError: the addresses to search have been changed.
         """
         for name in ("EPICS_CA_ADDR_LIST", "EPICS_CA_AUTO_ADDR_LIST", "EPICS_CA_NAME_SERVERS"):
             found = os.environ.get(name)
@@ -96,7 +102,7 @@ class Loopback:
                 )
 
     def environment(self) -> dict[str, str]:
-        """With what clients search here only, and servers offer themselves here only."""
+        """The variables with which clients and servers use this machine only."""
         environment = loopback_environment(self._ports)
         addresses = [environment["EPICS_CA_ADDR_LIST"], *self._servers]
         return {
@@ -108,27 +114,27 @@ class Loopback:
         }
 
     def release(self) -> None:
-        """Let the ports go, and have the environment as it was."""
+        """Release the ports and restore the environment."""
         for held in self._kept:
             held.close()
         if self._before is not None:
             self._replace_settings(self._before)
 
     def take(self) -> int | None:
-        """A port for an IOC; None if all are taken."""
+        """Reserve a port for an IOC and return it; None if all ports are in use."""
         return self._free.pop(0) if self._free else None
 
     def give_back(self, port: int) -> None:
-        """Its IOC has ended for good."""
+        """Make a port available for another IOC."""
         self._free.append(port)
 
     def _keep_port(self) -> int:
-        """A port that no other program is given by the kernel as long as we run."""
+        """Find a port and hold it, so that the kernel gives it to no other program."""
         for _ in range(100):
             port = free_port()
             if sys.platform != "linux":
                 return port
-            # On Linux this does not keep the IOC from listening there: it allows reuse, too.
+            # On Linux the IOC can still listen on the held port, as both set SO_REUSEADDR.
             held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

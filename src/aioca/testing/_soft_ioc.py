@@ -1,4 +1,7 @@
-"""A soft IOC in a process of its own, which can be killed, frozen and started again."""
+"""A soft IOC in a process of its own, which can be killed, paused and restarted.
+
+Invariant: the IOC listens on 127.0.0.1 only, and ends with the process that started it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from ._ports import free_port
 
 
 class SoftIocError(RuntimeError):
-    """The IOC did not start, has ended, or did not answer; the message has its last output."""
+    """The IOC did not start, has ended, or did not reply. The message has its last output."""
 
     __module__ = "aioca.testing"
 
@@ -28,21 +31,21 @@ class SoftIocError(RuntimeError):
 class SoftIoc:
     """A soft IOC in a subprocess, on 127.0.0.1.
 
-    As a context manager it is started on entry, and killed on exit. It also ends when this
-    process ends, however that happens.
+    As a context manager, it starts the IOC on entry and kills it on exit. The IOC also ends when
+    this process ends, in whatever way.
 
     Args:
-        database: the text of a database, or the `pathlib.Path` of a file with one.
-        macros: values for its ``$(NAME)``.
-        port: where it listens, for searches (UDP) and connections (TCP); a free one by default.
-            It stays the same when the IOC is restarted.
-        access_security: an access security file (``ASG(...) {...}``), if it is to have one.
-        timeout: seconds to wait for it to start, and for the end of a command.
+        database: the text of a database, or the `pathlib.Path` of a database file.
+        macros: values for the macros ``$(NAME)`` of the database.
+        port: the port for searches (UDP) and connections (TCP); a free one by default. A restarted
+            IOC uses the same port.
+        access_security: an access security file (``ASG(...) {...}``); by default there is none.
+        timeout: seconds to wait for the IOC to start, and for a command to end.
         environment: further environment variables for the IOC.
 
     Attributes:
-        port (int): where it listens.
-        process (subprocess.Popen[str] | None): while it runs.
+        port (int): the port on which the IOC listens.
+        process (subprocess.Popen[str] | None): the process of the IOC; None if it is not running.
     """
 
     __module__ = "aioca.testing"
@@ -66,7 +69,7 @@ class SoftIoc:
         self.process: subprocess.Popen[str] | None = None
         self._output: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._last: list[str] = []
-        self._owed = 0  # answers that were given up on, and may still come
+        self._owed = 0  # commands that timed out, whose MARK may still come
 
     def __repr__(self) -> str:
         state = f"pid {self.process.pid}" if self.process is not None else "not running"
@@ -86,18 +89,23 @@ class SoftIoc:
 
     @property
     def prefix(self) -> str:
-        """Its macro ``P``, with which the names of its records begin by custom; else empty."""
+        """The macro ``P``, by convention the prefix of the record names; empty if not set."""
         return str(self.macros.get("P", ""))
 
-    # -- Life --------------------------------------------------------------------------------------
+    # -- Start and end -----------------------------------------------------------------------------
 
     def start(
         self, database: str | Path | None = None, macros: Mapping[str, object] | None = None
     ) -> None:
-        """Start it, and wait until its records can be used; with another database if one is given.
+        """Start the IOC, and wait until its records can be used.
+
+        Args:
+            database: replaces the database of the IOC, if given.
+            macros: replace the macros of the IOC, if given.
 
         Raises:
-            SoftIocError: it runs already, it did not come up, or somebody else has its port.
+            SoftIocError: the IOC is running already, it did not start, or another program uses the
+                port.
         """
         if self.process is not None:
             raise SoftIocError(f"{self!r} runs already")
@@ -109,10 +117,10 @@ class SoftIoc:
             file = self.database
             if not isinstance(file, Path):
                 file = Path(folder, "ioc.db")
-                # Surrogates: names of files that are no text, in an `include`
+                # Surrogates: an `include` may name a file whose name is not valid text
                 file.write_text(str(self.database), encoding="utf-8", errors="surrogateescape")
             texts = ",".join(f"{name}={_quoted(value)}" for name, value in self.macros.items())
-            macro_bytes = texts.encode("utf-8", "surrogateescape")  # whatever the locale
+            macro_bytes = texts.encode("utf-8", "surrogateescape")  # independent of the locale
             security = str(self.access_security or "")
             self._last = []
             self._owed = 0
@@ -121,7 +129,7 @@ class SoftIoc:
                 [sys.executable, "-u", "-c", _RUN, _PROGRAM, str(file), macro_bytes, security],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                 text=True, encoding="utf-8", errors="replace", env=self._environment(),
-                # Ctrl-C in a terminal is for the client; the IOC ends when the client says so.
+                # Ctrl-C in a terminal must not reach the IOC: this process ends it.
                 start_new_session=True,
             )  # fmt: skip
             threading.Thread(
@@ -134,18 +142,18 @@ class SoftIoc:
                 raise
 
     def stop(self) -> None:
-        """Have it exit by itself, and wait for that. Idempotent."""
+        """Tell the IOC to exit, and wait for that; kill it if it does not. Idempotent."""
         if self.process is not None:
             try:
                 self.resume()
                 self._send("exit")
                 self.process.wait(self.timeout)
             except (SoftIocError, subprocess.TimeoutExpired):
-                pass  # then by force
+                pass  # kill() ends it
             self.kill()
 
     def kill(self) -> None:
-        """End it at once (SIGKILL): its clients only see the connection close. Idempotent."""
+        """End the IOC at once (SIGKILL): clients see only a closed connection. Idempotent."""
         process, self.process = self.process, None
         if process is not None:
             process.kill()
@@ -155,34 +163,35 @@ class SoftIoc:
                     try:
                         pipe.close()
                     except OSError:
-                        pass  # what was still to be written to it
+                        pass  # a command could not be written any more
 
     def restart(
         self, database: str | Path | None = None, macros: Mapping[str, object] | None = None
     ) -> None:
-        """Kill it and start it again, at the same port; with another database if one is given."""
+        """Kill the IOC, and start it again on the same port. Arguments as for `start`."""
         self.kill()
         self.start(database, macros)
 
     def pause(self) -> None:
-        """Freeze it (SIGSTOP): connections stay open, and nothing answers."""
+        """Pause the IOC (SIGSTOP): connections stay open, but it replies to nothing."""
         process = self._running()
         process.send_signal(signal.SIGSTOP)
-        # The signal is sent, not yet heard: wait until it has stopped (or is gone).
+        # send_signal() does not wait: wait until the process has stopped or ended.
         os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
-        """Let it go on after `pause` (SIGCONT)."""
+        """Continue after `pause` (SIGCONT)."""
         self._running().send_signal(signal.SIGCONT)
 
     def command(self, line: str) -> str:
         """Run a command of the IOC shell (``dbl``, ``dbpf X 1``, ``casr 2``...).
 
         Returns:
-            str: what it printed.
+            str: the output of the command.
 
         Raises:
             SoftIocError: the IOC has ended, or the command did not end in time.
+            ValueError: ``line`` has more than one line.
         """
         if "\n" in line:
             raise ValueError("one line at a time")
@@ -190,13 +199,17 @@ class SoftIoc:
         return self._until_mark()
 
     def client_count(self) -> int:
-        """How many clients are connected to it (its ``casr``)."""
+        """The number of connected clients (as ``casr`` reports it).
+
+        Raises:
+            SoftIocError: as for `command`.
+        """
         found = re.search(r"^(\d+|No) clients? connected", self.command("casr 0"), re.MULTILINE)
         if found is None:
             raise SoftIocError(f"casr was not understood:\n{self._tail()}")
         return 0 if found[1] == "No" else int(found[1])
 
-    # -- Within ------------------------------------------------------------------------------------
+    # -- Internals ---------------------------------------------------------------------------------
 
     def _environment(self) -> dict[str, str]:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("EPICS_CA")}
@@ -237,7 +250,7 @@ class SoftIoc:
                     f"no answer within {self.timeout:g} s:\n{self._tail()}"
                 ) from None
             if line is None:
-                self._output.put(None)  # for whoever asks next
+                self._output.put(None)  # for the next command
                 raise SoftIocError(f"the IOC has ended:\n{self._tail()}")
             if line == MARK:
                 if not self._owed:
@@ -255,25 +268,26 @@ class SoftIoc:
         return "\n".join(self._last) or "(it has printed nothing)"
 
 
-# Run by its path: as a module it would import all of this package first, and as a script it would
-# have this folder first on its path.
+# The program is run with runpy, by its path. As a module (-m) it would first import all of this
+# package. As a script it would have this folder as the first entry of sys.path.
 _PROGRAM = str(Path(__file__).with_name("_ioc_program.py"))
 _RUN = "import runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
 
-# Of TCP: it then takes another one, where nobody looks for it. Of UDP: it hangs.
+# The IOC prints one of these if its port is in use. If the TCP port is, the IOC uses another one,
+# which no client searches. If the UDP port is, the IOC hangs.
 _PORT_TAKEN = ("cas WARNING: Configured TCP port was unavailable", "CAS: No TCP server started")
 
-# What the IOC writes its error messages in, for a terminal
+# The terminal colours in error messages of the IOC
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def _quoted(value: object) -> str:
-    """A value as the macro parser takes it whole."""
+    """Quote a value for the macro parser of the IOC."""
     return '"' + re.sub(r'(["\\])', r"\\\1", str(value)) + '"'
 
 
 def _read(process: subprocess.Popen[str], output: queue.SimpleQueue[str | None]) -> None:
-    """Thread: take what the IOC prints, so that it never blocks on a full pipe."""
+    """Read the output of the IOC, so that it never blocks on a full pipe. In its own thread."""
     assert process.stdout is not None
     try:
         for line in process.stdout:

@@ -1,14 +1,14 @@
 """A pytest plugin: soft IOCs for tests, and Channel Access that stays on this machine.
 
-It is used by those only who ask for it, in the ``conftest.py`` at the root of the tests::
+The plugin is not loaded automatically. Load it in the ``conftest.py`` at the root of the tests::
 
     pytest_plugins = ["aioca.testing.pytest_plugin"]
 
-or with ``-p aioca.testing.pytest_plugin`` in the ``addopts``. From then on nothing in the process,
-nor in those that it starts, searches for a PV outside of 127.0.0.1, whatever the environment
-was. Fixtures: `soft_ioc`, a soft IOC for one test; `soft_ioc_factory`, for fixtures of any scope.
+or with ``-p aioca.testing.pytest_plugin`` in ``addopts``. Then neither this process nor a process
+that it starts searches for a PV outside of 127.0.0.1, whatever the environment was. Fixtures:
+`soft_ioc` is a soft IOC for one test; `soft_ioc_factory` is for fixtures of any scope.
 
-They are synchronous and know no event loop, so that they work with any runner of async tests.
+The fixtures are synchronous and use no event loop, so they work with any runner of async tests.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _MARKER = (
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The settings in the ini file."""
+    """Add the settings for the ini file."""
     parser.addini("aioca_soft_iocs", "How many soft IOCs can run at a time", default="10")
     parser.addini(
         "aioca_addr_list",
@@ -51,7 +51,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Confine Channel Access to this machine, before anything can use it."""
+    """Confine Channel Access to this machine, before a test can use it.
+
+    Raises:
+        pytest.UsageError: libca has read its settings already, or a setting is invalid.
+    """
     config.addinivalue_line("markers", _MARKER)
     user = _user_of_libca()
     if user is not None:
@@ -72,16 +76,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header() -> str:
-    """What is said at the start of the run."""
+    """The line for the header of the test run."""
     return "aioca: Channel Access is confined to 127.0.0.1"
 
 
 def _user_of_libca() -> str | None:
-    """Who has had libca read its environment, as far as one can see."""
+    """The client that has made libca read its environment; None if none is known."""
     if context_exists():
         return "aioca"
     if getattr(sys.modules.get("epics.ca"), "libca", None) is not None:
-        return "pyepics"  # it may bring a libca of its own
+        return "pyepics"  # pyepics may have its own libca
     if libca.current_context():
         return "another client"
     return None
@@ -91,7 +95,7 @@ def _user_of_libca() -> str | None:
 
 
 class _PooledIoc(SoftIoc):
-    """One whose port is for others when its block has ended."""
+    """A soft IOC whose port is used again after the end of its block or test."""
 
     def __init__(self, loopback: Loopback, port: int, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, port=port, **kwargs)
@@ -118,7 +122,7 @@ class _PooledIoc(SoftIoc):
         return self._loopback is not None
 
     def let_go(self) -> None:
-        """End it for good."""
+        """End the IOC and return its port. It cannot be started again. Idempotent."""
         self.kill()
         loopback, self._loopback = self._loopback, None
         if loopback is not None:
@@ -126,7 +130,7 @@ class _PooledIoc(SoftIoc):
 
 
 class SoftIocFactory:
-    """Makes soft IOCs where this process searches for PVs; the fixture `soft_ioc_factory`."""
+    """Makes soft IOCs on the ports that this process searches; the fixture `soft_ioc_factory`."""
 
     def __init__(self, loopback: Loopback) -> None:
         self._loopback = loopback
@@ -141,18 +145,18 @@ class SoftIocFactory:
         timeout: float = 30.0,
         environment: Mapping[str, str] | None = None,
     ) -> _PooledIoc:
-        """Make one, not yet started: ``with`` does that, and ends it.
+        """Make a soft IOC, not yet started: a ``with`` block starts and ends it.
 
         Args:
             database: as for `SoftIoc`.
-            macros: as for `SoftIoc`. There is always a ``P``: `SoftIoc.prefix`, which is
-                one that nobody else has unless it is given here.
+            macros: as for `SoftIoc`. The default of the macro ``P`` (see `SoftIoc.prefix`) is a
+                unique prefix.
             access_security: as for `SoftIoc`.
             timeout: as for `SoftIoc`.
             environment: as for `SoftIoc`.
 
         Raises:
-            RuntimeError: all ports that are searched have an IOC.
+            RuntimeError: each port that is searched has an IOC.
         """
         self._made = [ioc for ioc in self._made if ioc.in_use]
         port = self._loopback.take()
@@ -169,14 +173,14 @@ class SoftIocFactory:
         return ioc
 
     def close(self) -> None:
-        """End all of them."""
+        """End all soft IOCs of this factory."""
         for ioc in self._made:
             ioc.let_go()
 
 
 @pytest.fixture(scope="session")
 def soft_ioc_factory(pytestconfig: pytest.Config) -> Iterator[SoftIocFactory]:
-    """Makes soft IOCs: for fixtures that share one, and for tests with several.
+    """Make soft IOCs, for fixtures that share one and for tests with several.
 
     ``with soft_ioc_factory(database, macros) as ioc: yield ioc``.
     """
@@ -189,8 +193,8 @@ def soft_ioc_factory(pytestconfig: pytest.Config) -> Iterator[SoftIocFactory]:
 def soft_ioc(request: pytest.FixtureRequest, soft_ioc_factory: SoftIocFactory) -> Iterator[SoftIoc]:
     """A soft IOC for this test, a `SoftIoc`: ``start stop kill pause resume restart command``.
 
-    It runs, with the records of the marker ``@pytest.mark.soft_ioc(database, macros)``, which the
-    test, its class or its module has. Without one, the test starts it: ``start(database)``.
+    It is running, with the database of the marker ``@pytest.mark.soft_ioc(database, macros)``. The
+    test, its class or its module has the marker. Without one, the test calls ``start(database)``.
     """
     marker = request.node.get_closest_marker("soft_ioc")
     if marker is None:
