@@ -1,8 +1,8 @@
-"""What all tests share: soft IOCs, the backends, and the check that nothing was left behind.
+"""Fixtures for all tests: soft IOCs, the backends, and the check that nothing is left behind.
 
-libca reads where to search once in a process, so the ports of all the IOCs that any test will
-start are chosen here, before it is used: `PORTS[0]` for the shared IOC, the others for tests
-that kill, pause or restart one of their own (fixture `own_ioc`).
+libca reads the addresses to search once in a process. So the ports of all IOCs are chosen here,
+before libca is used: `PORTS[0]` is for the shared IOC, the others are for tests that kill, pause or
+restart an IOC of their own (fixture `own_ioc`).
 """
 
 from __future__ import annotations
@@ -38,8 +38,10 @@ HERE = Path(__file__).parent
 
 
 def _ports(count: int) -> list[int]:
-    """Ports that nobody uses, gets from `free_port` or takes for a connection; others for each
-    process of tests."""
+    """Free ports, outside of the ranges of `free_port` and of client sockets.
+
+    Each test process has a range of its own.
+    """
     worker = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "gw0")))
     first = 10_000 + 1_000 * worker % 10_000
     some = range(first, first + 1_000)
@@ -52,7 +54,7 @@ def _ports(count: int) -> list[int]:
 
 
 def _hold(port: int) -> socket.socket | None:
-    """Have a UDP port of loopback, unless somebody has it."""
+    """Bind a UDP port of loopback; None if it is in use."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         sock.bind(("127.0.0.1", port))
@@ -62,8 +64,8 @@ def _hold(port: int) -> socket.socket | None:
     return sock
 
 
-# Where nobody has the repeater's port, libca starts the program caRepeater, if there is one. It
-# would outlive the tests, and may keep their pipes open.
+# If the repeater's port is free, libca starts the program caRepeater, if it is installed. That
+# program would outlive the tests, and might keep their pipes open.
 _REPEATER = _hold(5065)
 
 
@@ -80,7 +82,7 @@ os.environ.update(loopback_environment(PORTS))
 
 
 def shown(parameter: object) -> str:
-    """The id of a parameter: the same in each process that collects the tests."""
+    """The id of a parameter; it must be the same in each process that collects the tests."""
     return re.sub(r" at 0x[0-9a-f]+", "", str(parameter))
 
 
@@ -90,10 +92,10 @@ TRIO = pytest.param(("trio", {}), id="trio")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Every async test runs once for each backend, through the fixture that anyio's plugin uses.
+    """Run every async test once for each backend, through the fixture that anyio's plugin uses.
 
-    uvloop is a third one for modules with ``WITH_UVLOOP``: those on how things get into and out of
-    the loop. How values are read and written it cannot change.
+    Modules with ``WITH_UVLOOP`` run on uvloop too: their tests are about entering and leaving the
+    event loop. uvloop makes no difference to reading and writing values.
     """
     chosen = any(
         "anyio_backend" in m.args[0] for m in metafunc.definition.iter_markers("parametrize")
@@ -113,13 +115,13 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         config.option.numprocesses = 0
 
 
-@pytest.hookimpl(tryfirst=True)  # before they are selected by their marks
+@pytest.hookimpl(tryfirst=True)  # before pytest selects tests by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that are ``soak`` or ``unit``.
 
-    A test of the command line runs with one backend, which its name chooses; with the other it
-    is a soak test. Each is a process, or several, that take half a second to start; what the
-    backends differ in is tested without them.
+    A test of the command line runs with one backend, chosen by its name. With the other backend it
+    is a soak test: each starts processes, which takes half a second. The differences between the
+    backends are tested without processes.
     """
     for item in items:
         if isinstance(item, pytest.Function) and HERE / "cli" in item.path.parents:
@@ -177,7 +179,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 @pytest.fixture
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
-    """In place of the one of anyio's plugin, which brings its own backends."""
+    """Replaces the fixture of anyio's plugin, which has its own list of backends."""
     return request.param  # type: ignore[no-any-return]
 
 
@@ -187,8 +189,8 @@ def backend(request: pytest.FixtureRequest) -> str:
     return request.param  # type: ignore[no-any-return]
 
 
-# Where the tests are started in the background of a script, SIGINT is ignored, by what they start
-# as well: nothing that is interrupted would end.
+# If a script has started the tests in the background, they and their child processes ignore SIGINT.
+# Then the processes that a test interrupts would not end.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -198,7 +200,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.fixture(scope="session")
 def ioc() -> Iterator[SoftIoc]:
-    """The IOC that all tests share. They must not stop it, and leave its records as they were."""
+    """The IOC that all tests share. A test must not stop it, and must restore its records."""
     prefix = f"T{secrets.token_hex(3)}:"
     with SoftIoc(
         HERE / "records.db", {"P": prefix}, port=PORTS[0], access_security=HERE / "records.acf"
@@ -214,7 +216,7 @@ def p(ioc: SoftIoc) -> str:
 
 @pytest.fixture
 def own_ioc() -> Iterator[Callable[..., SoftIoc]]:
-    """Make IOCs of one's own, not yet started: ``own_ioc(database, macros)``."""
+    """Make IOCs for one test, not yet started: ``own_ioc(database, macros)``."""
     made: list[SoftIoc] = []
 
     def make(database: str | Path, macros: dict[str, object] | None = None) -> SoftIoc:
@@ -229,8 +231,10 @@ def own_ioc() -> Iterator[Callable[..., SoftIoc]]:
 
 @pytest.fixture
 def unique() -> str:
-    """A prefix that no other test uses: libca would take a PV of an IOC that has just been killed
-    for one that is coming back, and search for it ever more seldom."""
+    """A prefix that no other test uses.
+
+    libca would search less and less often for a PV of an IOC that was killed a moment ago.
+    """
     return f"U{secrets.token_hex(4)}:"
 
 
@@ -238,14 +242,14 @@ def unique() -> str:
 
 
 def environment_for(ports: int | list[int]) -> dict[str, str]:
-    """That of a program which searches at these ports, whatever this process does."""
+    """The environment for a program that searches these ports, unlike this process."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("EPICS_CA")}
     return {**inherited, **loopback_environment(ports)}
 
 
 @contextmanager
 def programs(port: int, *options: str) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start programs that find the IOC at a port: ``start(text, *arguments)``; they end with it.
+    """Start programs that find the IOC at a port: ``start(text, *arguments)``; kill them at exit.
 
     Args:
         options: for Python itself.
@@ -256,7 +260,7 @@ def programs(port: int, *options: str) -> Iterator[Callable[..., subprocess.Pope
         process = subprocess.Popen(
             [sys.executable, *options, "-u", "-c", textwrap.dedent(text), *map(str, arguments)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment_for(port),
-            start_new_session=True,  # so that what it forks can be ended with it
+            start_new_session=True,  # so that its own child processes can be killed too
         )  # fmt: skip
         started.append(process)
         return process
@@ -265,7 +269,7 @@ def programs(port: int, *options: str) -> Iterator[Callable[..., subprocess.Pope
     for process in started:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()  # which closes its pipes
+        process.communicate()  # closes its pipes
 
 
 # -- Nothing left behind ---------------------------------------------------------------------------
@@ -273,7 +277,7 @@ def programs(port: int, *options: str) -> Iterator[Callable[..., subprocess.Pope
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """After each test: no token, channel, context, thread; and no job of ours has failed."""
+    """Check after each test: no token, channel, context or thread is left; no job failed."""
     threads = set(threading.enumerate())
     yield
     for record in caplog.get_records("call"):
@@ -281,19 +285,19 @@ def nothing_left_behind(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     left = _left(threads)
     give_up = time.monotonic() + 10.0
     while left and time.monotonic() < give_up:
-        # A put whose caller was cancelled stays until the server has ended it.
+        # A put whose caller was cancelled remains until the server has completed it.
         time.sleep(0.02)
         gc.collect()
         left = _left(threads)
     if left:
-        purge_channel_caches()  # not to fail all that follow
+        purge_channel_caches()  # so that later tests do not fail too
     assert not left
 
 
 def _left(threads: set[threading.Thread]) -> list[str]:
     left = [f"channel {info}" for info in get_channel_infos()]
     left += [f"context {context}" for context in _context.all_contexts()]
-    # trio keeps its worker threads for a while; there is one where trio itself needs one
+    # trio keeps its worker threads for a while, and starts some for its own use
     left += [
         f"thread {thread}"
         for thread in set(threading.enumerate()) - threads

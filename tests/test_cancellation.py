@@ -1,7 +1,7 @@
-"""Cancellation, at every point at which an operation can be cancelled, whatever the PV's state.
+"""Cancellation at every point of an operation, in every state of the PV.
 
-Each operation is cancelled after 0, 1, 2... turns of the loop, until it ends before that; and by
-deadlines. Every test's docstring states the invariant that must survive.
+Each operation is cancelled after 0, 1, 2... turns of the loop, until it ends before that, and by
+deadlines. The docstring of each test states the invariant.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ async def _block(pv: str) -> object:
 
 
 async def _block_async(pv: str) -> object:
-    """A block whose callback is being awaited when it is left, and takes its time to clean up."""
+    """Leave a block while its callback is awaited; the callback then takes time to clean up."""
     came = anyio.Event()
 
     async def callback(value: Any) -> None:
@@ -122,7 +122,7 @@ every_operation = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=
 
 
 async def _cancelled_after(turns: int, operation: Operation, pv: str) -> bool:
-    """Cancel it after so many turns of the loop; false if it had ended by then."""
+    """Cancel the operation after some turns of the loop; False if it has ended before that."""
     ended = False
 
     async def cancel() -> None:
@@ -154,9 +154,9 @@ def _spares() -> int:
 
 
 async def _nothing_is_left() -> None:
-    """No operation, no subscription, and no token but those of the channels.
+    """Check that no operation or subscription is left, and no token except those of channels.
 
-    A put that was cancelled has one until the server has ended it.
+    A cancelled put has a token until the server has completed it.
     """
     context = _context.current()
     assert not context.operations
@@ -166,13 +166,13 @@ async def _nothing_is_left() -> None:
     try:
         with anyio.fail_after(5):
             while tokens.token_count() != len(get_channel_infos()) + _spares():
-                await anyio.sleep(0.001)  # to look again: nobody tells of the end of such a put
+                await anyio.sleep(0.001)  # poll: there is no event for the end of a cancelled put
     except TimeoutError:
         raise AssertionError(list(tokens.owners.values())) from None
 
 
 async def _usable(pv: str, value: float) -> None:
-    """At once: the bound is far below any time-out of the operations'."""
+    """Check that the PV can be used at once: the limit is far below any operation's time-out."""
     with anyio.fail_after(2):
         await caput(pv, value, wait=True)
         assert await caget(pv) == value
@@ -187,7 +187,7 @@ async def _usable(pv: str, value: float) -> None:
 @every_operation
 @pytest.mark.parametrize("connected", [True, False], ids=["connected", "connecting"])
 async def test_at_each_point(p: str, operation: Operation, connected: bool) -> None:
-    """Wherever it is cancelled, an operation leaves nothing behind, and its PV usable at once."""
+    """A cancelled operation leaves nothing behind, and its PV can be used at once."""
     pv = p + "m:a"
     cancelled = turns = 0
     if connected:
@@ -195,12 +195,12 @@ async def test_at_each_point(p: str, operation: Operation, connected: bool) -> N
     while await _cancelled_after(turns, operation, pv):
         cancelled += 1
         await _nothing_is_left()
-        # Each of the first few points, then ever fewer: most are turns of waiting for the server.
+        # Try each of the first few turns, then fewer: in most turns it waits for the server.
         turns += 1 + turns // 4
         if not connected and cancelled == 12:
-            break  # with every try the connection got nearer
+            break  # the channel has connected during the attempts
     await _nothing_is_left()
-    # Under asyncio, what has been connected and need not wait does not let cancellation in.
+    # Under asyncio, an operation on a connected PV that need not wait is not cancelled.
     assert cancelled or connected
     await _usable(pv, 3)
     await _nothing_is_left()
@@ -208,7 +208,7 @@ async def test_at_each_point(p: str, operation: Operation, connected: bool) -> N
 
 @every_operation
 async def test_before_it_begins(p: str, operation: Operation) -> None:
-    """In a scope that is cancelled already nothing hangs, and nothing is left behind."""
+    """In a scope that is already cancelled, nothing hangs and nothing is left behind."""
     pv = p + "m:a"
     with anyio.fail_after(5):
         for _ in range(2):  # not connected, and connected
@@ -224,8 +224,10 @@ async def test_before_it_begins(p: str, operation: Operation) -> None:
 
 @every_operation
 async def test_tiny_deadlines(p: str, operation: Operation) -> None:
-    """A deadline that comes at any moment, in midst of a reply too, is either met or not: the PV
-    is usable, and nothing is left behind."""
+    """A deadline at any moment, even during a reply, is either met or missed.
+
+    The PV can be used afterwards, and nothing is left behind.
+    """
     pv = p + "m:a"
     await connect(pv)
     outcomes = [
@@ -242,9 +244,11 @@ async def test_tiny_deadlines(p: str, operation: Operation) -> None:
 
 
 async def test_absent(own_ioc: Callable[..., SoftIoc], unique: str) -> None:
-    """Cancelled while it waits for a PV that is not there, again and again, each operation leaves
-    only a channel that is searched for; when the PV comes, it is usable, and nothing that had
-    been cancelled is carried out after all."""
+    """Each operation is cancelled many times while it waits for a PV that does not exist.
+
+    Only a channel that libca searches for is left. When the PV appears, it can be used, and no
+    cancelled operation is carried out.
+    """
     pv = unique + "absent"
     for name, operation in OPERATIONS.items():
         for turns in (0, 1, 2, 3, 5, 8):
@@ -267,7 +271,7 @@ async def test_absent(own_ioc: Callable[..., SoftIoc], unique: str) -> None:
 
 @pytest.fixture(scope="module")
 def paused_ioc() -> Iterator[tuple[SoftIoc, str]]:
-    """An IOC to be paused, and its PV. At the last port: `own_ioc` counts from the first."""
+    """An IOC to pause, and its PV. It has the last port: `own_ioc` counts from the first."""
     pv = f"U{time.time_ns():x}:paused"
     with SoftIoc(f'record(ao, "{pv}") {{}}', port=PORTS[-1]) as ioc:
         yield ioc, pv
@@ -275,8 +279,10 @@ def paused_ioc() -> Iterator[tuple[SoftIoc, str]]:
 
 @every_operation
 async def test_paused(paused_ioc: tuple[SoftIoc, str], operation: Operation) -> None:
-    """Cancelled while the server says nothing, an operation ends at once; when the server goes
-    on, the PV is usable at once, and nothing is left behind."""
+    """An operation that is cancelled while the server does not respond ends at once.
+
+    When the server continues, the PV can be used at once, and nothing is left behind.
+    """
     ioc, pv = paused_ioc
     await connect(pv)
     ioc.pause()
@@ -300,12 +306,15 @@ async def test_paused(paused_ioc: tuple[SoftIoc, str], operation: Operation) -> 
 
 
 async def test_put_that_is_being_processed(p: str) -> None:
-    """A put that is cancelled while the record is busy neither blocks the next one nor stalls
-    the IOC for others, and its token goes when the server has ended it."""
+    """A put is cancelled while the record is busy.
+
+    It neither blocks the next put nor other requests to the IOC. Its token is removed when the
+    server has completed it.
+    """
     pv = p + "slow.A"
     await connect(pv)
     channel = _context.current().channel(pv)
-    for _ in range(5):  # on a busy machine all of this may take longer than the record
+    for _ in range(5):  # on a busy machine these steps may take longer than the record
         owners: list[object] = []
         for _ in range(3):
             with anyio.move_on_after(0.02) as scope:
@@ -316,7 +325,7 @@ async def test_put_that_is_being_processed(p: str) -> None:
                 await caget(pv)
                 await caput(p + "m:a", 1, wait=True)
         if channel.put_owner is owners[0] is not None:
-            break  # the first has not ended yet, and all of that has come before
+            break  # the first put is still being processed: the steps were fast enough
     else:
         raise AssertionError("others are served only when the first has ended")
     with anyio.fail_after(5):
@@ -326,7 +335,7 @@ async def test_put_that_is_being_processed(p: str) -> None:
 
 
 async def test_one_of_several_waiting(p: str) -> None:
-    """Cancelling one caller leaves the others what they asked for."""
+    """When one caller is cancelled, the others still get their results."""
     pv, results = p + "m:a", list[float]()
 
     async def get() -> None:
@@ -346,7 +355,7 @@ async def test_one_of_several_waiting(p: str) -> None:
 
 
 async def test_iteration_that_is_cancelled_loses_nothing(p: str) -> None:
-    """Waiting for the next update with a time limit, over and over, and still seeing all."""
+    """A loop that waits for each update with a time limit still gets all updates."""
     pv, seen = p + "m:a", list[float]()
     await caput(pv, 0, wait=True)
 

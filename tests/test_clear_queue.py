@@ -1,4 +1,4 @@
-"""What is to be cleared: once, in the right order, by the loop and libca's threads together."""
+"""The clear queue: the loop and libca's threads clear each item once, in the right order."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class FakeIntake:
 
 
 class FakeLibca:
-    """Clears under a lock, as libca does, and checks that what it is given still exists."""
+    """Clears under a lock, as libca does, and checks that the chid or evid still exists."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self.subscriptions: dict[int, int] = {}  # by evid, the chid
+        self.subscriptions: dict[int, int] = {}  # the chid by evid
         self.channels: set[int] = set()
         self.errors: list[str] = []
         self.by: list[str] = []
@@ -50,7 +50,7 @@ class FakeLibca:
             if chid.value not in self.channels:
                 self.errors.append(f"channel {chid.value} is not there")
             self.channels.discard(chid.value)
-            there = self.subscriptions.copy()  # the test adds to it just now
+            there = self.subscriptions.copy()  # the test adds subscriptions at the same time
             for evid in [e for e, c in there.items() if c == chid.value]:
                 del self.subscriptions[evid]
 
@@ -70,7 +70,7 @@ class FakeChannel:
 
 
 class FakePrompting:
-    """Notes where something was cancelled."""
+    """Records the channels on which a subscription was cancelled."""
 
     def __init__(self) -> None:
         self.chids: list[int] = []
@@ -89,7 +89,7 @@ def libca(monkeypatch: pytest.MonkeyPatch) -> FakeLibca:
 
 @pytest.fixture
 def many_switches() -> Iterator[None]:
-    """Have threads interrupt each other far more often than they do by themselves."""
+    """Make threads interrupt each other far more often than usual."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -104,12 +104,12 @@ def make() -> tuple[ClearQueue, FakeIntake, deque[Callable[[], object]]]:
 
 
 def prompted(clearing: ClearQueue) -> list[int]:
-    """Where it says that something was cancelled."""
+    """The channels that the queue has reported for a cancelled subscription."""
     return clearing._held_updates.chids  # type: ignore[attr-defined, no-any-return]
 
 
 def test_by_the_loop_alone(libca: FakeLibca, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clear_queue, "TURN", 60.0)  # one turn, however busy the machine is
+    monkeypatch.setattr(clear_queue, "TURN", 60.0)  # one turn, even on a busy machine
     clearing, pending_updates, jobs = make()
     libca.subscriptions = {1: 10, 2: 10, 3: 20}
     libca.channels = {10, 20}
@@ -131,7 +131,7 @@ def test_by_the_loop_alone(libca: FakeLibca, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_in_turns(libca: FakeLibca, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The loop does not stay at it."""
+    """The loop clears a part of the queue in each turn."""
     monkeypatch.setattr(clear_queue, "TURN", -1.0)
     clearing, _, jobs = make()
     libca.subscriptions = dict.fromkeys(range(3), 10)
@@ -141,7 +141,7 @@ def test_in_turns(libca: FakeLibca, monkeypatch: pytest.MonkeyPatch) -> None:
     while jobs:
         jobs.popleft()()
         turns += 1
-    assert turns == 4  # and the one that finds nothing
+    assert turns == 4  # the last one finds nothing
     assert libca.subscriptions == {}
 
 
@@ -153,11 +153,11 @@ def test_help_from_a_callback(libca: FakeLibca) -> None:
     for evid in range(5):
         clearing.subscription(evid, FakeChannel(10), lambda evid=evid: afters.append(evid))
     clearing.channel(_libca.Chid(10), lambda: afters.append(10))
-    jobs.popleft()  # the loop's turn, that comes while libca's thread is at the last of them
+    jobs.popleft()  # the loop's turn begins while libca's thread clears the last item
     pending_updates.clear_some()
     assert libca.subscriptions == {}
     assert libca.channels == set()
-    assert afters == []  # those are the loop's
+    assert afters == []  # the loop calls these
     assert prompted(clearing) == []
     jobs.popleft()()
     assert afters == [0, 1, 2, 3, 4, 10]
@@ -180,7 +180,7 @@ def test_all_of_it_at_the_end(libca: FakeLibca) -> None:
 
 
 def test_one_channel_of_a_circuit_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first that can be read."""
+    """One request is sent, to the first channel that can be read."""
     monkeypatch.setattr(_libca, "host_name", lambda chid: "here")
     timers: list[Callable[[], object]] = []
     flushed: list[None] = []
@@ -206,13 +206,15 @@ def test_one_channel_of_a_circuit_is_asked(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_channel_that_is_put_back_is_not_forgotten(libca: FakeLibca) -> None:
-    """libca's thread takes the last item, a channel, just when the loop begins to look; it puts the
-    channel back after the loop has found nothing and has ended its turn."""
+    """libca's thread takes the last item, a channel, when the loop begins its turn.
+
+    It puts the channel back after the loop has found nothing and has ended its turn.
+    """
     clearing, pending_updates, jobs = make()
     libca.channels = {10}
 
     class Switching(deque[Any]):
-        """Runs the loop's turn where libca's thread has taken the channel out."""
+        """Runs the loop's turn when libca's thread has taken the channel."""
 
         switched = False
 
@@ -221,12 +223,12 @@ def test_a_channel_that_is_put_back_is_not_forgotten(libca: FakeLibca) -> None:
                 return super().popleft()
             self.switched = True
             due = super().popleft()
-            clearing._at = clear_queue._ANY_CHID  # the loop has come to its own popleft
+            clearing._at = clear_queue._ANY_CHID  # the loop is about to call popleft
             self.appendleft = self.loop_ends_then_put_back  # type: ignore[method-assign]
             return due
 
         def loop_ends_then_put_back(self, due: Any) -> None:
-            jobs.popleft()()  # the loop's popleft finds nothing; so its turn ends
+            jobs.popleft()()  # the loop's popleft finds nothing, so its turn ends
             super().appendleft(due)
 
     clearing._due = Switching()
@@ -262,12 +264,12 @@ def test_ctrl_c_during_a_turn(libca: FakeLibca) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_both_at_once(libca: FakeLibca, many_switches: None, seed: int) -> None:
-    """Nothing twice, nothing left, no channel before its subscriptions."""
+    """Each item is cleared once, none is left, and no channel before its subscriptions."""
     source = random.Random(seed)
     clearing, pending_updates, jobs = make()
     over = False
 
-    def callbacks() -> None:  # a thread of libca in a flood: it holds the lock nearly always
+    def callbacks() -> None:  # a busy libca thread: it nearly always holds the lock
         while not over:
             with libca.lock:
                 for _ in range(3):

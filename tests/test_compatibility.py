@@ -1,6 +1,6 @@
-"""The names, parameters and constants of aioca 2.1 (``compatibility/aioca-2.1.json``) are here.
+"""aioca has the names, parameters and constants of aioca 2.1 (``compatibility/aioca-2.1.json``).
 
-The calls themselves are compared by ``python tests/compatibility``, where aioca 2.1 can be had.
+``python tests/compatibility`` compares the calls themselves, if aioca 2.1 can be installed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HERE = Path(__file__).parent / "compatibility"
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "compatibility.md"
 FACTS: dict[str, Any] = json.loads((HERE / "aioca-2.1.json").read_text())
 
-# What a call of aioca 2.1 of one PV or many may be given; ours takes *args and tells them apart
+# Parameters in aioca 2.1 of functions for one PV or many; ours take *args for both forms
 CAPUT_OF_MANY = [
     ["pvs", "POSITIONAL_OR_KEYWORD", ""],
     ["values", "POSITIONAL_OR_KEYWORD", ""],
@@ -44,16 +44,16 @@ def parameters_here(name: str) -> list[list[str]]:
 
 @pytest.mark.parametrize("name", FACTS["functions"])
 def test_every_parameter_is_here_in_its_place(name: str) -> None:
-    """Whatever call binds there binds here, and means the same: same order, same defaults.
+    """A call that is valid in aioca 2.1 is valid here and means the same: same order and defaults.
 
-    What could be given by keyword only there may be given by position, too, here; there may be
-    more at the end, which need not be given.
+    A keyword-only parameter of aioca 2.1 may be positional here. There may be further, optional
+    parameters at the end.
     """
     here = parameters_here(name)
     for place, (parameter, kind, default) in enumerate(FACTS["functions"][name]):
         assert here[place][0] == parameter
         assert here[place][1] in (kind, "POSITIONAL_OR_KEYWORD")
-        # The callback may be left out here, for a monitor that is iterated over
+        # The callback is optional here: without one, a program iterates over the monitor
         optional = name == "camonitor" and parameter == "callback"
         assert here[place][2] == ("None" if optional else default)
     more = here[len(FACTS["functions"][name]) :]
@@ -93,11 +93,11 @@ def test_every_name_is_public() -> None:
 
 
 def test_the_module_that_had_everything() -> None:
-    """Programs look there without having imported it; what they find is the same object."""
+    """Programs use this module without an import of it; its names are the same objects."""
     module = aioca._catools
     for name in {*FACTS["functions"], *FACTS["classes"]}:
         assert getattr(module, name) is getattr(aioca, name)
-    for name in set(FACTS["types"]["names"]) - {"Dbr"}:  # which it did not have, either
+    for name in set(FACTS["types"]["names"]) - {"Dbr"}:  # aioca 2.1 did not have it there either
         assert getattr(module, name) is getattr(aioca.types, name)
 
 

@@ -1,4 +1,4 @@
-"""connect, cainfo, what channels there are, closing them all, and the settings of libca."""
+"""connect, cainfo, get_channel_infos, purge_channel_caches, and the settings of libca."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def python(program: str, *args: str, **environment: str) -> subprocess.Completed
 
 
 async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
-    """There is no event for what other clients, or the network, have done."""
+    """Poll a condition: there is no event for actions of other clients or the network."""
     with anyio.fail_after(seconds):
         while not condition():
             await anyio.sleep(0.01)
@@ -82,7 +82,7 @@ async def test_connect(p: str) -> None:
 
 
 async def test_connect_without_wait(p: str) -> None:
-    """It has only begun: the channel is there, and connects by itself."""
+    """connect(wait=False) only starts: the channel exists and connects later."""
     assert await connect(p + "ai", wait=False)
     assert [info.name for info in get_channel_infos()] == [p + "ai"]
     await until(lambda: get_channel_infos()[0].connected)
@@ -90,7 +90,7 @@ async def test_connect_without_wait(p: str) -> None:
 
 
 async def test_connect_without_wait_tells_nothing_of_the_connection(unique: str) -> None:
-    """As in aioca 2.x. How to find out is in its docstring."""
+    """As in aioca 2.x. Its docstring tells how to find out."""
     done = await connect(unique + "absent", wait=False)
     assert done and done.ok
     info = await cainfo(unique + "absent", wait=False)
@@ -100,7 +100,7 @@ async def test_connect_without_wait_tells_nothing_of_the_connection(unique: str)
 
 @pytest.fixture
 def no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """libca makes no further channel, as it does when there is no memory for it."""
+    """Make libca refuse to create channels, as it does when there is no memory."""
 
     def refuse(*_: object) -> tuple[int, Any]:
         return ECA.ALLOCMEM, libca.Chid()
@@ -167,7 +167,7 @@ async def test_libca_makes_no_channel_for_one_of_many_monitors(
 async def test_libca_makes_no_channel_for_one_of_many(
     p: str, unique: str, request: pytest.FixtureRequest
 ) -> None:
-    """The others keep their values."""
+    """The other PVs of the list get their values."""
     await connect(p + "ai")
     request.getfixturevalue("no_memory")
     pvs = [unique + "X", p + "ai"]
@@ -184,7 +184,7 @@ async def test_libca_makes_no_channel_for_one_of_many(
 async def test_libca_makes_no_channel_in_place_of_a_lost_one(
     unique: str, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is searched for anew after the loss of a circuit: the log says that it cannot be."""
+    """After the loss of a circuit the second search fails, and a log record says so."""
     await connect([unique + "X", unique + "Y"], wait=False)
     request.getfixturevalue("no_memory")
     current().circuit_lost()
@@ -354,13 +354,13 @@ async def test_purge_while_something_connects(p: str, function: Any) -> None:
 
 
 async def test_purge_while_monitors_are_being_started(own_ioc: Callable[..., SoftIoc]) -> None:
-    """Those whose turn has not come are closed as well."""
+    """Monitors that are not started yet are closed too."""
     count = 3000
     ioc = own_ioc("".join(f'record(ao, "M{i}") {{}}\n' for i in range(count)))
     ioc.start()
     called: list[int] = []
     subscriptions = camonitor([f"M{i}" for i in range(count)], lambda v, i: called.append(i))
-    assert current().starts  # some are still to be started
+    assert current().starts  # some are not started yet
     purge_channel_caches()
     assert {subscription.state for subscription in subscriptions} == {Subscription.CLOSED}
     assert get_channel_infos() == []
@@ -369,7 +369,7 @@ async def test_purge_while_monitors_are_being_started(own_ioc: Callable[..., Sof
 
 
 async def test_purge_while_something_is_under_way(p: str) -> None:
-    """A put whose channel is cleared: the server is told to give it up, nobody is left waiting."""
+    """The channel of a put is cleared: the server abandons the put, and its caller ends."""
     pv = p + "slow.A"
     results: list[Any] = []
 
@@ -395,7 +395,7 @@ def test_purge_with_no_loop(p: str, backend: str) -> None:
 
 
 def test_purge_from_another_thread(p: str, backend: str) -> None:
-    """What belongs to a running loop is closed by that loop."""
+    """A running loop closes its own channels."""
 
     async def main() -> None:
         await connect(p + "ai")
@@ -408,7 +408,7 @@ def test_purge_from_another_thread(p: str, backend: str) -> None:
     run(main(), backend=backend)
 
 
-# A task that was woken by the connection, and before it runs another one closes the channel.
+# The connection wakes a task. Before that task runs, another one closes the channel.
 PURGE_BEFORE_RESULT = """
 import sys
 import anyio
@@ -433,7 +433,7 @@ aioca.run(main(sys.argv[1]), backend=sys.argv[2])
 
 
 def test_purge_between_connection_and_cainfo(p: str, backend: str) -> None:
-    """In a process of its own, as libca given a channel that was cleared would end this one."""
+    """In a separate process, because libca would abort if it were passed a cleared channel."""
     done = python(PURGE_BEFORE_RESULT, p + "ai", backend)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(p + "ai") >= 2
@@ -453,7 +453,7 @@ REFUSED = {
 
 
 async def refused_by(function: Any, pv: str) -> str:
-    """What the time-out says, once the server has refused the channel."""
+    """The text of the time-out, after the server has refused the channel."""
     channel = current().channel(pv)
     await until(lambda: channel.refused)
     with pytest.raises(CATimeout) as caught:
@@ -495,7 +495,7 @@ async def test_no_disconnection_of_what_was_never_connected(p: str, policy: Any)
 
 
 async def test_lost_and_then_refused(own_ioc: Callable[..., SoftIoc], unique: str) -> None:
-    """The server comes back with a record whose value is no text. One disconnection is told."""
+    """The server returns with a record whose value is not text. One disconnection is reported."""
     pv = unique + "X.VAL$"
     heard: list[bool] = []
     with own_ioc('record(stringout, "$(P)X") {}', {"P": unique}) as ioc:
@@ -589,7 +589,7 @@ def test_configure_refuses_hosts_that_libca_would_leave_out(name: str, word: str
 
 
 def test_configure_takes_what_libca_takes() -> None:
-    """However an address is written; an empty text is a list without hosts."""
+    """Each form of an address is accepted; an empty text is a list without hosts."""
     for hosts in ("", "127.0.0.1 127.1:5 a-b.c_d:65535\t2130706433", "0x7f000001 1a"):
         kept = {"EPICS_CA_ADDR_LIST": " ".join(hosts.split())} if hosts else {}
         assert configured(f'{{"addr_list": {json.dumps(hosts)}}}') == kept
@@ -615,7 +615,7 @@ def test_configure_leaves_what_is_not_given() -> None:
 def test_an_error_names_the_local_networks_where_libca_searches_them(
     auto_addr_list: str | None, local_networks: bool
 ) -> None:
-    """As libca reads it, which `aioca doctor` relies on too: its tests compare it with libca."""
+    """As libca reads the setting. `aioca doctor` uses this too: its tests compare it with libca."""
     where = searched({"EPICS_CA_AUTO_ADDR_LIST": auto_addr_list})
     assert ("local networks" in where) == local_networks
 
@@ -656,7 +656,7 @@ os.waitpid(child, 0)
 
 
 def test_settings_that_were_changed_too_late(backend: str) -> None:
-    """The time-out names what libca has read, not what there is now."""
+    """The text of the time-out has the settings that libca has read, not the present ones."""
     done = python(
         CHANGED_TOO_LATE, backend, EPICS_CA_AUTO_ADDR_LIST="NO", EPICS_CA_NAME_SERVERS="",
     )  # fmt: skip
@@ -690,7 +690,7 @@ except RuntimeError as error:
 
 
 def test_configure_is_for_the_context(ioc: SoftIoc, p: str) -> None:
-    """It takes effect; and once it could not any more, it says so."""
+    """configure() takes effect; when it is too late for that, it raises an error."""
     done = python(CONFIGURE_AND_GET, p + "ai", str(ioc.port), EPICS_CA_ADDR_LIST="127.0.0.1:9")
     assert done.returncode == 0, done.stderr
     value, error = done.stdout.splitlines()
@@ -711,7 +711,7 @@ async def test_configure_too_late(p: str) -> None:
 async def test_the_priority_may_be_configured_at_any_time(
     own_ioc: Callable[..., SoftIoc], unique: str
 ) -> None:
-    """It is that of channels created from then on: each has its circuit, as the server knows."""
+    """It applies to later channels. The server shows that each priority has a circuit."""
     before = dict(os.environ)
     with own_ioc('record(ao, "$(P)a") {} record(ao, "$(P)b") {}', {"P": unique}) as ioc:
         await connect(unique + "a")
@@ -724,7 +724,7 @@ async def test_the_priority_may_be_configured_at_any_time(
         assert "Priority = 0, 1 Channel" in circuits
         assert "Priority = 57, 1 Channel" in circuits
         with pytest.raises(RuntimeError, match="before the first use"):
-            configure(priority=57, conn_tmo=5)  # none of it
+            configure(priority=57, conn_tmo=5)  # neither is set
         await connect(unique + "b.DESC")
         assert "Priority = 0, 2 Channels" in ioc.command("casr 1")
     assert dict(os.environ) == before
@@ -740,10 +740,10 @@ async def test_the_priority_may_be_configured_at_any_time(
         {"addr_list": ["a "]},
         {"addr_list": b"a"},
         {"name_servers": ["a\tb"]},
-        {"auto_addr_list": "No"},  # libca takes it for yes
+        {"auto_addr_list": "No"},  # libca reads it as yes
         {"auto_addr_list": 0},
         {"auto_array_bytes": "YES"},
-        {"server_port": 5000},  # libca ignores those up to here
+        {"server_port": 5000},  # libca ignores ports up to 5000
         {"server_port": 65536},
         {"server_port": "5064"},
         {"server_port": True},
@@ -765,7 +765,7 @@ async def test_the_priority_may_be_configured_at_any_time(
 def test_configure_refuses(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     from aioca._ca import context as _client
 
-    monkeypatch.setattr(_client, "_shared", None)  # as it is at the start of a process
+    monkeypatch.setattr(_client, "_shared", None)  # as at the start of a process
     monkeypatch.setattr(os, "environ", {"UNTOUCHED": "yes"})
     (name,) = settings
     with pytest.raises(ValueError, match=name):
@@ -776,14 +776,17 @@ def test_configure_refuses(settings: dict[str, Any], monkeypatch: pytest.MonkeyP
 async def test_a_channel_on_a_circuit_that_was_lost_is_searched_for_again(
     own_ioc: Callable[..., SoftIoc], unique: str
 ) -> None:
-    """libca itself would wait for ten seconds. It says only that a circuit was lost, not whose
-    channels were on it: those that are young and have never been connected may have been."""
+    """libca itself would wait for ten seconds.
+
+    It reports only the loss of a circuit, not the channels that were on it. Young channels that
+    have never been connected may have been.
+    """
     ioc = own_ioc('record(ao, "$(P)X") {}', {"P": unique})
     context = current()
     channel = context.channel(unique + "X")
 
     def lost(from_server: bool) -> None:
-        # Only what libca itself has found has a place in its source
+        # A failure that libca itself has detected has a line of its source code
         messages._on_exception(
             messages._ExceptionArgs(stat=libca.ECA_DISCONN, op=5, file=not from_server)
         )
@@ -791,12 +794,12 @@ async def test_a_channel_on_a_circuit_that_was_lost_is_searched_for_again(
     lost(False)
     with anyio.fail_after(5):
         while not channel._searches:
-            await anyio.sleep(0.01)  # to look again: not before libca has taken the circuit apart
-    # What a server says of circuits is not to be believed: it could keep all from connecting
+            await anyio.sleep(0.01)  # poll until libca has destroyed the circuit
+    # A message of a server about circuits is ignored: it could keep all channels from connecting
     lost(True)
     await anyio.sleep(2 * reconnect._QUIET_SECONDS)  # nothing must happen
     assert channel._searches == 1
-    # A server may accept no circuit at all: libca's own, slower search goes on
+    # A server may accept no circuit at all: then only libca's own, slower search continues
     for _ in range(10):
         channel.circuit_lost()
     assert channel._searches == _channel._MAX_NEW_SEARCHES

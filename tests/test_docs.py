@@ -3,35 +3,35 @@
 How a page marks its snippets
 -----------------------------
 
-Each page, and the README, runs in a process of its own, with a soft IOC of its own that has the
-records of ``docs/records.db``. A page runs once under asyncio and once under trio. Its snippets run
-in order, in one namespace, as the cells of a notebook. These fences are run:
+Each page, and the README, runs in its own process, with its own soft IOC, which has the records of
+``docs/records.db``. A page runs in two passes: once under asyncio and once under trio. Its snippets
+run in order, in one namespace, like the cells of a notebook. These fences are run:
 
-- ``python``. It may have ``await`` outside of functions; it then runs in an event loop of the pass.
-  A complete program runs as it is; where it calls ``aioca.run(main())``, in the trio pass that is
-  trio. A snippet that names asyncio runs in the pass of asyncio only, one that names trio in that
-  of trio.
-- ``console``. Lines with ``$ `` are commands, the others the output of the one above. They run in a
-  directory of their own, once.
+- ``python``. A snippet may have ``await`` outside of functions; it then runs in an event loop of
+  the pass. A complete program runs unchanged; ``aioca.run(main())`` uses trio in the trio pass. A
+  snippet that names asyncio runs only in the asyncio pass, and one that names trio only in the trio
+  pass.
+- ``console``. Lines with ``$ `` are commands, the lines after a command are its output. They run
+  once, in their own directory.
 
-``output`` after a python snippet is what it prints, on both streams. In output, ``...`` stands for
-any text in a line, and alone in a line for any lines. ``text``, ``toml``, ``ini`` and ``json`` are
+``output`` after a python snippet is its output on both streams. In output, ``...`` stands for any
+text in a line, and a line of ``...`` for any lines. ``text``, ``toml``, ``ini`` and ``json`` are
 not run. Any other language, an indented block, or code in a directive is an error.
 
-HTML comments, which readers do not see, say the rest. Right before a snippet::
+HTML comments, which readers do not see, give further instructions. Right before a snippet::
 
     <!-- not run: REASON -->         it is not run; a reason is needed
-    <!-- under trio -->              though it does not name trio; likewise asyncio
-    <!-- stop after 3 lines -->      it goes on for ever: Ctrl-C after 3 lines of output
+    <!-- under trio -->              it runs in this pass only: trio or asyncio
+    <!-- stop after 3 lines -->      it does not end: Ctrl-C after 3 lines of output
     <!-- raises CATimeout -->        it ends with this error, whose message is its last output
-    <!-- file: conftest.py -->       it is not run, but written there, for a command that follows
-    <!-- exits with 2 -->            of a console block, for all of its commands
+    <!-- file: conftest.py -->       it is not run, but written to this file, for a later command
+    <!-- exits with 2 -->            for a console block: the exit status of all its commands
     <!-- forms -->                   each statement runs by itself for 0.3 s, in a loop with a task
                                      group `tg`
 
 Right before an output, or a console block::
 
-    <!-- digits vary -->             any digits will do where it shows digits
+    <!-- digits vary -->             each digit stands for any digits
 
 Anywhere::
 
@@ -84,24 +84,24 @@ from aioca import (
 from aioca._values import decode
 from doc_pages import PAGES, ROOT, Block, PageError, matches, parse, read
 
-AT_ONCE = 6  # they mostly wait
+AT_ONCE = 6  # pages at a time: they mostly wait
 Job = tuple[Path, str]
 
 
 def jobs() -> Iterator[Any]:
-    """The passes of each page that have anything to run."""
+    """The passes of each page in which there is something to run."""
     for path in PAGES:
         try:
             page = read(path)
         except PageError:
-            continue  # that is for test_nothing_is_left_out
+            continue  # test_nothing_is_left_out reports this
         for backend in page.passes:
             if page.to_run(backend):
                 yield pytest.param((path, backend), id=f"{path.relative_to(ROOT)}-{backend}")
 
 
 def run_page(job: Job, folder: Path) -> tuple[list[dict[str, Any]], str]:
-    """The results of the snippets that were run, and what the program itself had to say."""
+    """Run one pass of a page; return the results of its snippets and the errors of the runner."""
     path, backend = job
     folder.mkdir()
     results = folder.with_suffix(".json")
@@ -123,13 +123,13 @@ def run_page(job: Job, folder: Path) -> tuple[list[dict[str, Any]], str]:
 def outcomes(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[Job, Future[tuple[list[dict[str, Any]], str]]]]:
-    """What became of each page that is to be tested; several run at once."""
+    """Run the pages to test, several at once, and return their results."""
     selected = [
         item.callspec.params["job"]
         for item in request.session.items
         if isinstance(item, pytest.Function) and item.originalname == "test_page"
     ]
-    # Those that restart IOCs and run commands take longest: they begin first.
+    # Pages that restart IOCs and run commands take longest, so they begin first.
     selected.sort(key=lambda job: all(b.kind == "python" for b in read(job[0]).to_run(job[1])))
     folder = tmp_path_factory.mktemp("docs")
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -140,7 +140,7 @@ def outcomes(
 
 
 def check(path: Path, blocks: list[Block], results: list[dict[str, Any]], trouble: str) -> None:
-    """Each of these snippets was run, without an error, and printed what the page shows."""
+    """Check that each snippet has run without an error and printed what the page shows."""
     wrong = [trouble] if trouble else []
     by_index = {result["index"]: result for result in results}
     for block in blocks:
@@ -165,7 +165,7 @@ def test_page(job: Job, outcomes: dict[Job, Future[tuple[list[dict[str, Any]], s
 @pytest.mark.unit
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_nothing_is_left_out(path: Path) -> None:
-    """What looks like a snippet is one that some pass runs, or that says why it is not run."""
+    """Each code block runs in some pass, or has a mark with a reason for not being run."""
     page = read(path)
     text = re.sub(r"<!--.*?-->", "", path.read_text("utf-8"), flags=re.DOTALL)
     fences = re.findall(r"^[ >]*(?:`{3,}|~{3,})(?:python|console)\b", text, re.MULTILINE)
@@ -186,7 +186,7 @@ def test_nothing_is_left_out(path: Path) -> None:
 @pytest.mark.unit
 @pytest.mark.parametrize("module", [aioca, aioca.types, aioca.testing])
 def test_the_reference_is_complete(module: ModuleType) -> None:
-    """Every public name is in it: by itself, or with all of its module."""
+    """The reference has every public name: by itself, or with its whole module."""
     reference = (ROOT / "docs" / "reference" / "api.md").read_text("utf-8")
     if f".. automodule:: {module.__name__}\n   :members:" not in reference:
         missing = [name for name in module.__all__ if not re.search(rf"\b{name}\b", reference)]
@@ -202,7 +202,7 @@ NUMBERS = {"SHORT", "FLOAT", "CHAR", "LONG", "DOUBLE"}
 
 @pytest.mark.unit
 def test_the_table_of_attributes_is_true() -> None:
-    """Each type in each format has the attributes that the table says, and no others."""
+    """Each type in each format has exactly the attributes of the table."""
     text = (ROOT / "docs" / "reference" / "values.md").read_text("utf-8")
     table = text.partition("| attribute | type |")[2].partition("\n\n")[0]
     shown: dict[tuple[str, int], set[str]] = {}
@@ -212,7 +212,7 @@ def test_the_table_of_attributes_is_true() -> None:
         for format, yes in enumerate(formats):
             for kind in which if yes else ():
                 shown.setdefault((kind, format), set()).update(re.findall(r"`(\w+)`", names))
-    shown["STRING", FORMAT_CTRL] = shown["STRING", FORMAT_TIME]  # as the text says
+    shown["STRING", FORMAT_CTRL] = shown["STRING", FORMAT_TIME]  # as the text of the page says
     for kind, code in TYPES.items():
         for format in (FORMAT_RAW, FORMAT_TIME, FORMAT_CTRL):
             reader = decode.make_reader("X", code, 1, None, format)
@@ -242,7 +242,7 @@ VALUES = {
 
 
 def test_the_table_of_the_environment_is_true() -> None:
-    """It has each parameter, with the variable that it sets, or none where it sets none."""
+    """The table has each parameter of `configure`, with the variable that it sets, if any."""
     text = (ROOT / "docs" / "reference" / "environment.md").read_text("utf-8")
     rows = re.findall(r"^\| (?:`(EPICS_CA_\w+)`|none) \| `(\w+)` \|", text, re.MULTILINE)
     shown = {name: [variable] if variable else [] for variable, name in rows}
@@ -305,7 +305,7 @@ nonsense
 """
 
 
-# What to make wrong in one page, and what is then said. The page ends with the first error.
+# A mistake to make in a page, and the error for it. A page ends at its first error.
 WRONG: list[list[tuple[str, str, str]]] = [
     [
         ("20.0 ...", "20.5 ...", "it printed\n20.0 1"),
@@ -319,7 +319,7 @@ WRONG: list[list[tuple[str, str, str]]] = [
 
 
 def verdict_on(text: str, backend: str, folder: Path) -> str:
-    """What is wrong with a page of this text; nothing if it is right."""
+    """The errors in a page with this text; empty if there are none."""
     folder.mkdir()
     path = folder / "page.md"
     path.write_text(text)
@@ -331,7 +331,7 @@ def verdict_on(text: str, backend: str, folder: Path) -> str:
 
 
 def test_pages_that_are_right_and_wrong(tmp_path: Path) -> None:
-    """Every kind of mark does what it is for, and whatever is wrong is found."""
+    """Every kind of mark works, and every mistake is found."""
     page = parse(GOOD, Path("page.md"))
     kinds = [[block.kind for block in page.to_run(backend)] for backend in page.passes]
     assert kinds == [["setup", *["python"] * 3, "console"], ["setup", *["python"] * 3]]

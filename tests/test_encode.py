@@ -1,4 +1,4 @@
-"""From values to bytes and back, without an IOC: whatever is put in, nothing else comes out."""
+"""Encode values to bytes and decode them, without an IOC: the result equals the value."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def data_of(encoded: tuple[int, int, Any]) -> bytes:
 
 
 def sent(value: Any, native_type: int, count: int = 1, datatype: Any = None) -> Any:
-    """What the server is given, as numpy understands it."""
+    """The encoded value for the server, decoded by numpy."""
     code = datatype_code(datatype, writing=True)
     encoded = encode("PV", value, code, native_type, count)
     return np.frombuffer(data_of(encoded), NUMPY_TYPES[encoded[0]]).tolist()
@@ -110,7 +110,7 @@ def test_scalar(value: Any, native_type: int, expected: list[Any]) -> None:
         (range(3), DBR_LONG, [0, 1, 2]),
         ([], DBR_DOUBLE, []),
         (np.arange(6)[::2], DBR_DOUBLE, [0, 2, 4]),  # not contiguous
-        (np.array([1, 2], ">i4"), DBR_LONG, [1, 2]),  # not in the order of this machine
+        (np.array([1, 2], ">i4"), DBR_LONG, [1, 2]),  # not the byte order of this machine
         (np.array([1, 2], "u8"), DBR_SHORT, [1, 2]),
         (np.array([-1, 255]), DBR_CHAR, [255, 255]),
         ([True, False], DBR_CHAR, [1, 0]),
@@ -123,7 +123,7 @@ def test_scalar(value: Any, native_type: int, expected: list[Any]) -> None:
         ("text", DBR_CHAR, [*b"text"]),
         (b"\xff\0x", DBR_CHAR, [255, 0, *b"x"]),
         ([1, 2], DBR_CHAR, [1, 2]),
-        ("", DBR_CHAR, [0]),  # no byte at all would be no write to some records
+        ("", DBR_CHAR, [0]),  # some records ignore a write of no bytes
         (bytearray(b"ab"), DBR_CHAR, [*b"ab"]),
         (5, DBR_DOUBLE, [5.0]),
     ],
@@ -158,7 +158,7 @@ def test_long_string_of_a_dollar_name(code: int) -> None:
     text = "x" * 41
     for given_code in (None, code):
         encoded = encode("PV.DESC$", text, given_code, DBR_CHAR, 100)
-        # With a NUL: of a longer one that the field had, the server would keep the rest
+        # With a NUL: otherwise the server would keep the rest of a longer text in the field
         assert encoded[:2] == (DBR_CHAR, 42)
         assert data_of(encoded) == text.encode() + b"\0"
     assert data_of(encode("PV.DESC$", text, None, DBR_CHAR, 41)) == text.encode()
@@ -264,7 +264,7 @@ def test_masked_elements_are_not_written(value: Any, native_type: int) -> None:
 
 
 def test_an_array_that_could_be_masked_is_written() -> None:
-    """As long as nothing in it is: one that was filled, and one of which nothing is masked."""
+    """A masked array can be written if it was filled, or if no element is masked."""
     assert sent(MASKED.filled(7), DBR_DOUBLE, count=5) == [1, 7, 3]
     assert sent(np.ma.array([1, 2], mask=False), DBR_LONG, count=5) == [1, 2]
     assert sent(np.ma.array([1.5]), DBR_DOUBLE) == [1.5]
@@ -272,7 +272,7 @@ def test_an_array_that_could_be_masked_is_written() -> None:
 
 
 class _Broken:
-    """A value whose own methods raise what nobody expects."""
+    """A value whose own methods raise unexpected exceptions."""
 
     def __float__(self) -> float:
         raise ZeroDivisionError("broken on purpose")
@@ -338,8 +338,10 @@ def test_integer_datatypes(value: Any, datatype: Any, expected: Any) -> None:
 @pytest.mark.parametrize("count", [1, 5])
 @pytest.mark.parametrize("kind", [list, np.array], ids=["list", "array"])
 def test_integers_that_a_double_cannot_hold_are_not_bent(kind: Any, count: int) -> None:
-    """A PV of 64-bit integers looks like one of doubles: in an array, too, the number has to
-    arrive as it is, or not at all."""
+    """A PV of 64-bit integers looks like a PV of doubles.
+
+    A number must arrive exactly or be refused, also in an array.
+    """
     try:
         (arrived,) = sent(kind([2**60 + 1]), DBR_DOUBLE, count=count)
     except CAValueError:
@@ -418,7 +420,7 @@ def test_any_value_is_encoded_or_refused(
     size = 2 if dbr in (DBR_PUT_ACKT, DBR_PUT_ACKS) else VALUE_SIZE[dbr]
     assert memoryview(data).nbytes == count * size
     if dbr == DBR_STRING:
-        assert bytes(data)[39::40] == bytes(count)  # each ends within its 40
+        assert bytes(data)[39::40] == bytes(count)  # the last of 40 bytes is NUL
 
 
 @given(hnp.arrays(np.float64, st.integers(0, 20)))
@@ -429,7 +431,7 @@ def test_doubles_are_exact(array: Any) -> None:
 
 @given(st.integers() | st.integers(0, 1000).map(lambda n: 2**n))
 def test_integers_are_exact(number: int) -> None:
-    """To a double: as one that equals it, or as its digits; not at all if those are too many."""
+    """For a double: sent as an equal double, or as digits; refused if there are too many digits."""
     try:
         (arrived,) = sent(number, DBR_DOUBLE)
     except CAValueError:
@@ -477,7 +479,7 @@ formats = st.sampled_from([FORMAT_RAW, FORMAT_TIME, FORMAT_CTRL])
 def test_any_bytes_are_decoded_or_refused(
     native_type: int, native_count: int, code: int | None, format: int, raw: bytes, writable: bool
 ) -> None:
-    """Attributes are decoded when asked for, so these may be the ones to find the bytes wrong."""
+    """Attributes are decoded when they are read, so reading one may raise an error too."""
     reader = make_reader("PV", native_type, native_count, code, format)
     try:
         value = reader.decode(bytearray(raw) if writable else raw)
@@ -506,7 +508,7 @@ def test_any_bytes_are_decoded_or_refused(
 def test_whole_replies_are_always_understood(
     native_type: int, native_count: int, format: int, data: st.DataObject
 ) -> None:
-    """Of the right length, whatever is in them: a value, and every attribute of it."""
+    """Any bytes of the right length give a value and all its attributes."""
     reader = make_reader("PV", native_type, native_count, None, format)
     size = VALUE_OFFSET[reader.shape.dbr] + native_count * VALUE_SIZE[reader.shape.dbr]
     raw = data.draw(st.binary(min_size=size, max_size=size))

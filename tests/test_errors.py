@@ -1,4 +1,4 @@
-"""What failed operations return and raise."""
+"""The errors that failed operations return and raise."""
 
 from __future__ import annotations
 
@@ -169,15 +169,15 @@ async def test_a_name_is_no_command_for_the_terminal_that_shows_the_error(p: str
     for text in (str(many.value), str(long.value), str(nothing), repr(nothing), str(told)):
         assert text.isprintable() and SHOWN in text
     assert str(info).startswith(f"{SHOWN}\n    State: ")
-    assert one.value.name == nothing.name == info.name == NASTY  # for a program
+    assert one.value.name == nothing.name == info.name == NASTY  # a program gets the name unescaped
 
 
 async def test_nor_is_it_one_line_more_in_the_log(p: str, caplog: pytest.LogCaptureFixture) -> None:
-    """A name that has a newline, and a record: that of a filter."""
+    """The name of an existing record, with a newline in its filter."""
     name = f'{p}ao:free.{{"dbnd":\n{{"d":0}}}}'
-    await caput(name, "nonsense")  # refused, which the log alone tells
+    await caput(name, "nonsense")  # refused; only a log record reports it
     while not (records := [r for r in caplog.records if "ao:free" in r.getMessage()]):
-        await anyio.sleep(0.01)  # nothing tells of a record
+        await anyio.sleep(0.01)  # poll: there is no event for a log record
     assert records[0].getMessage().startswith(rf'{p}ao:free.{{"dbnd":\n{{"d":0}}}}: Channel write')
     assert records[0].getMessage().isprintable()
     log = logging.getLogger("aioca")
@@ -188,7 +188,7 @@ async def test_nor_is_it_one_line_more_in_the_log(p: str, caplog: pytest.LogCapt
 
 
 class OwnError(CARequestError):
-    """Of a program."""
+    """An error class of a program."""
 
 
 def test_pickle_of_a_class_of_a_program() -> None:
@@ -198,7 +198,7 @@ def test_pickle_of_a_class_of_a_program() -> None:
 
 
 def test_timeout_is_no_system_error() -> None:
-    """As a TimeoutError it is an OSError, which would take a PV and a status for an errno."""
+    """TimeoutError is an OSError, which would read the PV and the status as an errno."""
     error = CATimeout("PV", ECA_TIMEOUT)
     assert error.errno is None
     assert error.strerror is None
@@ -206,7 +206,7 @@ def test_timeout_is_no_system_error() -> None:
 
 @pytest.mark.parametrize("status,kind", BY_STATUS)
 def test_future_passes_it_on(status: int, kind: type[CAError]) -> None:
-    """``Future.result()`` asks for the truth of an exception to learn whether there is one."""
+    """``Future.result()`` tests the truth value of an exception."""
 
     def fail() -> None:
         raise error_for([Failure("PV", status, "")])
@@ -246,7 +246,7 @@ async def test_timeout(p: str, function: Any) -> None:
     assert isinstance(caught.value, TimeoutError)
     assert isinstance(caught.value, CANothing)
     text = str(caught.value)
-    # The PV, libca's words, what was being done, and where to look for the cause
+    # The PV, libca's text, the operation, and where to look for the cause
     assert text.startswith(f"{p}absent: User specified timeout on IO operation expired (")
     assert "connecting" in text
     assert os.environ["EPICS_CA_ADDR_LIST"] in text
@@ -260,7 +260,7 @@ async def test_timeout(p: str, function: Any) -> None:
 @every_function
 async def test_list_names_every_pv_that_failed(p: str, function: Any) -> None:
     pvs = [p + "absent1", p + "ao:free", p + "absent2", ""]
-    with pytest.raises(CAValueError):  # the name that is none, at once
+    with pytest.raises(CAValueError):  # the invalid name, at once
         await function(pvs, timeout=0.1)
     with pytest.raises(CATimeout) as caught:
         await function(pvs[:3], timeout=0.5)
@@ -284,7 +284,7 @@ async def test_traceback_is_short(p: str) -> None:
 async def outcome_of(
     function: Any, own_ioc: Callable[..., SoftIoc], pv: str, pvs: Any, **options: Any
 ) -> Any:
-    """What the function gives or raises if the server dies while it has the request."""
+    """The result or error of a function if the server dies while it handles the request."""
     with own_ioc(f'record(ao, "{pv}") {{}}') as ioc:
         await connect(pv)
         ioc.pause()
@@ -329,13 +329,13 @@ async def test_server_lost_for_one_of_a_list(
 
 
 async def test_after_the_server_was_lost(own_ioc: Callable[..., SoftIoc], unique: str) -> None:
-    """What waits for a connection goes on waiting, and says that there once was one."""
+    """A call that waits for a connection continues; its error says that there was one before."""
     with own_ioc(f'record(ao, "{unique}X") {{}}') as ioc:
         await connect(unique + "X")
         ioc.kill()
         with anyio.fail_after(10):
             while (await cainfo(unique + "X", wait=False)).ok:
-                await anyio.sleep(0.01)  # nothing to wait for but the news
+                await anyio.sleep(0.01)  # poll: there is no event for the disconnection
         with pytest.raises(CATimeout, match="connecting: its server was lost"):
             await caget(unique + "X", timeout=0.1)
 

@@ -1,4 +1,4 @@
-"""No series of calls, and no long call, keeps the event loop from the other tasks."""
+"""Neither a series of calls nor a long call prevents other tasks from running."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from aioca.testing import SoftIoc
 pytestmark = pytest.mark.anyio
 
 CALLS = 6_000
-# No call takes less than 2 microseconds, so no more than these fit into a turn of 5 ms.
-MOST = 2_500
+# Each call takes at least 2 microseconds, so no more calls than these fit into a turn of 5 ms.
+MAX_CALLS_A_TURN = 2_500
 
 
 @asynccontextmanager
 async def heartbeat() -> Any:
-    """Another task, which counts how often it gets its turn."""
+    """Another task, which counts its turns of the loop."""
     beats: list[None] = []
 
     async def beat() -> None:
@@ -93,11 +93,11 @@ CALLED = [
 async def test_a_series_of_calls(p: str, call: Callable[[str], Awaitable[None]]) -> None:
     pv = p + "ao:free"
     await connect(pv)
-    assert await most_without_a_beat(lambda _: call(pv)) <= MOST
+    assert await most_without_a_beat(lambda _: call(pv)) <= MAX_CALLS_A_TURN
 
 
 async def most_without_a_beat(call: Callable[[int], Awaitable[object]]) -> int:
-    """The most calls of a series between which no other task had its turn."""
+    """The largest number of calls in a series without a turn of another task."""
     most = since = 0
     async with heartbeat() as beats:
         before = len(beats)
@@ -129,20 +129,20 @@ async def test_puts_to_a_stopped_server(own_ioc: Callable[..., SoftIoc], unique:
         await connect(unique + "X")
         ioc.pause()
         try:
-            assert await most_without_a_beat(lambda n: caput(unique + "X", n)) <= MOST
+            assert await most_without_a_beat(lambda n: caput(unique + "X", n)) <= MAX_CALLS_A_TURN
         finally:
             ioc.resume()
         assert await caget(unique + "X", timeout=30) == CALLS - 1
 
 
 async def test_a_lone_put_does_not_suspend_under_asyncio(p: str) -> None:
-    """Programs written for aioca 2.x rely on it."""
+    """Programs written for aioca 2.x rely on this."""
     if aioca._portal.current.running_loop().__class__.__name__ == "TrioToken":
         pytest.skip("in trio every call lets the other tasks run")
     await connect(p + "ao:free")
     async with heartbeat() as beats:
         for number in range(20):
-            await anyio.sleep(0.01)  # longer than a turn: the loop has had other passes
+            await anyio.sleep(0.01)  # longer than a turn: other tasks have run
             before = len(beats)
             await caput(p + "ao:free", number)
             assert len(beats) == before
@@ -160,7 +160,7 @@ async def test_a_long_list_of_infos(
     with own_ioc(records, {"P": unique}):
         pvs = [f"{unique}{i}" for i in range(many)]
         await connect(pvs, timeout=30)
-        made: list[int] = []  # how many infos each beat has seen
+        made: list[int] = []  # the number of infos at each turn of the heartbeat
         init = aioca.CAInfo.__init__
         count = 0
 
@@ -188,7 +188,7 @@ async def test_a_long_list_of_infos(
 async def test_the_look_at_unconnected_channels(
     unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is made in turns as well, and comes to all of them."""
+    """The reconnector works in turns too, and reaches all channels."""
     monkeypatch.setattr(aioca._channels.reconnect, "TURN", -1.0)  # one channel a turn
     names = [f"{unique}{i}" for i in range(50)]
     await connect(names, wait=False)
@@ -212,7 +212,7 @@ async def test_the_look_at_unconnected_channels(
             await anyio.lowlevel.checkpoint()
     assert seen == names
     assert posted >= len(names) - 1
-    # And so is the search for channels whose circuit was lost
+    # The second search for channels of a lost circuit works in turns too
     lost: list[str] = []
     monkeypatch.setattr(Channel, "circuit_lost", lambda self: lost.append(self.name))
     posted = 0

@@ -1,4 +1,4 @@
-"""caget: one PV and many, and names that are none."""
+"""caget: one PV, many PVs, and invalid names."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ async def test_duplicates(p: str) -> None:
 
 
 async def test_augmented_str_as_a_name(p: str) -> None:
-    """A PV may hold the name of another; its channel must not keep the whole value."""
+    """A PV may contain the name of another. The channel of that must not keep the value."""
     try:
         await caput(p + "put:stringin", p + "ai", wait=True)
         name: Any = await caget(p + "put:stringin")
@@ -125,7 +125,7 @@ async def test_bad_name(p: str, name: str, function: Any) -> None:
     nothing = await function(name, throw=False)
     assert (type(nothing), bool(nothing)) == (CANothing, False)
     assert get_channel_infos() == []
-    assert await caget(p + "ai") == 1.5  # searches go on
+    assert await caget(p + "ai") == 1.5  # searches still work
 
 
 async def test_bad_names_in_a_list(p: str) -> None:
@@ -141,7 +141,7 @@ async def test_bad_names_in_a_list(p: str) -> None:
 
 
 async def test_longest_name(p: str) -> None:
-    """It goes out in a search that fits, and keeps no later one from going."""
+    """Its search fits into a datagram and blocks no later search."""
     with pytest.raises(CATimeout):
         await caget("x" * LONGEST, timeout=0.2)
     assert await caget([p + "ai", p + "longin"]) == [1.5, -42]  # type: ignore[comparison-overlap]
@@ -185,7 +185,7 @@ async def test_2000_pvs(own_ioc: Callable[..., SoftIoc], unique: str) -> None:
 
 
 async def test_many_tasks_at_once(p: str) -> None:
-    """Of which some connect the channels that others wait for, and some are cancelled."""
+    """Some tasks connect channels for which others wait, and some are cancelled."""
     got: list[tuple[str, Any]] = []
 
     async def get(name: str) -> None:
@@ -213,8 +213,10 @@ async def test_cancelled_get_leaves_the_channel_usable(p: str) -> None:
 
 
 async def test_others_run_during_every_get(p: str) -> None:
-    """A reply may be there before anybody could wait for it: a loop of cagets must all the same
-    let other tasks run, and be cancelled."""
+    """A loop of cagets lets other tasks run and can be cancelled.
+
+    This must be true even if each reply arrives before the task waits for it.
+    """
     await connect(p + "ai")
     passes = 0
 
@@ -237,7 +239,7 @@ async def test_others_run_during_every_get(p: str) -> None:
 
 
 async def test_values_do_not_keep_what_they_came_with(p: str) -> None:
-    """What a caller keeps is the value, not the request and its channels."""
+    """A value keeps no reference to its request or its channels."""
     from aioca._requests.request import Request
 
     value: Any = await caget(p + "ai", format=FORMAT_TIME)

@@ -1,4 +1,4 @@
-"""Who owns a monitor: blocks and task groups, and how errors and cancellation pass through them."""
+"""The owners of monitors: blocks and task groups, with errors and cancellation."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ pytestmark = pytest.mark.anyio
 WITH_UVLOOP = True
 
 OpenGroup = Callable[[], AbstractAsyncContextManager[Any]]
-OF_A_GROUP = "TaskGroup|nursery"  # what an exception group says it is from
+OF_A_GROUP = "TaskGroup|nursery"  # the message of an exception group names its origin
 
 
 @pytest.fixture(params=["anyio", "native"])
 def open_group(request: pytest.FixtureRequest, anyio_backend: tuple[str, Any]) -> OpenGroup:
-    """anyio's task group, and what the backend has itself."""
+    """anyio's task group, and the one of the backend."""
     if request.param == "anyio":
         return anyio.create_task_group
     if anyio_backend[0] == "trio":
@@ -41,14 +41,14 @@ def open_group(request: pytest.FixtureRequest, anyio_backend: tuple[str, Any]) -
 
 @pytest.fixture
 async def pv(p: str) -> str:
-    """An ao of these tests, at 0."""
+    """An ao record for these tests, with the value 0."""
     await caput(p + "m:a", 0, wait=True)
     return p + "m:a"
 
 
 @pytest.fixture(params=[False, True], ids=["sync", "async"])
 def failing(request: pytest.FixtureRequest) -> Callable[[Any], Any]:
-    """A callback that raises at 1."""
+    """A callback that raises an error for the value 1."""
 
     def callback(value: Any) -> None:
         if value == 1:
@@ -62,7 +62,7 @@ def failing(request: pytest.FixtureRequest) -> Callable[[Any], Any]:
 
 
 class Seen:
-    """Counts updates, and tells of the first."""
+    """Counts updates, and has an event for the first one."""
 
     def __init__(self) -> None:
         self.values: list[Any] = []
@@ -74,7 +74,7 @@ class Seen:
 
 
 class Hanging:
-    """An async callback that ends by cancellation only."""
+    """An async callback that ends only by cancellation."""
 
     def __init__(self) -> None:
         self.entered = anyio.Event()
@@ -92,7 +92,7 @@ class Hanging:
 
 
 def leaves(error: BaseException) -> list[BaseException]:
-    """What is in a group of exceptions, however deep."""
+    """The exceptions in a group, at any depth."""
     inner = getattr(error, "exceptions", None)
     if inner is None:
         return [error]
@@ -100,7 +100,7 @@ def leaves(error: BaseException) -> list[BaseException]:
 
 
 async def updated(pv: str, value: float) -> None:
-    """Put a value, and wait until its update has come to this client."""
+    """Put a value, and wait until this client has received the update."""
     await caput(pv, value, wait=True)
     with anyio.fail_after(5):
         async with camonitor(pv) as updates:
@@ -115,7 +115,7 @@ def subscribers() -> int:
 
 
 async def test_group_owns_the_monitor(pv: str, open_group: OpenGroup) -> None:
-    """It ends with the group's scope, and no callback comes after that."""
+    """The monitor ends with the group's scope. No callback runs after that."""
     seen = Seen()
     with anyio.fail_after(5), anyio.CancelScope() as scope:
         async with open_group() as group:
@@ -129,7 +129,7 @@ async def test_group_owns_the_monitor(pv: str, open_group: OpenGroup) -> None:
 
 
 async def test_group_waits_for_the_monitor(pv: str, open_group: OpenGroup) -> None:
-    """It is a child: the group is left when it was closed, not before."""
+    """The monitor is a child of the group: the group ends only when the monitor is closed."""
     seen = Seen()
     left = False
 
@@ -151,7 +151,7 @@ async def test_group_waits_for_the_monitor(pv: str, open_group: OpenGroup) -> No
 async def test_group_gets_the_error(
     pv: str, open_group: OpenGroup, failing: Callable[[Any], Any]
 ) -> None:
-    """The error of a callback is raised in the group, and cancels what else is in it."""
+    """The error of a callback is raised in the group, and cancels its other tasks."""
     cancelled = []
     sibling_values = Seen()
     with (
@@ -176,7 +176,7 @@ async def test_group_gets_the_error(
 
 
 async def test_trio_demo(p: str, open_group: OpenGroup) -> None:
-    """A nursery with a monitor and two workers: the callback fails, and all of it is over."""
+    """A nursery with a monitor and two workers: the callback fails, and all of them end."""
     pv, ended = p + "m:a", []
     await caput(pv, 0, wait=True)
 
@@ -214,7 +214,7 @@ async def test_trio_demo(p: str, open_group: OpenGroup) -> None:
 async def test_group_of_many_gets_the_error(
     pv: str, p: str, open_group: OpenGroup, failing: Callable[[Any], Any]
 ) -> None:
-    """One list is one child: an error in the callback of one PV closes all of them."""
+    """A list of PVs is one child: an error in the callback for one PV closes all monitors."""
     with anyio.fail_after(5), pytest.raises(Exception, match=OF_A_GROUP) as info:
         async with open_group() as group:
             subscriptions = camonitor(
@@ -228,8 +228,10 @@ async def test_group_of_many_gets_the_error(
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])
 async def test_group_ended_at_once(pv: str, open_group: OpenGroup, turns: int) -> None:
-    """However early the group fails, also before its new child has run for the first time: the
-    monitor is closed when the group has ended, and no callback comes after."""
+    """The group fails early, even before its new child has run for the first time.
+
+    The monitor is closed when the group has ended, and no callback runs after that.
+    """
     seen = Seen()
     with anyio.fail_after(5), pytest.raises(Exception, match=OF_A_GROUP) as info:
         async with open_group() as group:
@@ -261,7 +263,7 @@ async def test_group_cancels_async_callbacks(pv: str, open_group: OpenGroup) -> 
 async def test_group_lets_a_running_callback_end_after_close(
     pv: str, open_group: OpenGroup
 ) -> None:
-    """close() ends the monitor; what its callback is doing is done to the end, inside the group."""
+    """close() ends the monitor. A running callback continues to its end, inside the group."""
     ended = []
 
     async def callback(value: Any) -> None:
@@ -280,7 +282,7 @@ async def test_group_lets_a_running_callback_end_after_close(
 
 
 async def test_body_error_passes_unchanged(pv: str) -> None:
-    """Neither wrapped in a group nor given another context or cause."""
+    """The error is not wrapped in a group. Its context and cause do not change."""
     mine = LookupError("mine")
     for callback in (None, Seen(), Hanging()):
         with anyio.fail_after(5), pytest.raises(LookupError) as info:
@@ -315,7 +317,7 @@ async def test_body_error_that_is_a_group_passes_unchanged(pv: str) -> None:
 
 @pytest.mark.parametrize("form", ["stream", "callback", "async callback"])
 async def test_outer_cancellation_passes(pv: str, form: str) -> None:
-    """The block ends, and what is outside of it is cancelled as well."""
+    """The block ends, and the code around it is cancelled too."""
     seen, hanging = Seen(), Hanging()
     callback = {"stream": None, "callback": seen, "async callback": hanging}[form]
     after = False
@@ -336,7 +338,7 @@ async def test_outer_cancellation_passes(pv: str, form: str) -> None:
 
 @pytest.mark.parametrize("form", ["stream", "callback", "async callback"])
 async def test_cancellation_inside_stays_inside(pv: str, form: str) -> None:
-    """A scope within the body that is cancelled does not end the block."""
+    """The cancellation of a scope within the body does not end the block."""
     seen, hanging = Seen(), Hanging()
     callback = {"stream": None, "callback": seen, "async callback": hanging}[form]
     after = False
@@ -352,7 +354,7 @@ async def test_cancellation_inside_stays_inside(pv: str, form: str) -> None:
 async def test_asyncio_cancellation_passes(
     pv: str, anyio_backend: tuple[str, dict[str, Any]]
 ) -> None:
-    """Task.cancel() of a task in a block: the task is cancelled, and cleanly so."""
+    """Task.cancel() on a task in a block cancels the task."""
     if anyio_backend[0] != "asyncio":
         pytest.skip("of asyncio only")
     for callback in (None, Seen(), Hanging()):
@@ -373,7 +375,7 @@ async def test_asyncio_cancellation_passes(
 
 
 async def test_asyncio_wait_for(pv: str, anyio_backend: tuple[str, dict[str, Any]]) -> None:
-    """asyncio's own time limits work on a block, and leave the task as it was."""
+    """asyncio's time limits work on a block, and do not leave the task cancelled."""
     if anyio_backend[0] != "asyncio":
         pytest.skip("of asyncio only")
     for callback in (None, Seen(), Hanging()):
@@ -403,7 +405,7 @@ async def test_async_callbacks_are_cancelled_at_the_end(pv: str) -> None:
 
 
 async def test_async_callback_may_clean_up_at_the_end(pv: str) -> None:
-    """The block is left when its callbacks have ended, shielded cleanup included."""
+    """The block ends when its callbacks have ended, including shielded clean-up."""
     steps = []
     entered = anyio.Event()
 
@@ -425,7 +427,7 @@ async def test_async_callback_may_clean_up_at_the_end(pv: str) -> None:
 
 
 async def test_error_in_the_cleanup_of_a_callback(pv: str) -> None:
-    """Even there it is not lost."""
+    """An error in the clean-up of a cancelled callback is not lost."""
     entered = anyio.Event()
 
     async def callback(value: Any) -> None:
@@ -441,11 +443,11 @@ async def test_error_in_the_cleanup_of_a_callback(pv: str) -> None:
 
 
 async def test_body_and_callback_errors(pv: str, failing: Callable[[Any], Any]) -> None:
-    """The callback's comes out, as the cause of it all; the body's answer is its context."""
+    """The callback's error leaves the block, as it came first; the body's is its context."""
     with anyio.fail_after(5), pytest.raises(ValueError, match="of the callback") as info:
         async with camonitor(pv, failing):
             try:
-                await caput(pv, 1)  # the callback may fail while this is at it
+                await caput(pv, 1)  # the callback may fail during this call
                 await anyio.sleep_forever()
             except anyio.get_cancelled_exc_class():
                 raise LookupError("of the body") from None
@@ -453,7 +455,7 @@ async def test_body_and_callback_errors(pv: str, failing: Callable[[Any], Any]) 
 
 
 async def test_second_error_is_logged(pv: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Only one can come out; the other is not lost."""
+    """Only one error can leave the block; the other is logged."""
 
     async def hanging(value: Any) -> None:
         try:
@@ -482,8 +484,10 @@ async def test_second_error_is_logged(pv: str, caplog: pytest.LogCaptureFixture)
 
 @pytest.mark.parametrize("form", ["block", "task_group"])
 async def test_error_while_cancelled_from_outside(pv: str, form: str) -> None:
-    """A callback that cancels the outer scope and then fails: its error is not lost, as that of
-    any task would not be."""
+    """A callback cancels the outer scope and then fails: its error is not lost.
+
+    The error of a task would not be lost, either.
+    """
 
     def callback(value: Any) -> None:
         if value == 1:
@@ -508,7 +512,7 @@ async def test_error_while_cancelled_from_outside(pv: str, form: str) -> None:
 
 @pytest.mark.parametrize("which", ["outer", "inner"])
 async def test_nested_blocks(pv: str, failing: Callable[[Any], Any], which: str) -> None:
-    """The error of a callback comes out of the block that owns it, through those within."""
+    """The error of a callback leaves the block that owns it, through the inner blocks."""
     seen = Seen()
     passed = []
     callbacks = (failing, seen) if which == "outer" else (seen, failing)
@@ -541,7 +545,7 @@ async def test_error_inside_a_block_of_another_group(
 
 
 async def test_no_callback_after_the_block(pv: str) -> None:
-    """Not even one for an update that is queued when the block is left."""
+    """No callback runs after the block, not even for an update that is already queued."""
     seen, hanging = Seen(), Hanging()
     with anyio.fail_after(5):
         async with camonitor(pv, seen, all_updates=True), camonitor(pv, hanging, all_updates=True):
@@ -555,7 +559,7 @@ async def test_no_callback_after_the_block(pv: str) -> None:
 
 
 async def test_blocks_in_parallel_tasks(pv: str, failing: Callable[[Any], Any]) -> None:
-    """An error in one task's block does not touch another's."""
+    """An error in the block of one task does not affect the block of another."""
     seen, caught = Seen(), anyio.Event()
 
     async def fails() -> None:
@@ -583,7 +587,7 @@ async def test_blocks_in_parallel_tasks(pv: str, failing: Callable[[Any], Any]) 
 
 
 class Ending(BaseException):
-    """One that is neither an Exception nor known to Python."""
+    """A BaseException that is not an Exception, and that Python does not know."""
 
 
 ENDINGS: dict[str, Callable[[], BaseException]] = {
@@ -620,7 +624,7 @@ def asynchronous(request: pytest.FixtureRequest) -> bool:
 def test_endings_reach_the_owner(
     p: str, backend: str, form: str, ending: str, asynchronous: bool
 ) -> None:
-    """Only what the backend cancels with is a cancellation."""
+    """Only the backend's own cancellation exception is a cancellation."""
     error = ENDINGS[ending]()
     callback = raising(error, asynchronous)
 
@@ -648,8 +652,10 @@ def test_endings_reach_the_owner(
 def test_endings_without_an_owner(
     p: str, backend: str, ending: str, asynchronous: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """asyncio lets out what is to end the program, as from any callback. In trio that would be an
-    internal error: there it is logged, as all others are."""
+    """asyncio lets exceptions that end the program leave the loop, as from any callback.
+
+    In trio that would be an internal error, so they are logged like all others.
+    """
     error = ENDINGS[ending]()
     out = backend == "asyncio" and ending != "of its own kind"
 
@@ -687,7 +693,7 @@ def test_endings_without_an_owner(
 def test_an_ending_is_not_replaced_by_an_error_of_a_callback(
     p: str, backend: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither that of the body, nor that of another callback of the same owner."""
+    """Neither an error of the body nor of another callback of the owner replaces it."""
     ending = BaseExceptionGroup("of the body", [KeyboardInterrupt()])
     mine = ValueError("of the callback")
 
@@ -733,7 +739,7 @@ def test_an_ending_is_not_replaced_by_an_error_of_a_callback(
 async def test_a_group_of_cancellations_is_a_cancellation(
     pv: str, anyio_backend: tuple[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As nurseries of a callback raise it, if both of its tasks were cancelled."""
+    """A nursery in a callback raises such a group if both of its tasks were cancelled."""
 
     async def callback(value: Any) -> None:
         entered.set()
