@@ -663,7 +663,7 @@ def test_endings_without_an_owner(
         subscription = camonitor(p + "m:a", raising(error, asynchronous))
         with anyio.fail_after(10):
             while subscription.state != Subscription.CLOSED:
-                await anyio.sleep(0.001)  # to look again
+                await anyio.sleep(0.001)  # poll
             if out:
                 await anyio.sleep_forever()
 

@@ -132,4 +132,4 @@ async def test_as_many_monitors(pvs: list[str]) -> None:
         await caput(pvs, [float(i) for i in range(MANY)], wait=True, timeout=30)
         with anyio.fail_after(30):
             while seen != {i: float(i) for i in range(MANY)}:
-                await anyio.sleep(0.01)  # to look again
+                await anyio.sleep(0.01)  # poll

@@ -1,6 +1,6 @@
-"""Event loops come and go, several at once, and so do processes: what is left of each is nothing.
+"""Event loops and processes start and end, several at once: nothing is left of any of them.
 
-What may end a process runs in one of its own: `start` and `finish`.
+A test that may end its process runs in a separate one: see `start` and `finish`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ DATABASE = (
 
 @pytest.fixture(scope="module")
 def busy_ioc() -> Iterator[SoftIoc]:
-    """For the processes that are started here; this one does not search at its port."""
+    """An IOC for the child processes; the test process does not search its port."""
     with SoftIoc(DATABASE) as ioc:
         yield ioc
 
@@ -68,10 +68,10 @@ def start(busy_ioc: SoftIoc) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 
 def interrupt_at(process: subprocess.Popen[str], line: str) -> list[str]:
-    """Wait until it has printed this, and send it what Ctrl-C sends; the lines until then."""
+    """Wait for a line of output, send SIGINT like Ctrl-C, and return the lines so far."""
     assert process.stdout is not None
     lines: list[str] = []
-    for text in process.stdout:  # ends if the process does
+    for text in process.stdout:  # ends when the process ends
         lines.append(text.rstrip("\n"))
         if lines[-1] == line:
             process.send_signal(signal.SIGINT)
@@ -80,7 +80,7 @@ def interrupt_at(process: subprocess.Popen[str], line: str) -> list[str]:
 
 
 def finish(process: subprocess.Popen[str], returncode: int | None = 0) -> tuple[str, str]:
-    """What it printed on both streams; it must end by itself, in time, as expected."""
+    """Wait for the process to end, check its exit status, and return both outputs."""
     try:
         out, err = process.communicate(timeout=20)
     except subprocess.TimeoutExpired:
@@ -156,8 +156,10 @@ REPEATED = """
 
 
 def test_repeated_runs(start: Callable[..., subprocess.Popen[str]]) -> None:
-    """30 short runs, each with monitors alive at its end, leave no channel, token, thread or file
-    descriptor, and no memory to speak of."""
+    """30 short runs, each with open monitors at its end, leave nothing behind.
+
+    No channel, token, thread or file descriptor is left, and almost no memory.
+    """
     processes = {
         how: start(REPEATED, how) for how in ("asyncio.run", "trio.run", "asyncio", "trio")
     }
@@ -184,7 +186,7 @@ def test_runs_of_different_backends_in_turn(p: str) -> None:
     "backends", [("asyncio", "asyncio"), ("asyncio", "trio"), ("trio", "trio")], ids="+".join
 )
 def test_two_threads(p: str, backends: tuple[str, str], first_to_end: int) -> None:
-    """Each has a channel of its own to the same PV, and does not notice when the other ends."""
+    """Each thread has its own channel to the PV. The end of one does not affect the other."""
     pv = p + "ticks"
     updates: tuple[list[float], list[float]] = ([], [])
     wrong_thread: list[str] = []
@@ -201,7 +203,7 @@ def test_two_threads(p: str, backends: tuple[str, str], first_to_end: int) -> No
 
         camonitor(pv, callback)
         while not stop[which].is_set():
-            await anyio.sleep(0.005)  # to look again: the event is another thread's
+            await anyio.sleep(0.005)  # poll: the event belongs to another thread
             await caget(pv)
 
     def loop(which: int) -> None:
@@ -215,7 +217,7 @@ def test_two_threads(p: str, backends: tuple[str, str], first_to_end: int) -> No
         while not condition():
             assert time.monotonic() < end
             assert errors == []
-            time.sleep(0.005)  # to look again
+            time.sleep(0.005)  # poll
 
     threads = [threading.Thread(target=loop, args=(which,)) for which in (0, 1)]
     for thread in threads:
@@ -240,13 +242,13 @@ def test_two_threads(p: str, backends: tuple[str, str], first_to_end: int) -> No
 
 
 def test_purge_from_another_thread(p: str, backend: str) -> None:
-    """What belongs to a loop is closed by that loop; it can be used again at once."""
+    """Each loop closes its own channels. They can be used again at once."""
     seen: list[float] = []
 
     async def main() -> None:
         with anyio.fail_after(10):
             async with camonitor(p + "ticks") as updates:
-                async for value in updates:  # ends when it is closed
+                async for value in updates:  # ends when the monitor is closed
                     seen.append(value)
                     if len(seen) == 1:
                         thread.start()
@@ -267,7 +269,7 @@ def test_purge_with_no_loop() -> None:
 
 
 def run_on(kind: str, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """As asyncio.run does, on a loop of asyncio's own or of uvloop."""
+    """Run a coroutine like asyncio.run, on a loop of asyncio or of uvloop."""
     loop = importlib.import_module(kind).new_event_loop()
     try:
         loop.run_until_complete(asyncio.wait_for(main(), 30))
@@ -277,7 +279,7 @@ def run_on(kind: str, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 def start_guest(main: Callable[[], Coroutine[Any, Any, Any]]) -> asyncio.Future[Any]:
-    """Run trio on the loop of asyncio that is running; what tells how it has ended."""
+    """Run trio as a guest of the running asyncio loop; return a future with its outcome."""
     loop = asyncio.get_running_loop()
     over: asyncio.Future[Any] = loop.create_future()
     trio.lowlevel.start_guest_run(
@@ -288,14 +290,14 @@ def start_guest(main: Callable[[], Coroutine[Any, Any, Any]]) -> asyncio.Future[
 
 
 class Both:
-    """What is called from tasks and callbacks of asyncio and of trio."""
+    """Operations to call from tasks and callbacks of asyncio and of trio."""
 
     def __init__(self, p: str) -> None:
         self.p = p
         self.seen: dict[str, list[tuple[str, float]]] = {"asyncio": [], "trio": []}
 
     async def use(self, library: str, sleep: Callable[[float], Awaitable[object]]) -> None:
-        """Read, write, iterate, wait; callbacks that are plain, async, in a block."""
+        """Read, write, iterate and wait; use plain and async callbacks, and a block."""
         pv = self.p + {"asyncio": "m:a", "trio": "m:b"}[library]
         here = anyio.get_cancelled_exc_class()
 
@@ -313,13 +315,13 @@ class Both:
             assert await anext(updates) > first
         async with camonitor(pv, note):
             while ("async", 7.0) not in self.seen[library]:
-                await sleep(0.005)  # to look again
+                await sleep(0.005)  # poll
         async with camonitor(pv, lambda value: self.seen[library].append(("block", value))):
             while ("block", 7.0) not in self.seen[library]:
-                await sleep(0.005)  # to look again
+                await sleep(0.005)  # poll
 
     def monitor(self, library: str, sleep: Callable[[float], Awaitable[object]]) -> None:
-        """In a callback of the loop, where there may be no task."""
+        """Make a monitor in a callback of the loop, where there may be no task."""
 
         async def note(value: float) -> None:
             await sleep(0)
@@ -335,12 +337,12 @@ class Both:
 
         enough = count() + more
         while count() < enough:
-            await sleep(0.005)  # to look again
+            await sleep(0.005)  # poll
 
 
 @pytest.mark.parametrize("host", ["asyncio", "uvloop"])
 def test_trio_as_a_guest_of_asyncio(p: str, host: str) -> None:
-    """Each is served as the library that it is, whoever came first; either may end first."""
+    """Each library is recognized, whichever was used first. Either may end first."""
     both = Both(p)
 
     async def guest() -> str:
@@ -351,13 +353,13 @@ def test_trio_as_a_guest_of_asyncio(p: str, host: str) -> None:
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        for _ in range(2):  # the second time, asyncio has channels when trio begins
+        for _ in range(2):  # the second time, asyncio has channels before trio starts
             over = start_guest(guest)
             loop.call_soon(both.monitor, "asyncio", asyncio.sleep)
             await both.use("asyncio", asyncio.sleep)
             await both.until_monitored("asyncio", asyncio.sleep)
             assert (await over).unwrap() == "guest"
-            assert len(context.all_contexts()) == 1  # that of asyncio goes on
+            assert len(context.all_contexts()) == 1  # asyncio's context remains
             await both.until_monitored("asyncio", asyncio.sleep)
             await both.use("asyncio", asyncio.sleep)
 
@@ -366,7 +368,7 @@ def test_trio_as_a_guest_of_asyncio(p: str, host: str) -> None:
 
 
 def test_a_guest_and_its_host_end_what_is_the_others(p: str) -> None:
-    """A purge in one ends what the other waits for; that is told under its own library."""
+    """A purge in one library ends the calls of the other, each in its own way."""
 
     async def wait(library: str) -> None:
         with pytest.raises(CADisconnected, match="closed by this program"):
@@ -377,7 +379,7 @@ def test_a_guest_and_its_host_end_what_is_the_others(p: str) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait, "trio")
             while len(get_channel_infos()) < 2:
-                await trio.sleep(0.005)  # to look again
+                await trio.sleep(0.005)  # poll
             purge_channel_caches()
 
     async def main() -> None:
@@ -392,7 +394,7 @@ def test_a_guest_and_its_host_end_what_is_the_others(p: str) -> None:
 
 
 def test_a_task_group_of_the_other_library_is_refused(p: str) -> None:
-    """As long as both run, a nursery of trio can be handed to a task of asyncio."""
+    """While both libraries run, a program can pass a trio nursery to an asyncio task."""
 
     async def guest() -> None:
         with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="called under asyncio")):
@@ -423,7 +425,7 @@ def test_what_is_no_task_group_is_refused(p: str, backend: str) -> None:
 
 @pytest.mark.parametrize("inner", ["asyncio", "uvloop", "trio"])
 def test_a_run_inside_a_task_of_the_other_library(p: str, inner: str) -> None:
-    """A function that blocks, and has a loop of its own meanwhile: it is the one that is served."""
+    """A blocking function runs its own loop inside a task: calls within it use that loop."""
     both = Both(p)
 
     async def in_asyncio() -> None:
@@ -434,7 +436,7 @@ def test_a_run_inside_a_task_of_the_other_library(p: str, inner: str) -> None:
             await anext(updates)
         if inner == "asyncio":
             await both.until_monitored("asyncio", asyncio.sleep)
-        # anyio takes it for trio, and would open a nursery in a task of asyncio
+        # anyio detects trio here, and would open a nursery in an asyncio task
         if trio.lowlevel.in_trio_task():
             with pytest.raises(RuntimeError, match="in its own thread"):
                 async with camonitor(p + "m:a", lambda _: None):
@@ -470,7 +472,7 @@ def test_a_run_inside_a_task_of_the_other_library(p: str, inner: str) -> None:
 def test_end_of_run_with_monitors(
     p: str, backend: str, kind: str, end: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nobody has closed them: all is gone, no callback comes later, and nobody complains."""
+    """Open monitors end with the run. No callback runs later, and no error is reported."""
     seen: list[float] = []
     over = False
 
@@ -486,7 +488,7 @@ def test_end_of_run_with_monitors(
         camonitor(p + "ticks", callback if kind == "sync" else async_callback, all_updates=True)
         with anyio.fail_after(10):
             while len(seen) < 2:
-                await anyio.sleep(0.01)  # to look again
+                await anyio.sleep(0.01)  # poll
         if end == "fails":
             raise ZeroDivisionError
 
@@ -502,7 +504,7 @@ def test_end_of_run_with_monitors(
         assert get_channel_infos() == []
         assert tokens.token_count() == 0
         count = len(seen)
-        time.sleep(0.25)  # two updates of the PV: nothing must happen, so nothing to await
+        time.sleep(0.25)  # two updates of the PV: nothing must happen: no event to await
     assert len(seen) == count
     assert [record.getMessage() for record in caplog.records] == []
 
@@ -563,36 +565,38 @@ ENDING = """
 def test_end_of_run_under_traffic(
     start: Callable[..., subprocess.Popen[str]], backend: str, kind: str
 ) -> None:
-    """5,000 updates in a second go on while the loop ends, and while other generators of the
-    run take their time: no error, nothing on stderr, no callback later."""
+    """5,000 updates a second arrive while the loop and slow generators of the run end.
+
+    There is no error, nothing on stderr, and no later callback.
+    """
     assert finish(start(ENDING, backend, kind)) == ("done\n", "")
 
 
 def _bare_loop(main: Callable[[], Any]) -> None:
-    """As old programs do it: without shutdown_asyncgens, which would tell us."""
+    """Run a loop as old programs do: without shutdown_asyncgens, which aioca relies on."""
     loop = asyncio.new_event_loop()
     loop.run_until_complete(main())
     loop.close()
 
 
 def test_bare_loop_noticed_by_traffic(p: str) -> None:
-    """The next update finds the loop closed, on a thread of libca, and ends the context."""
+    """The next update, on a libca thread, detects the closed loop and ends the context."""
     seen: list[float] = []
 
     async def main() -> None:
         camonitor(p + "ticks", seen.append)
         while not seen:
-            await asyncio.sleep(0.01)  # to look again
+            await asyncio.sleep(0.01)  # poll
 
     _bare_loop(main)
     assert seen
     end = time.monotonic() + 5
-    while context.all_contexts():  # not get_channel_infos(), which looks itself
+    while context.all_contexts():  # get_channel_infos() would check for closed loops itself
         assert time.monotonic() < end, "not noticed"
-        time.sleep(0.01)  # to look again
+        time.sleep(0.01)  # poll
     assert tokens.token_count() == 0
     count = len(seen)
-    time.sleep(0.25)  # two updates of the PV: nothing must happen, so nothing to await
+    time.sleep(0.25)  # two updates of the PV: nothing must happen: no event to await
     assert len(seen) == count
 
 
@@ -650,8 +654,10 @@ WAITING = """
 def test_bare_loop_closed_with_tasks_waiting(
     start: Callable[..., subprocess.Popen[str]], waits_in: str
 ) -> None:
-    """A task that still waits for us is never going to run again: ending what it waits for must
-    not fail because its loop is closed."""
+    """A task that waits for aioca never runs again, as its loop is closed.
+
+    Ending its operation must not fail.
+    """
     out, err = finish(start(WAITING, waits_in), None)
     assert out == "done\n", err
 
@@ -684,7 +690,7 @@ def test_no_running_loop(call: Callable[[], None]) -> None:
 
 
 def test_no_running_loop_in_a_worker_thread(p: str, backend: str) -> None:
-    """The loop of another thread is not this one's."""
+    """A loop that runs in another thread is not used."""
 
     async def main() -> None:
         with pytest.raises(RuntimeError, match="no event loop is running in this thread"):
@@ -756,8 +762,11 @@ RETURN_CODES = {"normal": 0, "sys.exit": 3, "exception": 1, "SIGINT": -signal.SI
 def test_exit_under_traffic(
     start: Callable[..., subprocess.Popen[str]], backend: str, where: str, end: str, pairs: int
 ) -> None:
-    """5,000 updates in a second while the interpreter ends, whatever it ends by, with the loop
-    over or still running in a daemon thread: no abort, and nothing on stderr of our making."""
+    """The interpreter ends in different ways, during 5,000 updates a second.
+
+    The loop has ended, or still runs in a daemon thread. The process does not abort, and aioca
+    prints nothing on stderr.
+    """
     started = ([start(EXIT, backend, where, end) for _ in range(2)] for _ in range(pairs))
     for process in itertools.chain.from_iterable(started):
         if end == "SIGINT":
@@ -815,14 +824,14 @@ EXIT_AT_WORK = """
 def test_exit_with_a_daemon_at_work(
     start: Callable[..., subprocess.Popen[str]], backend: str, work: str, times: int
 ) -> None:
-    """Its loop goes on in the midst of what it does while its channels are being closed."""
+    """The loop of a daemon thread continues to run while its channels are being closed."""
     for number in range(times):
         _, err = finish(start(EXIT_AT_WORK, backend, work, 0.01 * number), 0)
-        assert err == "" or "never retrieved" in err  # the last word of a task of asyncio's
+        assert err == "" or "never retrieved" in err  # asyncio's report about a task
 
 
 def test_exit_in_a_callback(start: Callable[..., subprocess.Popen[str]]) -> None:
-    """sys.exit() in a callback of asyncio ends the program, as in any other callback of its."""
+    """sys.exit() in a callback ends the program, as in any callback of asyncio."""
     program = """
         import asyncio, sys
         from aioca import camonitor
@@ -913,10 +922,10 @@ FORK = """
 @both_backends
 @pytest.mark.parametrize("when", ["inside", "between", "exits"])
 def test_fork(start: Callable[..., subprocess.Popen[str]], backend: str, when: str) -> None:
-    """The child has nothing of the parent's and can start afresh; the parent notices nothing."""
+    """The child starts without channels or contexts and can make its own; the parent goes on."""
     out, err = finish(start(FORK, backend, when))
     assert out == "done\n"
-    # What libCom itself says of every thread that is started in a forked child.
+    # libCom prints this for each thread that is started in a forked child.
     err = err.replace("Warning: Undefined Behavior!\n", "")
     err = err.replace("         Detected use of epicsThread from child process after fork()\n", "")
     assert err == ""
@@ -968,8 +977,10 @@ EXIT_BESIDE_A_BUSY_LOOP = """
 def test_exit_beside_a_loop_that_is_busy(
     start: Callable[..., subprocess.Popen[str]], backend: str, debug: str
 ) -> None:
-    """In a daemon thread, for longer than the exit waits for it: what waits there is closed from
-    outside, and there is nothing to report."""
+    """A loop in a daemon thread is busy for longer than the exit waits for it.
+
+    The main thread then closes its operations, and nothing is reported.
+    """
     _, err = finish(start(EXIT_BESIDE_A_BUSY_LOOP, backend, debug))
     assert err == ""
 
@@ -1004,7 +1015,7 @@ GIVEN_UP = """
 
 
 def test_exit_with_a_guest_that_was_given_up(start: Callable[..., subprocess.Popen[str]]) -> None:
-    """Its host has ended before it, of which trio complains itself; we close what it had."""
+    """The host has ended before the guest, which trio reports. aioca closes its channels."""
     out, err = finish(start(GIVEN_UP))
     assert out == "done\n"
     assert "aioca" not in err
@@ -1073,7 +1084,7 @@ ADOPTED = """
 
 @both_backends
 def test_adopted_context(start: Callable[..., subprocess.Popen[str]], backend: str) -> None:
-    """A context in the thread is shared; it stays current, usable, and its owner's to destroy."""
+    """aioca shares a context of the thread. It stays current and usable, and its owner's."""
     assert finish(start(ADOPTED, backend, 1)) == ("done\n", "")
 
 
@@ -1118,7 +1129,7 @@ def test_run_raises_what_the_coroutine_raised(backend: str, forever: bool) -> No
 
 
 def test_run_with_an_unknown_backend() -> None:
-    """An error that says so, and no warning of a coroutine that was never awaited."""
+    """An error names the backend. There is no warning about a coroutine never awaited."""
 
     async def main() -> None:
         raise AssertionError("it ran")
@@ -1133,7 +1144,7 @@ VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("VARIABLE", defau
 @pytest.mark.parametrize("outer", ["asyncio", "anyio-asyncio", "anyio-trio"])
 @pytest.mark.parametrize("way", ["asyncio.to_thread", "anyio.to_thread", "thread"])
 def test_run_in_a_thread_of_a_task(p: str, outer: str, way: str, backend: str) -> None:
-    """No loop runs there, though the thread has the variables of the task; those are to be seen."""
+    """No loop runs in the thread, though it has the context variables of the task."""
 
     async def inner() -> tuple[str, str]:
         async with camonitor(p + "m:a", lambda _: None):
@@ -1149,7 +1160,7 @@ def test_run_in_a_thread_of_a_task(p: str, outer: str, way: str, backend: str) -
             return await asyncio.to_thread(blocking)
         if way == "anyio.to_thread":
             return await anyio.to_thread.run_sync(blocking)
-        results: list[Any] = []  # a thread inherits the variables by itself from Python 3.14 on
+        results: list[Any] = []  # from Python 3.14 on, a thread inherits the variables
         inherited = contextvars.copy_context()
         thread = threading.Thread(target=lambda: results.append(inherited.run(blocking)))
         thread.start()
@@ -1169,7 +1180,7 @@ def test_run_in_a_thread_of_a_task(p: str, outer: str, way: str, backend: str) -
 @pytest.mark.parametrize("within", ["task", "callback"])
 @pytest.mark.parametrize("outer", ["asyncio", "trio"])
 def test_run_where_a_loop_runs(backend: str, outer: str, within: str) -> None:
-    """It says what to do instead, and does not warn of a coroutine that was never awaited."""
+    """The error says what to do instead. There is no warning about a coroutine never awaited."""
 
     async def inner() -> None:
         raise AssertionError("it ran")
@@ -1188,7 +1199,7 @@ def test_run_where_a_loop_runs(backend: str, outer: str, within: str) -> None:
             trio.lowlevel.current_trio_token().run_sync_soon(nested)
         with anyio.fail_after(10):
             while not done:
-                await anyio.sleep(0.001)  # to look again
+                await anyio.sleep(0.001)  # poll
 
     done: list[bool] = []
     anyio.run(main, backend=outer)
@@ -1224,7 +1235,7 @@ RUN = """
 def test_run_forever_ends_with_ctrl_c(
     start: Callable[..., subprocess.Popen[str]], backend: str, shape: str
 ) -> None:
-    """Cleanly: without a traceback, and the program goes on behind run()."""
+    """There is no traceback, and the program continues after run()."""
     process = start(RUN, backend, True, shape)
     interrupt_at(process, "running")
     assert finish(process) == ("went on\n", "")
@@ -1257,7 +1268,7 @@ SEED = """
 def test_seed_program(
     start: Callable[..., subprocess.Popen[str]], busy_ioc: SoftIoc, backend: str
 ) -> None:
-    """The first program of the documentation, as it stands."""
+    """The first program of the documentation, unchanged."""
     busy_ioc.command("dbpf PV1 0")
     process = start(SEED.format(backend))
     lines = interrupt_at(process, "callback 0.0")

@@ -1,4 +1,4 @@
-"""camonitor: its four forms, what is delivered and in which order, and how it ends."""
+"""camonitor: its four forms, the updates that it delivers, their order, and its end."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ ECA_DISCONN = 192
 
 
 class Received:
-    """A callback that keeps what it is given and can be waited for."""
+    """A callback that stores its values; a test can wait for them."""
 
     def __init__(self) -> None:
         self.values: list[Any] = []
@@ -76,7 +76,7 @@ class Received:
 
 
 class Blocked:
-    """An async callback that does not end before it is released."""
+    """An async callback that ends when the test releases it."""
 
     def __init__(self) -> None:
         self.values: list[Any] = []
@@ -90,10 +90,10 @@ class Blocked:
 
 
 async def _everything_arrived(pv: str) -> None:
-    """Come back when the events of the puts so far have been delivered.
+    """Wait until the updates of all puts so far have been delivered.
 
-    The events of one client come in the order in which the server has queued them, and a new
-    subscription's first one is queued last.
+    A server sends the events of one client in the order in which it has queued them. The first
+    event of a new subscription is queued last.
     """
     with anyio.fail_after(5):
         async with camonitor(pv) as updates:
@@ -108,14 +108,14 @@ async def _reset(*pvs: str) -> None:
 
 @pytest.fixture
 async def a(p: str) -> str:
-    """An ao of these tests, at 0."""
+    """An ao record for these tests, with the value 0."""
     await _reset(p + "m:a")
     return p + "m:a"
 
 
 @pytest.fixture
 async def b(p: str) -> str:
-    """Another."""
+    """Another ao record, with the value 0."""
     await _reset(p + "m:b")
     return p + "m:b"
 
@@ -182,7 +182,7 @@ async def test_task_group(a: str) -> None:
         await received.until(lambda values: values == [0])
         await caput(a, 1)
         await received.until(lambda values: values == [0, 1])
-        subscription.close()  # the group has nothing to wait for then
+        subscription.close()  # so that the group can end
     await caput(a, 2, wait=True)
     await _everything_arrived(a)
     assert received.values == [0, 1]
@@ -244,7 +244,7 @@ async def test_list_merged_in_order_of_arrival(a: str, b: str) -> None:
 @pytest.mark.unit
 @pytest.mark.parametrize("form", ["plain", "block", "task_group", "stream"])
 async def test_empty_list(form: str) -> None:
-    """No PVs are no updates, and nothing to wait for."""
+    """With no PVs there are no updates, and iteration ends at once."""
     received = Received()
     with anyio.fail_after(2):
         if form == "plain":
@@ -293,7 +293,7 @@ async def test_only_one_task_can_iterate(a: str) -> None:
 @pytest.mark.parametrize("kind", ["function", "async function", "returns awaitable", "mixed"])
 @pytest.mark.parametrize("form", ["plain", "block", "task_group"])
 async def test_callbacks_in_order_and_never_overlapping(a: str, kind: str, form: str) -> None:
-    """Each update is delivered after the callback for the one before it has ended."""
+    """Each update is delivered after the callback for the previous update has ended."""
     log: list[tuple[str, float]] = []
     send, receive = anyio.create_memory_object_stream[Any]()
 
@@ -338,7 +338,7 @@ async def test_callbacks_in_order_and_never_overlapping(a: str, kind: str, form:
 
 
 async def test_async_callback_does_not_begin_after_close(a: str) -> None:
-    """Not though its coroutine has been made, and its task, when another callback closes it."""
+    """Another callback closes the monitor after the coroutine and its task were made."""
     began: list[float] = []
     seen: list[float] = []
 
@@ -367,7 +367,7 @@ async def test_async_callback_does_not_begin_after_close(a: str) -> None:
 
 
 async def test_plain_callback_ends_after_close(a: str) -> None:
-    """It has begun when it returns what is to be awaited: close() does not stop it half way."""
+    """A callback that has returned an awaitable has begun: close() does not cancel it."""
     called = anyio.Event()
     saved = anyio.Event()
 
@@ -386,7 +386,7 @@ async def test_plain_callback_ends_after_close(a: str) -> None:
 
 
 async def test_async_callback_may_close_its_own(a: str) -> None:
-    """What it goes on with is not what `close` prevents."""
+    """The callback continues to its end after it has called `close`."""
     went_on = anyio.Event()
 
     def callback(value: float) -> object:
@@ -402,7 +402,7 @@ async def test_async_callback_may_close_its_own(a: str) -> None:
 
 
 async def test_queue_put_as_callback(a: str) -> None:
-    """A queue without room: updates wait for the reader, and none is lost."""
+    """The queue is full: updates wait for the reader, and none is lost."""
     send, receive = anyio.create_memory_object_stream[Any](0)
     seen: list[float] = []
     with anyio.fail_after(5), send, receive:
@@ -507,7 +507,7 @@ async def test_count_0_follows_the_length(p: str) -> None:
 @pytest.mark.parametrize("format", [FORMAT_RAW, FORMAT_TIME, FORMAT_CTRL])
 @pytest.mark.parametrize("present", [True, False], ids=["there already", "comes later"])
 async def test_empty_array(p: str, format: Any, present: bool) -> None:
-    """An array of no elements is an update as any other: the first, or the last, that must come."""
+    """An empty array is delivered like any update, as the first one and as the last one."""
     pv = p + "m:array"
     await caput(pv, [1.0], wait=True)
     if present:
@@ -561,7 +561,7 @@ async def test_events(p: str, events: int | None, expected: list[float]) -> None
     ids=shown,
 )
 async def test_changed_limit(p: str, options: dict[str, Any], told: bool) -> None:
-    """DBE_PROPERTY, which FORMAT_CTRL has by default, brings an update when a limit changes."""
+    """With DBE_PROPERTY (the default for FORMAT_CTRL), a changed limit sends an update."""
     pv = p + "m:masks"
     received = Received()
     await _reset(pv)
@@ -609,7 +609,7 @@ LAST = 10
 )
 @pytest.mark.parametrize("form", ["callback", "iteration"])
 async def test_policies(a: str, form: str, policy: dict[str, Any], kept: list[int]) -> None:
-    """What is kept while the consumer is busy with the first update, and what is counted."""
+    """The updates that are kept and counted while the consumer handles the first one."""
     with anyio.fail_after(5):
         if form == "callback":
             blocked = Blocked()
@@ -640,7 +640,7 @@ async def test_policies(a: str, form: str, policy: dict[str, Any], kept: list[in
 @pytest.mark.parametrize("policy", [{}, {"max_pending": 7}, {"all_updates": True}], ids=shown)
 @pytest.mark.parametrize("form", ["callback", "async callback", "iteration"])
 async def test_last_value_of_a_flood_arrives(a: str, form: str, policy: dict[str, Any]) -> None:
-    """Whatever was dropped, by the server or here: in order, and the last one is there."""
+    """The server or aioca may drop updates, but the order is kept and the last one arrives."""
     received = Received()
     last = 2000
 
@@ -674,8 +674,10 @@ async def test_last_value_of_a_flood_arrives(a: str, form: str, policy: dict[str
 
 @pytest.mark.parametrize("kept", [1, 2])
 async def test_last_value_when_the_loop_takes_while_one_is_dropped(a: str, kept: int) -> None:
-    """The thread of libca may be interrupted anywhere between dropping the old value and
-    keeping the new one: the loop, iterating in between, must still get to see the new one."""
+    """libca's thread may be interrupted between dropping the old value and storing the new one.
+
+    The loop iterates in between, and must still receive the new value.
+    """
     async with camonitor(a, max_pending=kept) as updates:
         assert await _next(updates) == 0
         (subscription,) = updates.subscriptions
@@ -684,10 +686,10 @@ async def test_last_value_when_the_loop_takes_while_one_is_dropped(a: str, kept:
         interrupted: list[object] = []
 
         def take() -> None:
-            """What the loop may do at the very moment when something was dropped."""
+            """Do what the loop may do at the moment when an update was dropped."""
             if not interrupted:
                 interrupted.append(True)
-                for _ in range(20):  # whatever has a ticket by now
+                for _ in range(20):  # each update that has a ticket
                     if key in pending_updates.tickets or kept > 1:
                         taken.append(feed.take())
 
@@ -713,7 +715,7 @@ async def test_last_value_when_the_loop_takes_while_one_is_dropped(a: str, kept:
             feed._pending = Newest()
             on_event, serve = _pending_updates._newest()
         serve(pending_updates)
-        for _ in range(kept + 1):  # the last one drops the first; the loop looks just then
+        for _ in range(kept + 1):  # the last one drops the first; then the loop runs
             on_event(0, 0, 0, 0, 0, 0, key, 0, DBR_TIME_DOUBLE, 1, update, libca.ECA_NORMAL)
         assert interrupted, "nothing was interrupted: this test tests nothing any more"
         taken = [value for value in taken if isinstance(value, float)]
@@ -725,21 +727,21 @@ async def test_last_value_when_the_loop_takes_while_one_is_dropped(a: str, kept:
 
 
 def _is_queued(subscription: Subscription) -> bool:
-    """Whether libca's thread has brought something that the loop has not looked at yet."""
+    """Whether libca's thread has queued an update that the loop has not taken yet."""
     feed = subscription._monitor
     return feed._key in feed._pending_updates.tickets
 
 
 def _wait_until_queued(subscription: Subscription) -> None:
-    """Wait for an update, without the loop running meanwhile."""
+    """Wait for an update without letting the loop run."""
     give_up = time.monotonic() + 10
     while not _is_queued(subscription):
         assert time.monotonic() < give_up, "nothing is queued: this test tests nothing any more"
-        time.sleep(0.01)  # libca's thread has nothing to tell the loop's with
+        time.sleep(0.01)  # poll: an event would need the loop
 
 
 def _update(value: float) -> int:
-    """The address of a DBR_TIME_DOUBLE, as libca would have it."""
+    """The address of a DBR_TIME_DOUBLE, as libca would pass it."""
     data = ctypes.create_string_buffer(_time_double(value))
     _updates.append(data)
     return ctypes.addressof(data)
@@ -749,8 +751,8 @@ def _time_double(value: float) -> bytes:
     return struct.pack("=hhII4xd", 0, 0, 0, 0, value)
 
 
-DBR_TIME_DOUBLE = 20  # what a monitor asks for
-_updates: list[object] = []  # what is at those addresses
+DBR_TIME_DOUBLE = 20  # the DBR type that a monitor requests
+_updates: list[object] = []  # keeps the memory at those addresses
 
 
 # -- Disconnection and restart ---------------------------------------------------------------------
@@ -776,10 +778,10 @@ def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
-# Not on uvloop, which differs in nothing here: libca takes 8 s to notice that the IOC is back.
+# Not on uvloop, which makes no difference: libca takes 8 s to detect the restarted IOC.
 @pytest.mark.parametrize("anyio_backend", [("asyncio", {}), ("trio", {})], ids=lambda b: b[0])
 async def test_restart_with_other_types(own_ioc: Callable[..., SoftIoc], unique: str) -> None:
-    """All that a restart of the IOC does, in one test, as libca takes its time to reconnect."""
+    """All effects of a restart of the IOC in one test, as libca is slow to reconnect."""
     ioc = own_ioc(BEFORE, {"P": unique})
     ioc.start()
     pvs = [unique + name for name in NAMES]
@@ -813,12 +815,12 @@ async def test_restart_with_other_types(own_ioc: Callable[..., SoftIoc], unique:
         ioc.restart(AFTER)
         for received, count in ((noticed, 5), (quiet, 5), (fixed, 1), (texts, 1)):
             await received.until(lambda values, count=count: len(values) >= count, seconds=25)
-        # Whatever was wrong would come now.
+        # A wrong update would arrive now.
         await _everything_arrived(unique + "same")
         for received in (noticed, quiet):
             assert len(received.values) == 5, received.values
             values = dict(received.values)
-            # The first update comes, though the value is what it was before.
+            # The first update arrives, though the value has not changed.
             assert {i: _plain(v) for i, v in values.items()} == {
                 0: 1, 1: "hello", 2: 7, 3: [4, 5, 6], 4: [1, 2, 3, 4, 5, 6],
             }  # fmt: skip
@@ -834,7 +836,7 @@ async def test_restart_with_other_types(own_ioc: Callable[..., SoftIoc], unique:
 
 @pytest.mark.parametrize("form", ["callback", "iteration"])
 async def test_connect_timeout(own_ioc: Callable[..., SoftIoc], unique: str, form: str) -> None:
-    """One falsy CANothing, once; and the monitor is still there when the PV comes."""
+    """One falsy CANothing is delivered; the monitor delivers updates when the PV appears."""
     received = Received()
     pv = unique + "late"
 
@@ -871,7 +873,7 @@ async def test_connect_timeout_in_time(a: str) -> None:
     received = Received()
     async with camonitor(a, received, connect_timeout=0.2):
         await received.until(lambda values: values == [0])
-        await anyio.sleep(0.3)  # longer than the timeout: nothing must happen, so nothing to await
+        await anyio.sleep(0.3)  # longer than the timeout: nothing must happen: no event to await
         assert received.values == [0]
 
 
@@ -879,7 +881,7 @@ async def test_connect_timeout_closed_before(unique: str) -> None:
     received = Received()
     subscription = camonitor(unique + "absent", received, connect_timeout=0.05)
     subscription.close()
-    await anyio.sleep(0.15)  # longer than the timeout: nothing must happen, so nothing to await
+    await anyio.sleep(0.15)  # longer than the timeout: nothing must happen: no event to await
     assert received.values == []
 
 
@@ -909,7 +911,7 @@ async def test_states_and_attributes(a: str, p: str) -> None:
 
 @pytest.mark.parametrize("kind", ["plain", "async"])
 async def test_another_callback_is_assigned(a: str, kind: str) -> None:
-    """As aioca 2.x lets programs do it: the next update goes to the new one."""
+    """As in aioca 2.x: the next update goes to the new callback."""
     first, second = Received(), Received()
 
     async def later(value: Any) -> None:
@@ -930,7 +932,7 @@ async def test_another_callback_is_assigned(a: str, kind: str) -> None:
 
 
 async def test_another_callback_of_one_of_many(a: str, b: str) -> None:
-    """It is called with the value alone, as in aioca 2.x; what was there can be put back."""
+    """As in aioca 2.x, it gets only the value. The old callback can be assigned again."""
     first, second = Received(), Received()
     subscriptions = camonitor([a, b], first, all_updates=True)
     await first.until(lambda values: sorted(values) == [(0, 0), (1, 0)])
@@ -949,7 +951,7 @@ async def test_another_callback_of_one_of_many(a: str, b: str) -> None:
 
 
 async def test_another_callback_before_the_first_has_begun(a: str) -> None:
-    """A closed monitor's async callback does not begin, whatever was assigned after its call."""
+    """A closed monitor's async callback does not begin, even if another one was assigned."""
     called: list[Any] = []
     closed = anyio.Event()
 
@@ -958,7 +960,7 @@ async def test_another_callback_before_the_first_has_begun(a: str) -> None:
 
     class Owner(LoopOwner):
         def spawn(self, *args: Any, **kwargs: Any) -> None:
-            super().spawn(*args, **kwargs)  # the coroutine is made, and will begin later
+            super().spawn(*args, **kwargs)  # the coroutine exists, and will begin later
             subscription.callback = _callback
             subscription.close()
             closed.set()
@@ -1003,7 +1005,7 @@ async def test_opening_until_connected(unique: str) -> None:
 @pytest.mark.parametrize("connected", [True, False], ids=["connected", "connecting"])
 @pytest.mark.parametrize("turns", [0, 1, 2, 5])
 async def test_close_while_opening(p: str, connected: bool, turns: int) -> None:
-    """No callback after close, however far the monitor has got by then."""
+    """No callback runs after close, at whatever stage of opening the monitor is closed."""
     pv = p + "m:a"
     if connected:
         await connect(pv)
@@ -1022,7 +1024,7 @@ async def test_no_callback_after_close_though_queued(ioc: SoftIoc, a: str) -> No
     async with camonitor(a, closed) as subscription, camonitor(a, witness):
         await witness.until(lambda values: values == [0])
         await closed.until(lambda values: values == [0])
-        ioc.command(f"dbpf {a} 1")  # a caput would let the loop run on trio
+        ioc.command(f"dbpf {a} 1")  # on trio, a caput would let the loop run
         _wait_until_queued(subscription)
         subscription.close()
         await witness.until(lambda values: values == [0, 1])
@@ -1031,7 +1033,7 @@ async def test_no_callback_after_close_though_queued(ioc: SoftIoc, a: str) -> No
 
 @pytest.mark.parametrize("how", ["iteration", "callback"])
 async def test_close_within(a: str, how: str) -> None:
-    """Closed while more is queued for it: none of that comes."""
+    """A monitor is closed while updates are queued: none of them is delivered."""
     seen = []
     witness = Received()
 
@@ -1048,7 +1050,7 @@ async def test_close_within(a: str, how: str) -> None:
                 await _everything_arrived(a)
                 for value in range(1, 4):
                     await caput(a, value)
-                time.sleep(0.3)  # the loop must not run: all shall be delivered in one go
+                time.sleep(0.3)  # block the loop, so that all updates are in one batch
                 await witness.until(lambda values: values == [0, 1, 2, 3])
             else:
                 async with camonitor(a, all_updates=True) as updates:
@@ -1065,7 +1067,7 @@ async def test_close_within(a: str, how: str) -> None:
 
 
 async def test_close_from_the_callback_of_another(ioc: SoftIoc, a: str) -> None:
-    """Both updates come in one batch; the first closes the subscription of the second."""
+    """Two updates are in one batch; the callback of the first closes the second monitor."""
     victim, witness = Received(), Received()
 
     def closes(value: Any) -> None:
@@ -1122,12 +1124,12 @@ async_or_not = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync
 
 @async_or_not
 async def test_error_in_a_block(a: str, asynchronous: bool) -> None:
-    """It cancels the body and comes out of the block as it is, not in a group."""
+    """The error cancels the body and leaves the block unchanged, not in a group."""
     cancelled = False
     with anyio.fail_after(5), pytest.raises(ValueError, match="at 1") as info:
         async with camonitor(a, _failing(1, asynchronous)) as subscription:
             try:
-                await caput(a, 1)  # where trio lets cancellation in, too
+                await caput(a, 1)  # trio cancels the body here too
                 await anyio.sleep_forever()
             except anyio.get_cancelled_exc_class():
                 cancelled = True
@@ -1140,7 +1142,7 @@ async def test_error_in_a_block(a: str, asynchronous: bool) -> None:
 
 @async_or_not
 async def test_error_in_a_block_of_many(a: str, b: str, asynchronous: bool) -> None:
-    """An error in the callback of one closes all."""
+    """An error in the callback for one PV closes all monitors of the block."""
     callback = _failing(1, asynchronous)
     with anyio.fail_after(5), pytest.raises(ValueError, match="at 1"):
         async with camonitor([a, b], lambda value, _: callback(value)) as subscriptions:
@@ -1153,7 +1155,7 @@ async def test_error_in_a_block_of_many(a: str, b: str, asynchronous: bool) -> N
 async def test_error_without_an_owner(
     a: str, asynchronous: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is logged with its traceback, closes the subscription, and disturbs nobody."""
+    """It is logged with its traceback, closes the monitor, and affects nothing else."""
     witness = Received()
     subscription = camonitor(a, _failing(1, asynchronous))
     async with camonitor(a, witness):
@@ -1211,7 +1213,7 @@ async def test_validation(arguments: dict[str, Any], error: Any, text: str) -> N
 
 
 async def test_finished_task_group(a: str) -> None:
-    """A group that takes no more children gets none, and nothing is made."""
+    """A group that accepts no more children raises an error, and no monitor is made."""
     async with anyio.create_task_group() as group:
         pass
     with pytest.raises(RuntimeError):
@@ -1239,7 +1241,7 @@ async def test_a_block_that_is_never_entered(a: str, b: str, many: bool) -> None
 
 @pytest.mark.parametrize("end", ["entered", "closed", "one closed", "callback", "none", "error"])
 async def test_no_warning_of_a_block(a: str, b: str, end: str) -> None:
-    """The tests make errors of warnings; one in __del__ would be reported as unraisable."""
+    """Warnings are errors in the tests; one in __del__ would be reported as unraisable."""
     subscriptions: Any = []
     if end == "entered":
         async with camonitor([a, b]):
@@ -1274,7 +1276,7 @@ async def test_iterate_without_a_block(a: str) -> None:
 
 @pytest.mark.parametrize("callback", [None, lambda _: None], ids=["stream", "callback"])
 async def test_enter_twice_nested(a: str, callback: Any) -> None:
-    """The second entry fails, and the first block ends as it should."""
+    """The second entry fails, and the first block ends normally."""
     subscription = camonitor(a, callback)
     with anyio.fail_after(5):
         async with subscription:
@@ -1350,7 +1352,7 @@ async def test_wait_for_value(
 @pytest.mark.parametrize(
     ("record", "match", "kind"),
     [
-        # Text: a label, a long string, what a server makes of it
+        # Text: a label, a long string, a text that the server converts
         ("put:wf:CHAR", "/data/x", str), ("put:wf:CHAR", b"/data/y", bytes),
         ("put:wf:CHAR", "grün", str), ("put:wf:CHAR", b"\xff\x01", bytes),
         ("put:wf:CHAR", "", str), ("put:wf:CHAR", b"", bytes),
@@ -1412,7 +1414,7 @@ async def test_wait_for_value_matches_what_caput_writes(
     ids=shown,
 )  # fmt: skip
 async def test_wait_for_what_the_pv_cannot_have(p: str, record: str, match: Any) -> None:
-    """Nobody would ever see it: an error, instead of waiting for ever."""
+    """A value that the PV can never have is an error, not an endless wait."""
     with pytest.raises(CAValueError, match="cannot be written") as caught:
         await wait_for_value(p + record, match, timeout=5)
     assert caught.value.name == p + record
@@ -1420,7 +1422,7 @@ async def test_wait_for_what_the_pv_cannot_have(p: str, record: str, match: Any)
 
 
 async def test_wait_for_value_as_another_type(p: str) -> None:
-    """With a datatype, what has come as that is compared: as a put of that type, or by ``==``."""
+    """With a datatype, values are read as that type and compared: as for a put, or by ``==``."""
     await caput(p + "put:int64out", 2**40 + 5, wait=True)
     await caput(p + "put:ao", 0.1, wait=True)
     await caput(p + "put:mbbo", 1, wait=True)
@@ -1443,7 +1445,7 @@ async def test_wait_for_value_with_an_eq_of_its_own(a: str) -> None:
 
 
 async def test_wait_for_value_sees_every_update(a: str) -> None:
-    """A value that was there for a moment only."""
+    """A value that the PV had only for a moment is not missed."""
 
     async def blip() -> None:
         for value in range(1, 6):
@@ -1472,10 +1474,10 @@ async def test_wait_for_value_has_the_options_of_camonitor(a: str) -> None:
 
 
 async def test_wait_for_value_timeout(a: str) -> None:
-    """The message says what the last value was."""
+    """The message has the last value."""
     await caput(a, 12.25, wait=True)
     with pytest.raises(CATimeout, match=r"12\.25") as info:
-        await wait_for_value(a, 3, timeout=1)  # the first update must have come by then
+        await wait_for_value(a, 3, timeout=1)  # long enough for the first update
     assert isinstance(info.value, TimeoutError)
     assert info.value.name == a
     assert info.value.errorcode == ECA_TIMEOUT
@@ -1490,15 +1492,17 @@ async def test_wait_for_value_timeout_connecting(unique: str, timeout: Any) -> N
 
 
 async def test_wait_for_value_ends_in_time_under_a_flood(p: str) -> None:
-    """Every operation ends by its deadline: also when there is always one more update to look at,
-    as they come (10 in a second) faster than ``match`` can say no to them."""
+    """The operation ends at its deadline even if there is always another update to check.
+
+    Updates (10 a second) arrive faster than ``match`` rejects them.
+    """
     looks = 0
 
     def match(value: Any) -> bool:
         nonlocal looks
         looks += 1
         time.sleep(0.15)  # slower than the PV
-        return looks > 15  # for the test to end
+        return looks > 15  # so that the test ends
 
     with pytest.raises(CATimeout):
         await wait_for_value(p + "ticks", match, timeout=0.6)
@@ -1539,7 +1543,7 @@ async def test_wait_for_value_validation(arguments: dict[str, Any], error: type)
 
 
 async def test_value_does_not_change_under_the_reader(p: str) -> None:
-    """An update that was delivered is the user's: those that follow have memory of their own."""
+    """A delivered update belongs to the user: later updates have their own memory."""
     pv = p + "m:array"
     await caput(pv, [1.0] * 5, wait=True)
     async with camonitor(pv, all_updates=True) as updates:
@@ -1553,11 +1557,11 @@ async def test_value_does_not_change_under_the_reader(p: str) -> None:
 async def test_bad_updates_are_no_storm_in_the_log(
     a: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """However many a server sends: so many records in a second, and one that counts the rest."""
+    """The log has a limited number of records a second, and one that counts the rest."""
     async with camonitor(a) as updates:
         await anext(updates)
         (feed,) = current().channel(a).monitors
-        for _ in range(1000):  # bytes that are no value
+        for _ in range(1000):  # bytes that cannot be decoded
             current().portal.put(feed._key, b"")  # type: ignore[attr-defined]
         current().portal.put(feed._key, _time_double(0))  # type: ignore[attr-defined]
         assert await anext(updates) == 0
@@ -1569,7 +1573,7 @@ async def test_bad_updates_are_no_storm_in_the_log(
 
 
 async def test_a_disconnection_stays_behind_the_newest_updates(a: str) -> None:
-    """libca's thread reports it while the loop decodes what is pending of the old type."""
+    """libca's thread reports it while the loop decodes the pending updates of the old type."""
     async with camonitor(a, max_pending=5, notify_disconnect=True) as updates:
         await anext(updates)
         channel = current().channel(a)

@@ -1,4 +1,4 @@
-"""What libca's threads do with an event: the trampolines, and the policies of what is pending."""
+"""Events on libca's threads: the trampolines, and the policies for pending updates."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOTHING = CANothing("PV", libca.ECA_DISCONN)
 
 
 class FakeLine:
-    """A portal that only collects."""
+    """A portal that only collects jobs."""
 
     def __init__(self) -> None:
         self.queue: deque[Any] = deque()
@@ -64,7 +64,7 @@ def pending_updates(line: FakeLine) -> PendingUpdates:
 
 
 def sender(pending_updates: PendingUpdates, limit: int) -> Send:
-    """Calls the trampoline of a policy as libca would."""
+    """Call the trampoline of a policy as libca would."""
     on_event = ctypes.cast(pending_updates.trampoline(limit), callbacks._EVENT)
 
     def send(key: int, number: float, *, dbr: int = aioca.DBR_DOUBLE, count: int = 1) -> None:
@@ -85,7 +85,7 @@ def double(number: float) -> bytes:
 
 @pytest.mark.parametrize("spread", [True, False], ids=["spread", "struct"])
 def test_event_trampoline(monkeypatch: pytest.MonkeyPatch, spread: bool) -> None:
-    """Both ways of taking the struct that libca passes bring the same."""
+    """Both declarations of the struct that libca passes give the same arguments."""
     if spread and not callbacks._SPREAD:
         pytest.skip("the calling convention of this machine has no such way")
     monkeypatch.setattr(callbacks, "_SPREAD", spread)
@@ -101,7 +101,7 @@ def test_event_trampoline(monkeypatch: pytest.MonkeyPatch, spread: bool) -> None
 def test_other_type_or_size_than_asked_for(
     pending_updates: PendingUpdates, line: FakeLine, limit: int
 ) -> None:
-    """An array comes whole; what was not asked for is an error, not a value."""
+    """An array is copied completely. A DBR type that was not requested is an error."""
     send = sender(pending_updates, limit)
     key = new_key(aioca.DBR_DOUBLE)
 
@@ -163,7 +163,7 @@ def test_latest(pending_updates: PendingUpdates, line: FakeLine) -> None:
 def test_a_disconnection_among_the_latest(
     pending_updates: PendingUpdates, line: FakeLine, before: list[float], after: list[float]
 ) -> None:
-    """It comes behind the update before it, and both give way to one that follows."""
+    """It is delivered after the update before it. A later update replaces both."""
     send = sender(pending_updates, 1)
     key = new_key(aioca.DBR_DOUBLE)
     line.receivers[key] = object()
@@ -183,7 +183,7 @@ def test_a_disconnection_among_the_latest(
 def test_a_disconnection_while_the_monitor_is_being_closed(
     pending_updates: PendingUpdates, line: FakeLine
 ) -> None:
-    """libca's thread reports it just after the loop has let go of the key: nothing stays."""
+    """libca's thread reports it just after the loop has removed the key: nothing is stored."""
     key = new_key(aioca.DBR_DOUBLE)
     line.receivers[key] = object()
     line.receivers.pop(key)
@@ -209,7 +209,7 @@ def test_what_is_cut_off_brings_nothing_more(
 def test_what_is_cleared_by_its_own_update_brings_nothing_more(
     pending_updates: PendingUpdates, line: FakeLine
 ) -> None:
-    """libca's thread clears it before it looks, and the loop forgets it at once."""
+    """libca's thread clears it before the check of the key; the loop forgets it at once."""
     for limit in (0, 1):
         key = new_key(aioca.DBR_DOUBLE)
         pending_updates.ignored_keys |= {key, CLEARS_PENDING}
@@ -221,7 +221,7 @@ def test_what_is_cleared_by_its_own_update_brings_nothing_more(
 
 
 def test_trampolines_are_used_again(line: FakeLine) -> None:
-    """One for each loop that there ever was would never be freed."""
+    """Trampolines are never freed, so later loops must use those of earlier loops."""
     first = PendingUpdates(line)
     trampolines = [first.trampoline(limit).value for limit in (0, 1, 2)]
     first.close()
@@ -243,9 +243,11 @@ COUNTERS = "".join(
 async def test_a_busy_loop_still_receives_its_updates(
     own_ioc: Callable[..., SoftIoc], unique: str
 ) -> None:
-    """A task computes for 10 ms at a time, and leaves the GIL to others once in 5 ms. If a drain
-    that comes late did not wait for libca's threads, a quarter of the updates would be merged by
-    the server. A few may be in any case, where the machine itself stops the test for too long."""
+    """A task computes for 10 ms at a time, and releases the GIL once in 5 ms.
+
+    If a late drain did not wait for libca's threads, the server would merge a quarter of the
+    updates. It may merge a few anyway, if the machine stops the test for too long.
+    """
     ioc = own_ioc(COUNTERS, {"P": unique})
     await anyio.to_thread.run_sync(ioc.start)
     last: dict[int, float] = {}
@@ -267,6 +269,6 @@ async def test_a_busy_loop_still_receives_its_updates(
             updates = lost = 0
             end = max(last.values()) + 15
             while min(last.values()) < end:
-                sum(range(300_000))  # some 10 ms
+                sum(range(300_000))  # about 10 ms
                 await anyio.lowlevel.checkpoint()
     assert lost < 0.1 * updates

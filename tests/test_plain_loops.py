@@ -1,7 +1,7 @@
-"""What must hold under ``asyncio.run`` and ``trio.run`` themselves.
+"""Tests under plain ``asyncio.run`` and ``trio.run``, which they call themselves.
 
-anyio's test runner tells sniffio which library runs; a plain ``asyncio.run`` does not, and neither
-does a job of the portal, which runs outside of any task. So these start their loops themselves.
+anyio's test runner tells sniffio which library runs. A plain ``asyncio.run`` does not, and neither
+does a job of the portal, which runs outside of any task.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RUNNERS: dict[str, Callable[[Callable[[], Awaitable[Any]]], Any]] = {
 
 
 class BoomError(Exception):
-    """What the callbacks here raise."""
+    """The error that the callbacks raise."""
 
 
 @pytest.fixture(params=list(RUNNERS))
@@ -42,7 +42,7 @@ def run_plainly(request: pytest.FixtureRequest) -> Callable[[Callable[[], Awaita
 async def _until(condition: Callable[[], object]) -> None:
     with anyio.fail_after(10):
         while not condition():
-            await anyio.sleep(0.01)  # nothing wakes us for what only the callbacks see
+            await anyio.sleep(0.01)  # poll: the callbacks set no event
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
@@ -107,7 +107,7 @@ def test_errors_of_callbacks_reach_the_owner(
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are new in Python 3.12")
 def test_eager_tasks(p: str) -> None:
-    """The first step of the task that awaits for a callback then runs inside our own call."""
+    """With eager tasks, the first step of a callback's task runs inside our own call."""
     seen: list[float] = []
 
     async def callback(value: float) -> None:
@@ -141,7 +141,7 @@ def test_a_subscription_belongs_to_the_run_that_made_it(
 
 
 def test_a_value_that_raises_harms_nobody_else(p: str, run_plainly: Callable[..., Any]) -> None:
-    """It is found out about in a job of the portal, when the PV connects."""
+    """The error is raised in a job of the portal, when the PV connects."""
     seen: list[float] = []
 
     class Bad:
@@ -165,8 +165,10 @@ def test_a_value_that_raises_harms_nobody_else(p: str, run_plainly: Callable[...
 
 
 def test_cancellation_loses_no_value(p: str) -> None:
-    """Iteration lets others run now and then, and may be cancelled there: never with a value that
-    it has already taken."""
+    """Iteration sometimes lets other tasks run, and may be cancelled there.
+
+    It has never taken a value from the queue at that point.
+    """
 
     async def main() -> None:
         async with camonitor(p + "ai") as updates:
@@ -184,7 +186,7 @@ def test_cancellation_loses_no_value(p: str) -> None:
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_exit_in_a_callback(p: str, kind: str, caplog: pytest.LogCaptureFixture) -> None:
-    """asyncio lets it end the program. trio has no way for that: it is logged, like any error."""
+    """Under asyncio it ends the program. trio cannot do that, so it is logged like any error."""
 
     def leave(value: object) -> None:
         sys.exit(3)
@@ -204,8 +206,11 @@ def test_exit_in_a_callback(p: str, kind: str, caplog: pytest.LogCaptureFixture)
 
 
 def test_a_callback_whose_task_never_began(p: str) -> None:
-    """Somebody cancels all tasks of asyncio just then: the monitor ends, as where a callback is
-    cancelled later. It must not stay, and be silent."""
+    """All tasks of asyncio are cancelled before the callback's task has begun.
+
+    The monitor ends, as if a callback were cancelled later. It must not remain open without ever
+    calling the callback again.
+    """
 
     async def main() -> None:
         seen: list[float] = []
@@ -230,7 +235,7 @@ def test_a_callback_whose_task_never_began(p: str) -> None:
 
 
 def test_a_callback_that_returns_the_same_awaitable_again(p: str) -> None:
-    """One that is done already, say; its second task is not taken for its first."""
+    """The awaitable may be done already. Its second task is not mistaken for its first."""
 
     async def main() -> None:
         done = asyncio.get_running_loop().create_future()
@@ -241,7 +246,7 @@ def test_a_callback_that_returns_the_same_awaitable_again(p: str) -> None:
             calls.append(value)
             give_up = time.monotonic() + 1
             while not current().portal.queue and time.monotonic() < give_up:
-                time.sleep(0.001)  # the next update is there when the task of this one ends
+                time.sleep(0.001)  # the next update arrives before the task of this one ends
             return done
 
         subscription = camonitor(p + "ticks", callback, all_updates=True)
@@ -253,7 +258,7 @@ def test_a_callback_that_returns_the_same_awaitable_again(p: str) -> None:
 
 
 def test_no_callback_begins_while_a_generator_cleans_up(p: str) -> None:
-    """asyncio has cancelled all tasks by then, and would not cancel that one."""
+    """asyncio has cancelled all tasks before, and would not cancel a new one."""
     generators = []
     begun: list[bool] = []
     done: list[bool] = []
@@ -282,8 +287,10 @@ def test_no_callback_begins_while_a_generator_cleans_up(p: str) -> None:
 
 
 def test_replies_come_while_trio_ends(own_ioc: Callable[..., SoftIoc]) -> None:
-    """The task that polls under load is cancelled with the run. Others, of which this is one, still
-    clean up, and may wait for replies."""
+    """The task that polls under load is cancelled with the run.
+
+    Other tasks still clean up, and may wait for replies.
+    """
     ticks = "".join(
         f'record(calc, "T{i}") {{ field(SCAN, ".1 second") field(CALC, "VAL+1") }}'
         for i in range(1000)
@@ -298,7 +305,7 @@ def test_replies_come_while_trio_ends(own_ioc: Callable[..., SoftIoc]) -> None:
             finally:
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + 10):
                     for _ in range(5):
-                        await trio.sleep(0.03)  # for as long as many updates come
+                        await trio.sleep(0.03)  # while many updates arrive
                         values.append(await caget("T7", timeout=None))
 
         await caget("T7")
@@ -313,8 +320,7 @@ def test_replies_come_while_trio_ends(own_ioc: Callable[..., SoftIoc]) -> None:
 def test_a_generator_that_is_closed_when_the_run_ends(
     p: str, run_plainly: Callable[..., Any]
 ) -> None:
-    """What it does to clean up is done, in the run's own context or, if that is closed by then, in
-    another one."""
+    """Its clean-up works, in the run's context or, if that is already closed, in a new one."""
     generators = []
     done: list[Any] = []
 
@@ -338,15 +344,17 @@ def test_a_generator_that_is_closed_when_the_run_ends(
 
 
 def test_disconnection_comes_before_what_follows_it(p: str) -> None:
-    """It is put among the values by the thread that brings them, so a busy loop cannot turn a
-    reconnection into a disconnection."""
+    """libca's thread queues the disconnection in order with the values.
+
+    So a busy loop cannot report a disconnection after the values of the reconnection.
+    """
 
     async def main() -> None:
         async with camonitor(p + "ai", notify_disconnect=True, all_updates=True) as updates:
             assert await anext(updates) == 1.5
             channel = current().channel(p + "ai")
             (feed,) = channel.monitors
-            # As libca would, while the loop does something else
+            # as libca would, while the loop is busy
             channel.connection_changed(False, -1, 0)
             current().portal.put(feed._key, b"\0" * 24)  # type: ignore[attr-defined]
             channel.connection_changed(True, channel.native_type, channel.native_count)
@@ -360,7 +368,7 @@ def test_disconnection_comes_before_what_follows_it(p: str) -> None:
 
 
 class Interrupting:
-    """In place of a function: raises KeyboardInterrupt the first time, as Ctrl-C would there."""
+    """Replaces a function: raises KeyboardInterrupt on the first call, as Ctrl-C would there."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
@@ -377,7 +385,7 @@ class Interrupting:
 def test_ctrl_c_anywhere_on_the_way_into_the_loop(
     p: str, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in a notebook: what waited is gone, and the next call is served as any other."""
+    """As in a notebook: the interrupted call is gone, and the next call works normally."""
     loop = asyncio.new_event_loop()
     try:
         loop.run_until_complete(caget(p + "ai"))
@@ -400,9 +408,9 @@ def test_ctrl_c_anywhere_on_the_way_into_the_loop(
             monkeypatch.setattr(portal, "_wake", interrupting)
 
         async def busy() -> None:
-            for number in range(40):  # enough for a poll
+            for number in range(40):  # enough to start the polling
                 portal.post(lambda number=number: served.append(number))
-            time.sleep(0.01)  # so late that a drain begins with a pause
+            time.sleep(0.01)  # so late that the drain begins with a pause
             await asyncio.sleep(10)
 
         with pytest.raises(KeyboardInterrupt):
@@ -410,7 +418,7 @@ def test_ctrl_c_anywhere_on_the_way_into_the_loop(
         assert interrupting.raised
         started = time.monotonic()
         assert loop.run_until_complete(caget(p + "ai", timeout=30)) == 1.5
-        assert time.monotonic() - started < 20  # its reply has woken the loop, not the deadline
+        assert time.monotonic() - started < 20  # the reply has woken the loop, not the deadline
         assert served == list(range(len(served)))
         portal.post(lambda: served.append(-1))
         while served[-1] != -1:
@@ -424,7 +432,7 @@ def test_ctrl_c_anywhere_on_the_way_into_the_loop(
 
 
 def test_a_lost_wake_is_repeated(p: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C can come between any two steps of Python: what it leaves undone is noticed."""
+    """Ctrl-C can interrupt any two steps of Python. A wake that it prevents is repeated."""
     monkeypatch.setattr(interface, "_REPEAT_WAKE_SECONDS", 0.05)
 
     async def main() -> None:
@@ -432,7 +440,7 @@ def test_a_lost_wake_is_repeated(p: str, monkeypatch: pytest.MonkeyPatch) -> Non
         await caget(p + "ai")
         while portal.awake:
             await asyncio.sleep(0.001)
-        portal.awake = True  # as if a drain were certain to come
+        portal.awake = True  # as if a drain were already scheduled
         with anyio.move_on_after(0.2):
             await caget(p + "ai", timeout=None)
         assert await caget(p + "ai", timeout=5) == 1.5

@@ -232,7 +232,7 @@ async def test_flood_leaves_room_for_tasks(portal: Portal) -> None:
     assert max(gaps) < 1  # on a machine with other things to do; 0.02 by itself
     with anyio.fail_after(20):
         while portal.queue:
-            await anyio.sleep(0.001)  # to look again
+            await anyio.sleep(0.001)  # poll
 
 
 async def test_lone_job_does_not_wait_for_the_poll(
@@ -275,7 +275,7 @@ async def test_polling_stops_without_load(portal: Portal, monkeypatch: pytest.Mo
         portal.post(lambda: None)
     with anyio.fail_after(5):
         while portal.queue or portal.awake:
-            await anyio.sleep(0.001)  # to look again
+            await anyio.sleep(0.001)  # poll
     assert drains == 2  # the one with the jobs, and the one that finds none
     await anyio.sleep(0.05)  # many times _POLL_SECONDS: nothing must happen, so nothing to await
     assert drains == 2
