@@ -1,4 +1,4 @@
-"""The portal: from the threads of libca into the loop, losing nothing and waiting for nobody."""
+"""The portal passes jobs from libca's threads into the loop: it loses none and never blocks."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ UNIT = True
 
 @pytest.fixture
 async def ended() -> list[str]:
-    """What `portal` calls at the end of its run."""
+    """The calls that `portal` makes at the end of its run."""
     return []
 
 
 @pytest.fixture
 async def portal(ended: list[str]) -> AsyncIterator[Portal]:
-    """A portal of its own into the loop of the test."""
+    """A separate portal into the loop of the test."""
     made = portal_for(running_loop())
     made.on_end(lambda: ended.append("ended"))
     yield made
@@ -45,7 +45,7 @@ async def portal(ended: list[str]) -> AsyncIterator[Portal]:
 
 @pytest.fixture
 def many_switches() -> Iterator[None]:
-    """Have threads interrupt each other far more often than they do by themselves."""
+    """Make threads interrupt each other far more often than usual."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -54,7 +54,7 @@ def many_switches() -> Iterator[None]:
 
 @pytest.fixture
 def no_deadlock() -> Iterator[None]:
-    """Nothing in the process could end a loop that waits for a lock: end the process then."""
+    """End the process after a time: nothing else could end a loop that waits for a lock."""
     faulthandler.dump_traceback_later(60, exit=True)
     yield
     faulthandler.cancel_dump_traceback_later()
@@ -74,7 +74,7 @@ def in_threads(*targets: Callable[[], None]) -> list[threading.Thread]:
     "burst", [1, interface._MIN_PAIRS_TO_POLL - 1, interface._MIN_PAIRS_TO_POLL * 10], ids=str
 )
 async def test_every_job_in_order(portal: Portal, many_switches: None, burst: int) -> None:
-    """From several threads at once, in small bursts and in such as start the polling."""
+    """Several threads post at once, in small bursts and in bursts that start the polling."""
     per_thread, seen = 3000, [[0], [0], [0]]
     wrong: list[tuple[int, int]] = []
 
@@ -87,20 +87,22 @@ async def test_every_job_in_order(portal: Portal, many_switches: None, burst: in
         for number in range(1, per_thread + 1):
             portal.post(lambda number=number: job(which, number))
             if number % burst == 0:
-                time.sleep(0)  # for the loop to drain in between
+                time.sleep(0)  # so that the loop drains in between
 
     threads = in_threads(*(lambda which=which: thread(which) for which in range(3)))
     with anyio.fail_after(20):
         while seen != [[per_thread]] * 3 and not wrong:
-            await anyio.sleep(0.001)  # to look again: nobody tells of a job that is lost
+            await anyio.sleep(0.001)  # poll: there is no event for a lost job
     assert wrong == []
     for each in threads:
         each.join()
 
 
 async def test_last_update_is_never_lost(portal: Portal, many_switches: None) -> None:
-    """What a subscription does: one slot, posted for only when it has not been yet. The flag is
-    lowered before the slot is read, so the last value written is the last one read."""
+    """A subscription has one slot, and posts a job only if none is posted yet.
+
+    The job clears the flag before it reads the slot. So the last value written is the last read.
+    """
     rounds, per_round = 300, 40
     written = scheduled = read = 0
     arrived = anyio.Event()
@@ -138,7 +140,7 @@ async def test_last_update_is_never_lost(portal: Portal, many_switches: None) ->
 
 
 async def test_posted_during_the_drain(portal: Portal) -> None:
-    """A job's own posts run, after all that was there before them."""
+    """The jobs that a job posts run after all earlier jobs."""
     seen: list[object] = []
     done = anyio.Event()
 
@@ -155,9 +157,9 @@ async def test_posted_during_the_drain(portal: Portal) -> None:
 
 
 async def test_job_that_raises(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is logged with its traceback, those after it run, and the loop does not notice."""
+    """The error is logged with its traceback. Later jobs run, and the loop is not affected."""
     records: list[logging.LogRecord] = []
-    logger = logging.Logger("apart")  # no test may have such a record in the real one
+    logger = logging.Logger("apart")  # a test fails if the real logger has such a record
     handler = logging.Handler()
     handler.emit = records.append  # type: ignore[method-assign]
     logger.addHandler(handler)
@@ -184,7 +186,7 @@ async def _beat(beats: list[float]) -> None:
 
 
 async def test_a_slow_queue_leaves_room_for_tasks(portal: Portal) -> None:
-    """All posted at once: the drain pauses now and then."""
+    """Many jobs are posted at once: the drain pauses from time to time."""
     beats: list[float] = []
     done = anyio.Event()
     for _ in range(400):
@@ -195,13 +197,13 @@ async def test_a_slow_queue_leaves_room_for_tasks(portal: Portal) -> None:
             group.start_soon(_beat, beats)
             await done.wait()
             group.cancel_scope.cancel()
-    # 400 ms of work. A drain looks at the clock every 16 jobs and stops after 5 ms: the tasks
-    # had some 12 turns; much fewer would be none.
+    # This is 400 ms of work. A drain reads the clock after every 16 jobs and stops after 5 ms. The
+    # tasks had about 12 turns. Without pauses they would have almost none.
     assert len(beats) >= 6
 
 
 async def test_flood_leaves_room_for_tasks(portal: Portal) -> None:
-    """A thread that never stops to post: the tasks of the loop go on."""
+    """A thread posts without a pause: the tasks of the loop still run."""
     beats: list[float] = []
     stop = threading.Event()
     jobs = 0
@@ -214,14 +216,14 @@ async def test_flood_leaves_room_for_tasks(portal: Portal) -> None:
         while not stop.is_set():
             portal.post(job)
             if len(portal.queue) > 100_000:
-                time.sleep(0.001)  # for memory's sake
+                time.sleep(0.001)  # limits the memory
 
     (running,) = in_threads(thread)
     try:
         with anyio.fail_after(20):
             async with anyio.create_task_group() as group:
                 group.start_soon(_beat, beats)
-                while len(beats) < 20:  # else it would not end by itself
+                while len(beats) < 20:  # then the flood is stopped
                     await anyio.sleep(0.01)
                 group.cancel_scope.cancel()
     finally:
@@ -229,7 +231,7 @@ async def test_flood_leaves_room_for_tasks(portal: Portal) -> None:
         running.join()
     assert jobs > 1000
     gaps = [after - before for before, after in pairwise(beats)]
-    assert max(gaps) < 1  # on a machine with other things to do; 0.02 by itself
+    assert max(gaps) < 1  # on a busy machine; 0.02 on an idle one
     with anyio.fail_after(20):
         while portal.queue:
             await anyio.sleep(0.001)  # poll
@@ -238,7 +240,7 @@ async def test_flood_leaves_room_for_tasks(portal: Portal) -> None:
 async def test_lone_job_does_not_wait_for_the_poll(
     portal: Portal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only where many jobs come is the next drain put off; and that ends with the load."""
+    """The next drain is delayed only if there are many jobs. The delay ends with the load."""
     monkeypatch.setattr(interface, "_POLL_SECONDS", 0.5)
 
     async def delivered() -> float:
@@ -255,13 +257,13 @@ async def test_lone_job_does_not_wait_for_the_poll(
         portal.post(lambda: None)
     while portal.queue:
         await anyio.lowlevel.checkpoint()
-    assert 0.3 < await delivered() < 2.0  # polled for
+    assert 0.3 < await delivered() < 2.0  # delivered by polling
     for _ in range(5):
         assert await delivered() < 0.3
 
 
 async def test_polling_stops_without_load(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing runs in an idle loop."""
+    """The portal runs nothing in an idle loop."""
     drains = 0
     drain = type(portal)._drain
 
@@ -276,8 +278,8 @@ async def test_polling_stops_without_load(portal: Portal, monkeypatch: pytest.Mo
     with anyio.fail_after(5):
         while portal.queue or portal.awake:
             await anyio.sleep(0.001)  # poll
-    assert drains == 2  # the one with the jobs, and the one that finds none
-    await anyio.sleep(0.05)  # many times _POLL_SECONDS: nothing must happen, so nothing to await
+    assert drains == 2  # one with the jobs, and one that finds none
+    await anyio.sleep(0.05)  # many times _POLL_SECONDS: nothing must happen: no event to await
     assert drains == 2
 
 
@@ -302,7 +304,7 @@ def _run_for_portal(backend: str, ends: list[str], error: Exception | None) -> P
 
 @pytest.mark.parametrize("error", [None, ValueError("of main")], ids=["returned", "failed"])
 def test_end_of_run(backend: str, error: Exception | None) -> None:
-    """The loop tells, once; what is posted later is dropped without a word, from any thread."""
+    """The portal reports the end once. Later jobs from any thread are silently dropped."""
     ends: list[str] = []
     portal = _run_for_portal(backend, ends, error)
     assert ends == [threading.current_thread().name]
@@ -316,7 +318,7 @@ def test_end_of_run(backend: str, error: Exception | None) -> None:
 
 
 def test_loop_closed_without_telling() -> None:
-    """The first post from a thread finds out, tells, once, and does not raise."""
+    """The first post from a thread detects this, reports it once, and does not raise."""
     ends: list[str] = []
     errors: list[BaseException] = []
 
@@ -344,7 +346,7 @@ def test_loop_closed_without_telling() -> None:
 
 
 def test_posts_while_the_run_ends(backend: str) -> None:
-    """Threads go on posting while the loop ends: no error, no job after the end."""
+    """Threads post while the loop ends: there is no error, and no job runs after the end."""
     late: list[int] = []
     errors: list[BaseException] = []
     over = stop = False
@@ -354,7 +356,7 @@ def test_posts_while_the_run_ends(backend: str) -> None:
         portal.on_end(lambda: None)
         started.set()
         portals.append(portal)
-        await anyio.sleep(0.02)  # some traffic; then the run ends in the midst of it
+        await anyio.sleep(0.02)  # some traffic, during which the run ends
         return portal
 
     def job() -> None:
@@ -403,7 +405,7 @@ async def test_after(portal: Portal) -> None:
 
 
 async def test_after_that_raises(portal: Portal, caplog: pytest.LogCaptureFixture) -> None:
-    """It would be an internal error of trio's."""
+    """Without handling, it would be an internal error of trio."""
     done = anyio.Event()
 
     def fail() -> None:
@@ -442,8 +444,11 @@ FAST = "".join(
 async def test_clear_during_callbacks(
     own_ioc: Callable[..., SoftIoc], unique: str, no_deadlock: None
 ) -> None:
-    """ca_clear_subscription waits for the callback that is running, which needs the GIL and posts
-    to the loop that is waiting: it ends, as a post waits for nobody. No callback comes after."""
+    """ca_clear_subscription waits for a running callback, which needs the GIL.
+
+    The callback posts to the loop that is waiting. There is no deadlock, as a post never blocks. No
+    callback runs afterwards.
+    """
     own_ioc(FAST, {"P": unique}).start()
     pvs = [f"{unique}{i}" for i in range(100)]
     updates = late = cycles = 0

@@ -72,7 +72,7 @@ def run_python(
 
 
 def written_names(module: ModuleType) -> set[str]:
-    """What the module defines, or takes over from a sibling, under a name that is not private."""
+    """The public names that a module defines or imports from a sibling."""
     names: set[str] = set()
     for node in ast.parse(inspect.getsource(module)).body:
         if isinstance(node, ast.ImportFrom) and node.level:
@@ -126,14 +126,14 @@ def test_import_star() -> None:
 
 @pytest.mark.parametrize("name", ["aioca", "aioca.types", "aioca.testing"])
 def test_public_objects_have_public_names(name: str) -> None:
-    """In tracebacks, in pickles and in documentation."""
+    """Tracebacks, pickles and documentation show public names."""
     module = importlib.import_module(name)
     own = 0
     for public in module.__all__:
         thing = getattr(module, public)
         if inspect.isfunction(thing) or (inspect.isclass(thing) and thing is not int):
             assert (thing.__module__, thing.__qualname__) == (name, public)
-            assert isinstance(typing.get_type_hints(thing), dict)  # found where they are public
+            assert isinstance(typing.get_type_hints(thing), dict)  # evaluated in the public module
             own += 1
     assert own >= 4
 
@@ -167,7 +167,7 @@ def parameters(function: Any) -> list[tuple[str, Any, Any]]:
 
 
 def both(**defaults: Any) -> list[tuple[str, Any, Any]]:
-    """Parameters that can be given by position and by keyword."""
+    """Parameters that are accepted by position and by keyword."""
     return [(name, POSITIONAL, default) for name, default in defaults.items()]
 
 
@@ -331,7 +331,7 @@ def test_eca_codes(code: int, message: str) -> None:
 
 
 def test_eca_has_every_code_of_caerr_h() -> None:
-    """The header from which libca is made is in the wheel of epicscorelibs."""
+    """The wheel of epicscorelibs has the header that libca is built with."""
     header = (resources.files("epicscorelibs") / "include" / "caerr.h").read_text("utf-8")
     severities = {"SUCCESS": 1, "WARNING": 0, "ERROR": 2, "INFO": 3, "FATAL": 6}
     codes = {
@@ -340,14 +340,14 @@ def test_eca_has_every_code_of_caerr_h() -> None:
             r"#define ECA_(\w+)\s+DEFMSG\(CA_K_(\w+),\s*(\d+)\)", header
         )
     }
-    codes["ARRAY16KCLIENT"] = codes.pop("16KARRAYCLIENT")  # which is no name in Python
+    codes["ARRAY16KCLIENT"] = codes.pop("16KARRAYCLIENT")  # which is not a valid name in Python
     assert len(codes) == 61
     assert {member.name: member.value for member in ECA} == codes
     comments = re.findall(r"^/// (.*)\n#define ECA_(\w+)", header, re.MULTILINE)
     alike = [
         comment for comment, name in comments if name in codes and ECA[name].message in comment
     ]
-    assert len(alike) > 50  # a few are worded otherwise there
+    assert len(alike) > 50  # a few texts differ there
 
 
 def test_eca_is_what_errorcodes_are_compared_with() -> None:
@@ -397,7 +397,7 @@ def test_importing_is_light() -> None:
 
 @pytest.mark.process
 def test_importing_starts_nothing() -> None:
-    """No thread, no socket, no CA context: configure() can still follow."""
+    """The import makes no thread, socket or CA context: configure() can still be called."""
     done = run_python(
         """
         import os, threading
@@ -408,7 +408,7 @@ def test_importing_starts_nothing() -> None:
                    and os.readlink(f"/proc/self/fd/{fd}").startswith("socket:")]
         print(threading.active_count(), sockets, len(os.listdir("/proc/self/task")))
         """,
-        environment={"OPENBLAS_NUM_THREADS": "1"},  # the threads of numpy are not ours
+        environment={"OPENBLAS_NUM_THREADS": "1"},  # so that numpy starts no threads
     )
     assert (done.stdout, done.stderr) == ("1 [] 1\n", "")
 
@@ -435,7 +435,7 @@ record(ai, "TEMPERATURE") { field(VAL, "21.5") }
 
 @pytest.mark.parametrize("call", ["run(main())", 'run(main(), backend="trio")'])
 def test_the_program_of_the_readme(own_ioc: MakeIoc, call: str, tmp_path: Path) -> None:
-    """As it stands there, in both ways in which it says it can be run, until Ctrl-C."""
+    """The program runs unchanged until Ctrl-C, in both ways that the README describes."""
     program = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)[0]
     assert call in program
     program = re.sub(r"^run\(main\(\)\).*$", call, program, flags=re.MULTILINE)
@@ -479,7 +479,7 @@ def test_python_in_the_readme_compiles() -> None:
 
 # -- IPython ---------------------------------------------------------------------------------------
 
-# Runs each cell as if it had been typed, and prints what it evaluates to.
+# Runs each cell as if it had been typed, and prints its value.
 IPYTHON = """
 import sys
 from IPython.core.interactiveshell import InteractiveShell
@@ -497,7 +497,7 @@ for cell in sys.argv[1].split("----\\n"):
 
 
 def in_ipython(cells: str, tmp_path: Path) -> tuple[list[str], str]:
-    """What the cells (separated by lines of dashes) evaluated to, and what went to stderr."""
+    """Run cells (separated by lines of dashes); return their values and the text on stderr."""
     pytest.importorskip("IPython", reason="IPython is an extra, for these tests")
     done = run_python(IPYTHON, textwrap.dedent(cells), environment={"IPYTHONDIR": str(tmp_path)})
     assert done.returncode == 0, done.stdout + done.stderr
@@ -522,13 +522,13 @@ def test_ipython_awaits_with_asyncio(p: str, tmp_path: Path) -> None:
         """,
         tmp_path,
     )
-    # One loop for all of the cells, so their channels stay
+    # One loop runs all cells, so the channels remain
     assert results == ["1.5", "[1.5, 42]", "True", "3.0", "['ai', 'longout', 'ao:a']"]
     assert errors == ""
 
 
 def test_a_monitor_survives_between_cells(p: str, tmp_path: Path) -> None:
-    """It goes on whenever a cell runs the loop, until it is closed: from a cell without a loop."""
+    """It delivers while a cell runs the loop, until a cell without a loop closes it."""
     results, errors = in_ipython(
         f"""
         import asyncio
@@ -570,7 +570,7 @@ def test_a_monitor_survives_between_cells(p: str, tmp_path: Path) -> None:
 
 
 def test_ipython_awaits_with_trio(p: str, tmp_path: Path) -> None:
-    """There each cell is a run of its own: nothing of one is there in the next."""
+    """With trio each cell is a separate run: nothing remains for the next cell."""
     results, errors = in_ipython(
         f"""
         %autoawait trio
@@ -621,7 +621,7 @@ def test_ipython_with_asyncio_and_then_with_trio(p: str, tmp_path: Path) -> None
 
 @pytest.mark.anyio
 async def test_the_return_value_of_camonitor_may_be_dropped(p: str) -> None:
-    """The monitor lives on, and so do its callback and the order of its updates."""
+    """The monitor keeps its callback and the order of its updates."""
     send, receive = anyio.create_memory_object_stream[Any](10)
     pv = p + "ao:a"
     await caput(pv, 0, wait=True)
@@ -638,7 +638,7 @@ async def test_the_return_value_of_camonitor_may_be_dropped(p: str) -> None:
 
 @pytest.mark.anyio
 async def test_a_coroutine_function_as_callback(p: str) -> None:
-    """Such as the ``put`` of a queue: here that of a memory stream, which both backends have."""
+    """Such as the ``put`` of a queue; here the send of a memory stream, for both backends."""
     send, receive = anyio.create_memory_object_stream[Any](0)
     pv = p + "ao:a"
     await caput(pv, 0, wait=True)
@@ -680,7 +680,7 @@ async def test_a_value_can_be_put_again(p: str, name: str, value: Any, format: A
     await caput(pv, got, wait=True)
     again = await caget(pv)
     assert np.array_equal(again, value)
-    await caput(pv, before, wait=True)  # as it was
+    await caput(pv, before, wait=True)  # restore the value
 
 
 @pytest.mark.anyio
@@ -691,7 +691,7 @@ async def test_an_array_without_a_copy(p: str) -> None:
     assert type(array) is np.ndarray
     assert np.shares_memory(array, value)  # type: ignore[arg-type]
     assert array.tolist() == [1.5, -2.5, 3.0]
-    array[0] = 9  # it can be written to
+    array[0] = 9  # it is writable
     plain = +value
     assert type(plain) is np.ndarray
     assert not np.shares_memory(plain, array)
@@ -718,11 +718,11 @@ async def test_an_array_without_a_copy(p: str) -> None:
     ],
 )  # fmt: skip
 async def test_probing_for_metadata(p: str, name: str, format: Any, fields: list[str]) -> None:
-    """``hasattr`` tells what the request has brought; never an error, never a lie."""
+    """``hasattr`` is true for exactly the attributes of the reply, and never raises."""
     value = await caget(p + name, format=format)
     always = ["name", "ok", "datatype", "element_count"]
     found = [field for field in ca_extra_fields if hasattr(value, field)]
-    if name == "stringin":  # it has no CTRL of its own: STS, or TIME, with what that brings
+    if name == "stringin":  # strings have no CTRL type: the reply is STS or TIME
         assert set(found) >= {*always, *fields}
         assert not set(found) & {"units", "precision", "enums", "upper_disp_limit"}
     else:
@@ -768,7 +768,7 @@ async def test_subscriptions_of_a_list(p: str) -> None:
 
 
 def test_purging_without_a_loop(p: str, backend: str) -> None:
-    """Before the first use, after a run, and twice; the next run works."""
+    """A purge before the first use, after a run, or twice: the next run works."""
     purge_channel_caches()
     for _ in range(2):
         assert run(caget(p + "ai"), backend=backend) == 1.5
@@ -778,7 +778,7 @@ def test_purging_without_a_loop(p: str, backend: str) -> None:
 
 
 def test_purging_after_a_loop_that_was_only_closed(p: str) -> None:
-    """Programs that never heard of asyncio.run."""
+    """For programs that do not use asyncio.run."""
     loop = asyncio.new_event_loop()
     subscriptions = []
 
@@ -797,7 +797,7 @@ def test_purging_after_a_loop_that_was_only_closed(p: str) -> None:
 
 @pytest.mark.anyio
 async def test_no_timeout_and_a_cancellation_from_outside(p: str, unique: str) -> None:
-    """timeout=None leaves it to the caller to give up; what follows is not disturbed."""
+    """With timeout=None only a cancellation ends the wait. Later calls are not affected."""
     for call in (
         caget(unique + "none", timeout=None),
         caput(unique + "none", 1, wait=True, timeout=None),
@@ -839,8 +839,10 @@ async def test_callbacks_are_on_the_thread_of_the_loop(p: str) -> None:
 
 
 def test_classes_of_epicscorelibs(p: str) -> None:
-    """Programs import its dbr for names and for isinstance; in a process of its own, as that stays
-    imported."""
+    """Programs import its dbr for names and for isinstance.
+
+    In a separate process, because the module cannot be unloaded.
+    """
     done = run_python(
         """
         import sys, asyncio
@@ -874,7 +876,7 @@ def test_classes_of_epicscorelibs(p: str) -> None:
     ids=["refused", "denied", "refused by base", "timeout by base", "closed", "closed by base"],
 )
 def test_exceptions_of_epicscorelibs(p: str, setting: str, failing: str, clause: str) -> None:
-    """Where a program has imported cadef, its clauses for those go on catching."""
+    """If a program has imported cadef, its except clauses catch our errors."""
     done = run_python(
         f"""
         import asyncio, sys

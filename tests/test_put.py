@@ -1,4 +1,4 @@
-"""caput: what is written arrives as it was, or is refused in words."""
+"""caput: a value arrives unchanged, or is refused with an error that says why."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def plain(value: Any) -> Any:
 
 @pytest.fixture
 async def nothing_written(p: str) -> AsyncIterator[None]:
-    """The three records ao:a ao:b ao:c are as they were when the test has ended."""
+    """Check at the end that the records ao:a ao:b ao:c have not changed."""
     pvs = [p + "ao:a", p + "ao:b", p + "ao:c"]
     before = [+value for value in await caget(pvs)]
     yield
@@ -59,7 +59,7 @@ async def nothing_written(p: str) -> AsyncIterator[None]:
 
 
 class Case(NamedTuple):
-    """What is written to a record of the block ``put:``, and what is read back."""
+    """A value to write to a record of the block ``put:``, and the value to read back."""
 
     pv: str
     value: Any
@@ -147,7 +147,7 @@ async def test_comes_back(p: str, case: Case) -> None:
 
 
 async def test_comes_back_without_wait(p: str) -> None:
-    """Requests on one circuit are served in their order."""
+    """A server handles the requests on one circuit in order."""
     for number in range(10):
         assert await caput(p + "put:ao", number)
         assert await caget(p + "put:ao") == number
@@ -185,12 +185,12 @@ async def test_datatype(p: str, pv: str, value: Any, datatype: Any, expected: An
 @pytest.mark.parametrize("number", [2**53 + 1, 2**63 - 1, -(2**63), -(2**53) - 1])
 async def test_64_bit_integers_are_exact(p: str, number: int) -> None:
     await caput(p + "put:int64out", number, wait=True)
-    # As a double it could not be told from its neighbours
+    # As a double it would be equal to its neighbours
     assert +await caget(p + "put:int64out", datatype=str) == str(number)
 
 
 async def test_64_bit_integers_in_an_array_are_exact(p: str) -> None:
-    """Or refused: never another number."""
+    """They arrive exactly or are refused; never as another number."""
     numbers = [2**60 + 1, -(2**62) - 1]
     try:
         await caput(p + "put:wf:INT64", numbers, wait=True)
@@ -245,7 +245,7 @@ async def test_no_elements_for_a_scalar(p: str, record: str, wait: bool, connect
         assert caught.value.errorcode == ECA_BADCOUNT
         result = await caput(pv, nothing, wait=wait, throw=False)
         assert type(result) is CANothing and not result
-    if connected:  # nor was it processed
+    if connected:  # the record was not processed either
         assert (await caget(pv, format=FORMAT_TIME)).raw_stamp == before.raw_stamp
 
 
@@ -263,7 +263,7 @@ class _Broken:
 async def test_the_same_error_before_and_after_connecting(
     p: str, nothing_written: None, value: Any, connected: bool
 ) -> None:
-    """Whatever is wrong with the value: a CAValueError of its PV, which `throw` decides about."""
+    """An invalid value gives a CAValueError with the PV; `throw` applies to it."""
     pvs = [p + "ao:a", p + "ao:b"]
     if not connected:
         purge_channel_caches()
@@ -298,7 +298,7 @@ async def test_a_million_doubles(p: str) -> None:
 
 
 async def test_array_may_change_once_caput_is_back(p: str) -> None:
-    """libca copies: also what is sent without waiting."""
+    """libca copies the array, also without wait."""
     array = np.arange(1000.0)
     await caput(p + "wf:scratch", array)
     array[:] = -1
@@ -430,7 +430,7 @@ async def test_refused_by_the_server_without_wait_is_logged(
 
     assert await caput(p + pv, value)
     for _ in range(2):
-        await caget(p + pv)  # what was sent before it has come, and waits for its turn on the loop
+        await caget(p + pv)  # earlier updates have arrived and are queued for the loop
         with anyio.fail_after(5):
             while not records():
                 await anyio.sleep(0)
@@ -450,7 +450,7 @@ async def test_no_write_access(p: str, wait: bool) -> None:
 
 
 async def test_enum_index_beyond_its_labels_is_accepted(p: str) -> None:
-    """The server takes it: it is not for the client to know better."""
+    """The server accepts the index, so the client does not refuse it."""
     try:
         await caput(p + "put:mbbo", 9, wait=True)
         assert +await caget(p + "put:mbbo") == 9
@@ -463,7 +463,7 @@ async def test_enum_index_beyond_its_labels_is_accepted(p: str) -> None:
 
 @pytest.fixture
 async def abc(p: str) -> AsyncIterator[list[str]]:
-    """Three PVs, in an order that is not that of the alphabet."""
+    """Three PVs, not in alphabetical order."""
     pvs = [p + "ao:b", p + "ao:c", p + "ao:a"]
     yield pvs
     await caput(pvs, 0, wait=True)
@@ -491,7 +491,7 @@ async def abc(p: str) -> AsyncIterator[list[str]]:
 )
 async def test_list(abc: list[str], values: Any, expected: list[float], wait: bool) -> None:
     if hasattr(values, "__next__"):
-        values = [*expected].__iter__()  # the parameter is used up by the first backend
+        values = [*expected].__iter__()  # the first backend exhausts the parameter
     done = await caput(abc, values, wait=wait)
     assert [(type(one), bool(one), one.name) for one in done] == [
         (CANothing, True, pv) for pv in abc
@@ -534,13 +534,13 @@ async def test_iterables_of_names(abc: list[str]) -> None:
 
 
 async def test_same_pv_twice_in_a_list(abc: list[str]) -> None:
-    """Each of the two is written, also with two put-callbacks for one PV."""
+    """Both values are written, also with two put-callbacks for one PV."""
     for wait in (False, True):
         done = await caput([abc[0], abc[1], abc[0]], [1, 2, 3], wait=wait)
         assert all(done)
         assert len(done) == 3
         assert +await caget(abc[1]) == 2
-        assert +await caget(abc[0]) in (1, 3)  # through two channels: no order between them
+        assert +await caget(abc[0]) in (1, 3)  # two channels: the order is undefined
 
 
 async def test_empty_list() -> None:
@@ -584,7 +584,7 @@ async def test_list_error_names_all(p: str, abc: list[str]) -> None:
 
 @pytest.mark.usefixtures("nothing_written")
 async def test_list_with_a_value_that_cannot_be_sent(p: str) -> None:
-    """Known before anything is sent, if the PVs are connected: then nothing is."""
+    """If the PVs are connected, the error is detected before anything is sent."""
     pvs = [p + "ao:a", p + "ao:b", p + "ao:c"]
     await connect(pvs)
     with pytest.raises(CAValueError, match="ao:b") as caught:
@@ -596,7 +596,7 @@ async def test_list_with_a_value_that_cannot_be_sent(p: str) -> None:
 
 
 async def next_number(pv: str) -> float:
-    """A value that the PV does not have."""
+    """A value that differs from the PV's present one."""
     return float(plain(await caget(pv))) + 1
 
 
@@ -604,15 +604,18 @@ async def test_wait_is_for_the_end_of_processing(p: str) -> None:
     number = await next_number(p + "slow:done")
     await caput(p + "slow.A", number, wait=True)
     assert +await caget(p + "slow:done") == number
-    # ... and without wait it is not waited for
+    # ... and a put without wait does not wait for it
     await caput(p + "slow.A", number + 1)
     assert +await caget(p + "slow:done") == number
-    await caput(p + "slow.A", number + 1, wait=True)  # after which none is under way
+    await caput(p + "slow.A", number + 1, wait=True)  # after this, no put is outstanding
 
 
 async def test_overlapping_waits_on_one_pv(p: str) -> None:
-    """The server serves one put-callback of a channel at a time, and while a second one waits
-    it serves nothing else of this client: which must not be seen."""
+    """A server handles one put-callback of a channel at a time.
+
+    While a second one waits, the server handles no other request of this client. Users must not
+    notice that.
+    """
     await connect([p + "slow.A", p + "ai", p + "slow:done"])
     number = await next_number(p + "slow:done")
     done: list[float] = []
@@ -645,7 +648,7 @@ async def test_cancelled_wait_leaves_the_pv_usable(p: str) -> None:
         tg.start_soon(lambda: caput(p + "slow.A", number, wait=True))
         await anyio.wait_all_tasks_blocked()
         tg.cancel_scope.cancel()
-    # The cancelled one is still being processed; nothing below waits for that
+    # The cancelled put is still being processed; nothing below waits for it
     assert +await caget(p + "slow:done") == number - 1
     assert +await caget(p + "slow.A") == number
     with anyio.fail_after(10):
@@ -654,7 +657,7 @@ async def test_cancelled_wait_leaves_the_pv_usable(p: str) -> None:
 
 
 async def test_cancelled_before_it_is_sent_writes_nothing(p: str) -> None:
-    """In trio every call lets cancellation in before it acts."""
+    """In trio, every call is a checkpoint before it acts."""
     await connect(p + "put:ao")
     before = plain(await caget(p + "put:ao"))
     done = []
@@ -674,8 +677,10 @@ def same_number(a: float, b: float) -> bool:
 
 
 async def test_a_put_before_a_return_is_applied(p: str) -> None:
-    """The server did not respond for a while, and does again: libca's thread has said so, and the
-    loop is late. What it asks now must not be lost when the channel is made anew for that."""
+    """A server that did not respond responds again, and libca's thread has posted that.
+
+    The loop is late. A put that it sends now must not be lost when the loop makes a new channel.
+    """
     pv = p + "slow.A"
     await connect(pv)
     channel = current().channel(pv)
@@ -694,7 +699,7 @@ async def test_a_put_before_a_return_is_applied(p: str) -> None:
 
 
 async def test_a_put_whose_channel_is_made_anew(p: str) -> None:
-    """Its end will not be heard of, and that is said at once."""
+    """Its completion cannot be reported any more, and the put fails at once."""
     pv = p + "slower.A"
     await connect(pv)
     channel = current().channel(pv)
@@ -714,8 +719,10 @@ async def test_a_put_whose_channel_is_made_anew(p: str) -> None:
 
 
 async def test_second_channels_go_along(p: str) -> None:
-    """Where puts overlap there is a second channel to the PV. It must not stay with a server that
-    the first has left."""
+    """Overlapping puts use a second channel to the PV.
+
+    It must not stay with a server that the first channel has left.
+    """
     pv = p + "slow.A"
     channel = current().channel(pv)
 

@@ -1,4 +1,4 @@
-"""aioca.testing.pytest_plugin: in pytest runs of its own, with each runner of async tests."""
+"""aioca.testing.pytest_plugin, in separate pytest runs, with each runner of async tests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytest_plugins = ["pytester"]
 EXAMPLE = Path(__file__).parent.parent / "examples" / "testing_project"
 PLUGIN = ["-p", "aioca.testing.pytest_plugin"]
 
-# When a test and all that belongs to it has ended, there is nothing of it any more.
+# When a test and its fixtures have ended, nothing of it is left.
 CONFTEST = """
 import pytest
 from aioca._channels import context as _context
@@ -34,7 +34,7 @@ def pytest_runtest_protocol(item):
     return result
 """
 
-# What the tests of all runners do. A monitor and a background callback are left running.
+# The code of the tests for all runners. A monitor and a background callback are left running.
 BODY = """
 import pytest
 from aioca import CATimeout, caget, camonitor, caput, wait_for_value
@@ -64,7 +64,7 @@ async def use(ioc, library):
 @pytest.fixture(autouse=True)
 def no_other_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("PYTEST_")]:
-        if name != "PYTEST_CURRENT_TEST":  # which pytest itself takes out
+        if name != "PYTEST_CURRENT_TEST":  # pytest removes this one itself
             monkeypatch.delenv(name)
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
@@ -72,7 +72,7 @@ def no_other_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(
     pytester: pytest.Pytester, tests: str, *options: str, conftest: str = CONFTEST
 ) -> pytest.RunResult:
-    """pytest in a process of its own, with no plugins but those that are named."""
+    """Run pytest in a separate process, with only the named plugins."""
     pytester.makeconftest(conftest)
     pytester.makepyfile(test_it=tests)
     return pytester.runpytest_subprocess("-W", "error", *PLUGIN, *options)
@@ -104,7 +104,7 @@ TRIO = ["-p", "pytest_trio.plugin"]
 def test_runners(
     pytester: pytest.Pytester, options: list[str], mark: str, libraries: list[str]
 ) -> None:
-    """Tests run one after the other as if each were alone; nothing is left between them."""
+    """Consecutive tests do not affect each other: nothing is left between them."""
     both = len(libraries) == 2
     tests = f"""
 {mark}
@@ -120,7 +120,7 @@ async def test_two(soft_ioc{", anyio_backend_name" if both else ""}):
 
 
 def test_a_loop_that_many_tests_share(pytester: pytest.Pytester) -> None:
-    """Its channels live on, and the IOC of the next test is found by its own prefix."""
+    """The channels of the loop remain. The IOC of the next test is found by its own prefix."""
     tests = """
 @pytest.mark.asyncio(loop_scope="module")
 async def test_one(soft_ioc):
@@ -134,7 +134,7 @@ async def test_two(soft_ioc):
 
 
 def test_the_example_project(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All three runners in one pytest, as they load themselves."""
+    """All three runners are active in one pytest, as they are loaded automatically."""
     monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
@@ -187,7 +187,7 @@ def test_search():
 def test_nothing_leaves_this_machine(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the environment of the user says, and for child processes, too."""
+    """Whatever the user's environment is, and for child processes too."""
     for name, value in HOSTILE.items():
         monkeypatch.setenv(name, value)
     result = run(pytester, CONFINED, "-o", "aioca_addr_list=127.0.0.1:6543")
@@ -196,7 +196,7 @@ def test_nothing_leaves_this_machine(
 
 
 def test_a_program_that_configures_itself(pytester: pytest.Pytester) -> None:
-    """Before libca has read its environment, the program under test may ask for the real IOCs."""
+    """The program under test may configure real IOCs before libca has read its settings."""
     tests = """
 import pytest
 from aioca import CATimeout, caget, configure, run
@@ -240,7 +240,7 @@ def test_the_environment_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     ids=["aioca", "pyepics", "another client"],
 )
 def test_libca_was_used_before(pytester: pytest.Pytester, use: str, who: str) -> None:
-    """Then it is too late, and no test runs."""
+    """It is too late to confine libca, so no test runs."""
     result = run(pytester, "def test_it(): pass", conftest=use)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"*aioca.testing.pytest_plugin: {who} has used Channel Access *"])
@@ -269,7 +269,7 @@ def test_servers_of_this_machine(server: str) -> None:
 
 
 def test_only_who_asks_for_it_has_it() -> None:
-    """pytest imports it for nobody else."""
+    """pytest imports the plugin only if a project asks for it."""
     points = metadata.entry_points(group="pytest11")
     assert [point for point in points if "aioca" in point.value] == []
 
@@ -278,7 +278,7 @@ def test_only_who_asks_for_it_has_it() -> None:
 
 
 def test_markers(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a test, of a class, of a module; text, and files beside that of the test."""
+    """Markers of a test, a class, a module; with text, and with files next to the test."""
     pytester.makefile(".db", records='record(ao, "$(P)x") { field(DESC, "$(D)") }')
     pytester.makefile(".acf", rules="ASG(DEFAULT) { RULE(1, READ) }")
     tests = """
@@ -316,7 +316,7 @@ def test_options(soft_ioc):
 
 
 def test_ioc_by_call(pytester: pytest.Pytester) -> None:
-    """Without a marker the test starts it; several come from the factory; ports are used again."""
+    """Without a marker the test starts the IOC. The factory makes several, and reuses ports."""
     tests = """
 import pytest
 from aioca import caget, run

@@ -1,6 +1,6 @@
-"""``async for`` over many PVs: the work for one does not grow with what is queued for the others.
+"""``async for`` over many PVs: the work for one PV does not grow with the queues of the others.
 
-Work is counted in lines of this package that Python executes, on the loop's thread.
+The work is the number of lines of this package that Python executes on the loop's thread.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ QUEUED = 3_000
 
 
 class Lines:
-    """Counts lines of the package as they are executed in this thread."""
+    """Counts the lines of the package that are executed in this thread."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -52,11 +52,11 @@ def counted() -> Iterator[Lines]:
 
 
 async def fill(pv: str) -> None:
-    """Have `QUEUED` updates of a PV arrive that nobody takes."""
+    """Queue `QUEUED` updates of a PV, which nothing takes."""
     for number in range(QUEUED):
         await caput(pv, float(number))
     assert await caget(pv, timeout=30) == QUEUED - 1
-    # The reply came behind the updates; this job comes behind what the reply came with.
+    # The reply arrives after the updates, and this job runs after the job of the reply.
     reached = anyio.Event()
     current().post(reached.set)
     await reached.wait()
@@ -73,7 +73,7 @@ async def test_starting_reconnecting_retyping_and_closing_one(
                 assert (await anext(updates)).name == flood
                 await fill(flood)
                 subscription = updates.subscriptions[1]
-                # It is started, loses its server, and comes back with another type.
+                # The PV connects, loses its server, and reconnects with another type.
                 with counted() as lines:
                     second.start()
                     with anyio.fail_after(30):
@@ -91,7 +91,7 @@ async def test_starting_reconnecting_retyping_and_closing_one(
                 with counted() as lines:
                     subscription.close()
                 assert 0 < lines.count < QUEUED / 10
-                # Nothing was lost, and what is closed brings nothing more.
+                # No update was lost, and a closed monitor delivers no more.
                 values = []
                 while len(values) < QUEUED:
                     values.append(await anext(updates))
@@ -104,7 +104,7 @@ async def test_starting_reconnecting_retyping_and_closing_one(
 async def test_queued_values_of_a_pv_that_changes_its_type(
     own_ioc: Callable[..., SoftIoc], unique: str
 ) -> None:
-    """Each is decoded as the type that it was sent as, though it is taken later."""
+    """Each value is decoded as the type with which it was sent, though it is taken later."""
     pv = unique + "X"
     ioc = own_ioc(f'record(ao, "{pv}") {{ field(VAL, "1") field(PINI, "YES") }}')
     with ioc:

@@ -1,4 +1,4 @@
-"""aioca.testing: a soft IOC that other people's tests can start, freeze, kill and restart."""
+"""aioca.testing: a soft IOC that tests can start, pause, kill and restart."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def pid_of(ioc: SoftIoc) -> int:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that nobody has waited for yet does not."""
+    """Whether a process runs; a zombie does not."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -93,7 +93,7 @@ def test_a_macro_that_is_not_given_has_its_default(own_ioc: MakeIoc, unique: str
     assert run(caget(unique + "x.DESC")) == "none"
 
 
-# Whatever the syntax of the IOC for macros is: each value arrives as it was given.
+# Each value arrives unchanged, whatever the IOC's syntax for macros is.
 MACROS = {"NONE": "", "INT": 42, "EQUALS": "a=b", "COMMA": "a,b", "QUOTE": "it's", "BACK": "a\\\\b"}
 
 
@@ -102,7 +102,7 @@ def test_values_of_macros_arrive_as_they_are(own_ioc: MakeIoc, unique: str) -> N
     ioc = own_ioc("\n".join(records), {"P": unique, **MACROS})
     ioc.start()
     values = run(caget([unique + name for name in MACROS]))
-    # Two backslashes: within the quotes of a database that is how one is written.
+    # Two backslashes: this is how one is written within the quotes of a database.
     expected = {name: str(value).replace("\\\\", "\\") for name, value in MACROS.items()}
     assert dict(zip(MACROS, values or [], strict=True)) == expected
 
@@ -125,7 +125,7 @@ def test_macros_are_a_copy() -> None:
     ids=["record type", "field", "syntax", "no file"],
 )
 def test_a_bad_database(own_ioc: MakeIoc, database: str | Path, words: str) -> None:
-    """It fails at once, with what the IOC said about it, and leaves no process."""
+    """start() fails at once, with the output of the IOC, and leaves no process."""
     ioc = own_ioc(database)
     begin = time.monotonic()
     with pytest.raises(SoftIocError) as caught:
@@ -169,10 +169,10 @@ def test_a_free_port_is_free_for_tcp_and_udp() -> None:
 
 
 def test_a_free_port_is_none_that_a_client_gets() -> None:
-    """A client of somebody else may open its socket before the IOC does."""
+    """Another program's client may open its socket before the IOC does."""
     if sys.platform == "linux":
         clients_first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-        if clients_first >= 32768:  # nobody has set it lower
+        if clients_first >= 32768:  # the default has not been lowered
             assert all(free_port() < clients_first for _ in range(1000))
 
 
@@ -182,10 +182,10 @@ def test_ports_of_many_calls_differ() -> None:
 
 @pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM], ids=["TCP", "UDP"])
 def test_a_port_that_is_taken(own_ioc: MakeIoc, unique: str, kind: int) -> None:
-    """It is not offered; an IOC that is to have it says so at once."""
+    """free_port() does not return it; an IOC with this port fails at once."""
     ioc = own_ioc(ONE, {"P": unique})
     with socket.socket(socket.AF_INET, kind) as other:
-        if kind == socket.SOCK_STREAM:  # connections of other tests may not be over for TCP
+        if kind == socket.SOCK_STREAM:  # TCP connections of other tests may not be closed yet
             other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", ioc.port))
         if kind == socket.SOCK_STREAM:
@@ -225,7 +225,7 @@ def sockets_of(pid: int, kind: str) -> list[tuple[str, int, str]]:
     for fd in Path(f"/proc/{pid}/fd").iterdir():
         try:
             target = os.readlink(fd)
-        except FileNotFoundError:  # closed meanwhile
+        except FileNotFoundError:  # closed since the listing
             continue
         if target.startswith("socket:["):
             inodes.add(target[8:-1])
@@ -248,7 +248,7 @@ def listening(pid: int) -> list[tuple[int, str]]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is how the sockets are found")
 def test_it_is_on_loopback_only(own_ioc: MakeIoc, unique: str) -> None:
-    """What accepts connections, searches or beacons is bound to 127.0.0.1."""
+    """Sockets that accept connections, searches or beacons are bound to 127.0.0.1."""
     ioc = own_ioc(ONE, {"P": unique})
     ioc.start()
     pid = pid_of(ioc)
@@ -257,8 +257,8 @@ def test_it_is_on_loopback_only(own_ioc: MakeIoc, unique: str) -> None:
     assert sockets_of(pid, "udp6") == []
     udp = sockets_of(pid, "udp")
     assert {host for host, port, _ in udp if port == ioc.port} == {"127.0.0.1"}
-    # EPICS has sockets for sending beacons that are bound to no address; their port is one that
-    # the kernel chose, and no port on which anything of EPICS is known to listen.
+    # EPICS has sockets for sending beacons, which are bound to no address. The kernel chose their
+    # port, which is not a known port of EPICS.
     known = {5064, 5065, 5075, 5076}
     assert not [entry for entry in udp if entry[1] in known and entry[0] != "127.0.0.1"]
 
@@ -290,7 +290,7 @@ def test_the_output_of_a_command_is_its_own(shell: SoftIoc) -> None:
 
 
 def test_many_commands_and_long_output(shell: SoftIoc) -> None:
-    """More than a pipe can hold: the output is taken as it comes."""
+    """The output is more than a pipe can hold: it is read as it comes."""
     text = shell.command("help *")
     text += "".join(shell.command("help *") for _ in range(5))
     assert len(text) > 65536
@@ -391,7 +391,7 @@ def test_kill_is_a_sigkill(own_ioc: MakeIoc, unique: str) -> None:
 
 
 def test_starting_twice(own_ioc: MakeIoc, unique: str) -> None:
-    """The second start says so, and the first goes on."""
+    """The second start raises an error, and the IOC continues to run."""
     ioc = own_ioc(ONE, {"P": unique})
     ioc.start()
     pid = pid_of(ioc)
@@ -425,7 +425,7 @@ def test_one_that_has_died(own_ioc: MakeIoc, unique: str) -> None:
     ioc.start()
     ioc.timeout = 3.0
     os.kill(pid_of(ioc), signal.SIGKILL)
-    for _ in range(2):  # it is not forgotten
+    for _ in range(2):  # the end is remembered
         with pytest.raises(SoftIocError, match="the IOC has ended"):
             ioc.command("dbl")
     ioc.timeout = 30.0
@@ -434,14 +434,14 @@ def test_one_that_has_died(own_ioc: MakeIoc, unique: str) -> None:
 
 
 def test_the_end_of_the_output_is_remembered(own_ioc: MakeIoc, unique: str) -> None:
-    """Every command says at once that the IOC has ended, though its input still takes lines."""
+    """Every command fails at once when the IOC has ended, though its pipe accepts lines."""
     ioc = own_ioc(ONE, {"P": unique})
     ioc.start()
     ioc.timeout = 3.0
     assert ioc.process is not None and ioc.process.stdout is not None
     held, ioc.process.stdin = ioc.process.stdin, open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     assert held is not None
-    held.close()  # which ends it
+    held.close()  # ends the IOC
     try:
         for _ in range(2):
             with pytest.raises(SoftIocError, match="the IOC has ended"):
@@ -477,7 +477,7 @@ def test_a_command_to_a_frozen_ioc_times_out(own_ioc: MakeIoc, unique: str) -> N
 
 
 def test_what_was_answered_too_late_is_not_the_next_answer(own_ioc: MakeIoc, unique: str) -> None:
-    """A command gets its own output, also after one that timed out."""
+    """A command returns its own output, even after a command that timed out."""
     ioc = own_ioc(ONE, {"P": unique})
     ioc.start()
     ioc.timeout = 0.2
@@ -507,7 +507,7 @@ def test_a_frozen_ioc_can_be_ended(own_ioc: MakeIoc, unique: str, end: str) -> N
     pid = pid_of(ioc)
     ioc.pause()
     if end == "stop":
-        ioc.timeout = 0.2  # how long it is given to exit by itself
+        ioc.timeout = 0.2  # the time to exit by itself
     getattr(ioc, end)()
     assert not alive(pid)
 
@@ -536,7 +536,7 @@ def test_no_descriptors_and_threads_are_left(unique: str, end: str) -> None:
         for file in Path("/proc/self/fd").iterdir():
             try:
                 found.add(f"{file.name} {os.readlink(file)}")
-            except FileNotFoundError:  # that of the listing itself
+            except FileNotFoundError:  # the file descriptor of the listing itself
                 continue
         return found
 
@@ -561,7 +561,7 @@ def run_python(source: str, *options: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("end", ["ioc.kill()", "ioc.stop()", "os.kill(ioc.process.pid, 9)", ""])
 def test_no_resource_warning(end: str) -> None:
-    """Also if the program ends, or lets go of it, without a kill()."""
+    """There is no ResourceWarning if the program ends, or drops the IOC, without kill()."""
     done = run_python(
         f"""
         import gc, os
@@ -585,7 +585,7 @@ def test_no_resource_warning(end: str) -> None:
 
 
 def test_it_ends_with_its_parent(unique: str) -> None:
-    """However the parent ends: here by SIGKILL, which lets nobody clean up."""
+    """The IOC ends even if SIGKILL ends its parent, which then cannot clean up."""
     program = """
         import sys, time
         from aioca.testing import SoftIoc
@@ -608,7 +608,7 @@ def test_it_ends_with_its_parent(unique: str) -> None:
 
 
 def test_ctrl_c_is_not_for_the_ioc(own_ioc: MakeIoc, unique: str) -> None:
-    """A terminal sends SIGINT to the whole foreground group: the IOC is in none of them."""
+    """A terminal sends SIGINT to the foreground process group, which has no IOC."""
     ioc = own_ioc(ONE, {"P": unique})
     ioc.start()
     assert os.getsid(pid_of(ioc)) == pid_of(ioc) != os.getsid(0)

@@ -1,4 +1,4 @@
-"""Deadlines: every form of a timeout, and that no call outlasts its own, whatever a server does."""
+"""Deadlines: each form of a timeout, and no call exceeds its own, whatever a server does."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from aioca.testing import SoftIoc
 pytestmark = pytest.mark.anyio
 
 SHORT = 0.2
-LONG = 5.0  # an outer limit of a test: what is to end at SHORT and has not by then never would
+LONG = 5.0  # an outer limit: a call with timeout SHORT that has not ended by then never will
 
 
 async def put(pv: Any, **options: Any) -> Any:
@@ -71,7 +71,7 @@ async def test_expires(p: str, function: Any, form: Callable[[float], Any]) -> N
     began = time.monotonic()
     with anyio.fail_after(LONG), pytest.raises(TimeoutError):
         await function(p + "absent", timeout=form(SHORT))
-    # 20 ms of grace for time.time() and time.monotonic() not being the same clock
+    # 20 ms tolerance, as time.time() and time.monotonic() are different clocks
     assert time.monotonic() - began > SHORT - 0.02
 
 
@@ -127,7 +127,7 @@ async def test_nothing_is_sent_after_a_point_in_time(p: str) -> None:
     pv = p + "ao:free"
     number = float(+await caget(pv))
     past = (time.time() - 1,)
-    assert await connect(pv, timeout=past)  # this sends nothing
+    assert await connect(pv, timeout=past)  # connect() sends nothing
     for wait in (False, True):
         with pytest.raises(CATimeout, match="not sent"):
             await caput(pv, number + 1, wait=wait, timeout=past)
@@ -146,7 +146,7 @@ async def test_zero_for_a_list(p: str) -> None:
 
 
 async def test_zero_begins_to_connect(p: str) -> None:
-    """It fails at once, but the channel stays, and connects in the background."""
+    """connect() fails at once, but the channel remains and connects in the background."""
     with pytest.raises(CATimeout):
         await connect(p + "ai", timeout=0)
     assert [info.name for info in get_channel_infos()] == [p + "ai"]
@@ -158,7 +158,7 @@ async def test_zero_begins_to_connect(p: str) -> None:
 
 @every_function
 async def test_one_deadline_for_a_list(p: str, function: Any) -> None:
-    """Not one for each PV of it."""
+    """The deadline is for the whole list, not for each PV."""
     pvs = [f"{p}absent{i}" for i in range(100)]
     with anyio.fail_after(LONG), pytest.raises(CATimeout) as caught:
         await function(pvs, timeout=SHORT)
@@ -185,7 +185,7 @@ async def test_paused_server(own_ioc: Callable[..., SoftIoc], unique: str, funct
             with anyio.fail_after(LONG), pytest.raises(CATimeout) as caught:
                 await function([pv, absent], timeout=SHORT)
             connected, unconnected = map(str, caught.value.failures)
-            # For each PV, what was being waited for
+            # For each PV, the step that the call was waiting for
             assert connected.startswith(f"{pv}: ")
             assert "not replied" in connected or "has not ended" in connected
             assert "connecting" not in connected
@@ -193,7 +193,7 @@ async def test_paused_server(own_ioc: Callable[..., SoftIoc], unique: str, funct
             assert "connecting" in unconnected
             if function is put_wait:
                 assert "outcome is unknown" in connected
-            # The connection is there: this needs no waiting
+            # The PV is connected, so this need not wait
             assert await caput(pv, 2, timeout=0)
         finally:
             ioc.resume()
@@ -214,19 +214,19 @@ async def test_paused_before_it_is_searched_for(
 
 
 async def test_put_that_takes_longer(p: str) -> None:
-    """It is not cancelled by that, and the PV can be used meanwhile."""
+    """The time-out does not cancel the put. The PV can be used before the put completes."""
     pv = p + "slow.A"
     await connect([pv, p + "slow:done"])
     number = float(+await caget(p + "slow:done")) + 1
     with anyio.fail_after(LONG), pytest.raises(CATimeout, match=r"slow.A.*outcome is unknown"):
         await caput(pv, number, wait=True, timeout=SHORT)
     assert +await caget(pv) == number
-    assert await caput(pv, number, wait=True)  # after which both have ended
+    assert await caput(pv, number, wait=True)  # after this, both puts have completed
     assert +await caget(p + "slow:done") == number
 
 
 class Late(list[Any]):
-    """Results of which one comes each time just after it was looked for."""
+    """A list of results in which one arrives each time just after the check for it."""
 
     def __getitem__(self, key: Any) -> Any:
         found = super().__getitem__(key)
@@ -244,7 +244,7 @@ class Late(list[Any]):
 async def test_an_answer_just_after_the_deadline(
     p: str, function: Any, coming: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is either in time or not: nothing in between."""
+    """The reply is either in time or too late; there is no third outcome."""
     await connect(p + "slow.A")
     end = Request._end
 
@@ -253,7 +253,7 @@ async def test_an_answer_just_after_the_deadline(
         request.results = Late(request.results, coming)
 
     monkeypatch.setattr(Request, "_end", ended)
-    # The server may be so fast that its own answer is there when the deadline is looked at
+    # A fast server's reply may have arrived when the deadline is checked
     monkeypatch.setattr(Request, "arrive", lambda request, index, raw: None)
     value = await function(p + "slow.A", timeout=0, throw=False)
     assert type(value) is CANothing
@@ -267,7 +267,7 @@ SOON = 0.25  # a deadline that passes while the loop is busy
 
 
 async def beside_a_busy_loop(pv: str, call: Any, backlog: int = 0) -> Any:
-    """The outcome of a call that waits while the loop is busy until after its deadline."""
+    """Run a call that waits while the loop is busy until after its deadline."""
     outcome: list[Any] = []
 
     async def keep() -> None:
@@ -280,11 +280,11 @@ async def beside_a_busy_loop(pv: str, call: Any, backlog: int = 0) -> Any:
 
 
 async def busy(pv: str, backlog: int = 0) -> None:
-    """Keep the loop until libca's thread has brought news of a PV, and `SOON` is over.
+    """Block the loop until libca's thread has queued a job for a PV and `SOON` is over.
 
-    The news is queued behind ``backlog`` slow jobs.
+    There are ``backlog`` slow jobs before it in the queue.
     """
-    for _ in range(5):  # what was called begins, and waits
+    for _ in range(5):  # the call begins, and waits
         await anyio.lowlevel.checkpoint()
     for _ in range(backlog):
         current().portal.post(lambda: time.sleep(0.002))
@@ -299,8 +299,8 @@ async def busy(pv: str, backlog: int = 0) -> None:
     time.sleep(1.1 * SOON)
 
 
-# Names that no other test of this file uses. Their circuit is there: libca takes ten seconds for a
-# channel that it finds on a circuit which it is just closing.
+# Names that no other test of this file uses. Their circuit is open: libca takes ten seconds for a
+# channel that it finds on a circuit that it is closing.
 FRESH = ("ao:free.VAL", "ao:a.VAL", "ao:b.VAL")
 
 
@@ -313,14 +313,14 @@ async def test_no_put_after_the_deadline(p: str, wait: bool) -> None:
     assert "not sent" in str(failed)
     assert "outcome" not in str(failed)
     assert failed.errorcode == 80
-    # A read behind it on the same circuit
+    # A read after it on the same circuit
     assert +await caget(p + "ao:free") == number
 
 
 async def test_a_list_of_puts_is_not_sent_after_the_deadline(
     p: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its parts are sent in turns, and the first takes until after the deadline."""
+    """The parts of the list are sent in turns. The first turn lasts until after the deadline."""
     monkeypatch.setattr(Put, "part", 1)
     pvs = [p + "ao:a", p + "ao:b"]
     await caput(pvs, 1.0, wait=True)
@@ -350,13 +350,13 @@ async def test_a_list_of_puts_is_not_sent_after_the_deadline(
     ids=["connect", "cainfo", "wait_for_value"],
 )
 async def test_what_came_by_the_deadline_counts(p: str, call: Any, backlog: bool) -> None:
-    """Three times, as on trio a wake and a deadline that are both due come in any order."""
+    """Three times, because on trio a wake and a deadline that are both due run in any order."""
     await connect(p + "ai")
     for name in FRESH:
-        if call not in (connect, cainfo):  # its subscription is sent at once, and answered
+        if call not in (connect, cainfo):  # the request is sent at once, and the server replies
             await connect(p + name)
         waiting = call(p + name, timeout=SOON)
-        # The backlog is more than one drain serves before it lets the other tasks have their turn.
+        # The backlog is more than one drain runs before it lets other tasks run.
         outcome = await beside_a_busy_loop(p + name, waiting, 20 if backlog else 0)
         assert outcome.ok
 

@@ -1,4 +1,4 @@
-"""Augmented values: what comes back for each record type, datatype, format and count."""
+"""Augmented values: the result for each record type, datatype, format and count."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ LIMITS = {
 NUMBER = ALARM | LIMITS | {"units"}
 EVERY = ALWAYS | TIME | NUMBER | {"precision", "enums", "label", "ackt", "acks"}
 CTRL = {
-    # There is no CTRL form of a string that has more: TIME is the richest.
+    # DBR_CTRL_STRING has no further fields, so DBR_TIME_STRING is requested.
     DBR_STRING: TIME,
     DBR_ENUM: ALARM | {"enums", "label"},
     DBR_SHORT: NUMBER,
@@ -81,7 +81,7 @@ CTRL = {
 
 
 class Case(NamedTuple):
-    """A PV and its value as it should come."""
+    """A PV and the expected value."""
 
     pv: str
     kind: type
@@ -126,7 +126,7 @@ CASES = [
     Case("wf:ENUM", ca_array, DBR_ENUM, [], 5, "u2"),
     Case("wf:empty", ca_array, DBR_DOUBLE, [], 5, "f8"),
     Case("wf:one", ca_float, DBR_DOUBLE, 0.0),
-    # Filters in the server: what is left is the PV's native count
+    # With a filter of the server, the native count is the length of the result
     Case("wf:DOUBLE.[0:1]", ca_array, DBR_DOUBLE, [1.5, -2.5], 2, "f8"),
     Case("wf:DOUBLE.[1:1]", ca_float, DBR_DOUBLE, -2.5),
     Case("wf:LONG.[-2:-1]", ca_array, DBR_LONG, [0, 0], 2, "i4"),
@@ -139,12 +139,12 @@ PLAIN: dict[type, type] = {
 
 
 def attributes(value: Any) -> dict[str, Any]:
-    """Every attribute that the value has, found as existing programs find them."""
+    """All attributes of the value, found as existing programs find them."""
     return {name: getattr(value, name) for name in EVERY if hasattr(value, name)}
 
 
 def same(a: Any, b: Any) -> bool:
-    """Equal, where NaN equals NaN."""
+    """Whether two values are equal, if NaN equals NaN."""
     if isinstance(a, float):
         return a == b or (math.isnan(a) and math.isnan(b))
     return bool(np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b)
@@ -167,7 +167,7 @@ async def test_native(p: str, case: Case) -> None:
         assert (value.datatype, value.element_count) == (case.datatype, case.count)
         assert type(+value) is PLAIN[case.kind]
         if case.kind is ca_array:
-            if case.pv != "wf:LONG.[-2:-1]":  # libca's own idea of where the end is
+            if case.pv != "wf:LONG.[-2:-1]":  # libca interprets the end differently
                 assert value.tolist() == (+value).tolist() == case.value
             assert value.dtype == case.dtype
             assert value.ndim == 1
@@ -196,7 +196,7 @@ async def test_ctrl_limits_have_the_type_of_the_value(p: str) -> None:
     assert type(value.upper_disp_limit) is int
     assert (value.units, value.upper_disp_limit) == ("cnt", 1000)
     ao: Any = await caget(p + "ao", format=FORMAT_CTRL)
-    # Of an output, what can be displayed is not what can be written
+    # For an output, the display limits differ from the control limits
     assert (ao.upper_ctrl_limit, ao.lower_ctrl_limit) == (10.0, -10.0)
     assert (ao.upper_disp_limit, ao.lower_disp_limit) == (20.0, -20.0)
 
@@ -224,7 +224,7 @@ async def test_ctrl_of_an_enum(p: str, pv: str, labels: list[str]) -> None:
      ("ai:never.STAT", 17, "17"), ("put:bo", 0, "Off"), ("ai.SCAN", 0, "Passive")],
 )  # fmt: skip
 async def test_label(p: str, pv: str, state: int, label: str) -> None:
-    """Of an enum in CTRL, always: where the state has no label, its number."""
+    """An enum in CTRL always has a label; for a state without one, the number."""
     if pv.startswith("put:"):
         await caput(p + pv, state, wait=True)
     value: Any = await caget(p + pv, format=FORMAT_CTRL)
@@ -258,7 +258,7 @@ LABELS = (DBR_STRING, DBR_ENUM_STR, str)
 @pytest.mark.parametrize(
     "pv,datatype,expected",
     [
-        # codes of libca
+        # libca's codes
         ("ai", DBR_DOUBLE, 1.5),
         ("ai", DBR_FLOAT, 1.5),
         ("ai", DBR_LONG, 1),
@@ -268,7 +268,7 @@ LABELS = (DBR_STRING, DBR_ENUM_STR, str)
         ("ai", DBR_STRING, "1.500"),
         ("longin", DBR_DOUBLE, -42.0),
         ("stringin", DBR_STRING, "hello"),
-        # the types of Python
+        # Python's types
         ("ai", int, 1),
         ("ai", bool, 1),
         ("ai", float, 1.5),
@@ -277,7 +277,7 @@ LABELS = (DBR_STRING, DBR_ENUM_STR, str)
         ("longin", float, -42.0),
         ("longin", str, "-42"),
         ("stringin", bytes, b"hello"),
-        # what numpy takes for a dtype
+        # numpy's dtypes
         ("longin", np.float32, -42.0),
         ("ai", np.int32, 1),
         ("ai", np.dtype("i2"), 1),
@@ -343,7 +343,7 @@ async def test_datatype_of_an_array(
 ) -> None:
     value: Any = await caget(p + pv, datatype=datatype)
     assert value.dtype == dtype
-    if pv.endswith("$"):  # brings its NUL as well
+    if pv.endswith("$"):  # the reply includes the NUL
         value = value[: len(expected)]
     assert value.tolist() == expected
 
@@ -351,7 +351,7 @@ async def test_datatype_of_an_array(
 @pytest.mark.parametrize(
     ("pv", "written", "datatype", "expected"),
     [
-        # What no 32 bits hold: None is a refusal
+        # Numbers that 32 bits cannot hold: None means an error
         ("put:int64out", 2**40 + 5, int, 2**40 + 5),
         ("put:int64out", 2**40 + 5, np.int64, 2**40 + 5),
         ("put:int64out", -(2**53) + 1, "int64", -(2**53) + 1),
@@ -372,7 +372,7 @@ async def test_datatype_of_an_array(
         ("put:ao", math.nan, int, None),
         ("put:ao", math.inf, DBR_SHORT, None),
         ("put:ao", math.inf, np.float32, math.inf),
-        # As in C the fraction is cut off
+        # The fraction is cut off, as in C
         ("put:ao", 1.7, int, 1),
         ("put:ao", -1.7, DBR_SHORT, -1),
         ("put:ao", -0.9, np.uint8, 0),
@@ -443,10 +443,10 @@ async def test_never_a_wrong_number(
     ids=shown,
 )  # fmt: skip
 async def test_datatype_attribute_is_of_the_value(p: str, datatype: Any, code: int) -> None:
-    """The DBR type that is next to what was asked for, though the server was asked for a double."""
+    """The DBR type nearest to the requested datatype, though the request was for a double."""
     value: Any = await caget(p + "ai", datatype=datatype, format=FORMAT_CTRL)
     assert value.datatype == code
-    # The limits are those of a double
+    # The limits are doubles
     assert (value.upper_disp_limit, value.precision) == (100.0, 3)
 
 
@@ -483,7 +483,7 @@ async def test_long_string_beyond_40_characters(p: str) -> None:
         assert (value, value.datatype, value.element_count) == (text, DBR_CHAR, 200)
         assert value.severity == 0
     assert await caget(p + "put:lso.VAL$", datatype=bytes) == text.encode()  # type: ignore[comparison-overlap]
-    # Without the $ it is a string of 40, cut within a character here
+    # Without the $ it is a string of 40 bytes, here cut within a character
     short: Any = await caget(p + "put:lso")
     assert text.startswith(short.rstrip("\N{REPLACEMENT CHARACTER}"))
     assert len(short.encode()) >= 38
@@ -531,7 +531,7 @@ async def test_class_name(p: str, pv: str) -> None:
     ],
 )
 async def test_count(p: str, pv: str, count: int, expected: list[Any]) -> None:
-    """A channel with more than one element gives an array, also of one or of none."""
+    """A PV with a native count above one gives an array, even with one or no element."""
     for format in FORMATS:
         value: Any = await caget(p + pv, count=count, format=format)
         assert type(value) is ca_array
@@ -577,7 +577,7 @@ async def test_text_is_utf_8(p: str) -> None:
 
 
 async def test_text_that_is_not_utf_8(p: str) -> None:
-    """An IOC of the days of Latin-1 must not make its PVs unreadable."""
+    """PVs of an old IOC that sends Latin-1 can still be read."""
     pv = p + "put:units"
     try:
         await caput(pv + ".EGU$", [0xB5, ord("m"), 0], datatype=DBR_CHAR, wait=True)
@@ -585,7 +585,7 @@ async def test_text_that_is_not_utf_8(p: str) -> None:
         assert value.units == "\N{REPLACEMENT CHARACTER}m"
         assert (await caget(pv + ".EGU$", datatype=bytes)) == b"\xb5m"  # type: ignore[comparison-overlap]
         assert (await caget(pv + ".EGU")) == "\N{REPLACEMENT CHARACTER}m"  # type: ignore[comparison-overlap]
-        # Longer than the eight bytes that units have, with the cut in a character
+        # Longer than the eight bytes of the units, and cut within a character
         await caput(pv + ".EGU$", "1234567µm", wait=True)
         value = await caget(pv, format=FORMAT_CTRL)
         assert value.units.startswith("1234567")
@@ -637,9 +637,9 @@ async def test_stamps_agree(p: str) -> None:
     assert value.datetime_utc.utcoffset() == timedelta(0)
     assert value.datetime_utc == datetime.fromtimestamp(value.timestamp, timezone.utc)
     assert value.datetime.tzinfo is None
-    # Naive local time is what a naive datetime means to astimezone()
+    # astimezone() treats a naive datetime as local time
     assert value.datetime.astimezone(timezone.utc) == value.datetime_utc
-    # The IOC runs on this machine; its clock may be a tick coarser
+    # The IOC runs on this machine; its clock may be slightly coarser
     assert before - timedelta(seconds=1) < value.datetime_utc < after + timedelta(seconds=1)
 
 
@@ -658,7 +658,7 @@ async def test_alarm_acknowledgement(p: str) -> None:
     try:
         await caput(pv, 20, wait=True)
         assert await state() == ("MAJOR", 1, 2)
-        await caput(pv, 0, wait=True)  # gone, but it has not been seen
+        await caput(pv, 0, wait=True)  # the alarm is gone, but not acknowledged
         assert await state() == ("NO_ALARM", 1, 2)
         await caput(pv, 1, datatype=DBR_PUT_ACKS, wait=True)  # a lower one changes nothing
         assert await state() == ("NO_ALARM", 1, 2)
@@ -667,7 +667,7 @@ async def test_alarm_acknowledgement(p: str) -> None:
         await caput(pv, 0, datatype=DBR_PUT_ACKT, wait=True)
         assert await state() == ("NO_ALARM", 0, 0)
         await caput(pv, 20, wait=True)
-        await caput(pv, 0, wait=True)  # a transient one needs no acknowledgement now
+        await caput(pv, 0, wait=True)  # transient alarms need no acknowledgement now
         assert await state() == ("NO_ALARM", 0, 0)
     finally:
         await caput(pv, 0, wait=True)
@@ -679,14 +679,14 @@ async def test_alarm_acknowledgement(p: str) -> None:
 
 
 def get(pv: str, datatype: Any = None, format: Any = FORMAT_RAW, count: int = 0) -> Any:
-    """A fresh value; the tests from here on are about the object, for which one backend will do."""
+    """Read a new value. The tests from here on are about the object: one backend is enough."""
     return run(caget(pv, datatype, format, count))
 
 
 @pytest.fixture(scope="module")
 def array(p: str) -> Any:
     value = get(p + "wf:DOUBLE", format=FORMAT_TIME)
-    assert value.timestamp  # decoded before, that it could be passed on
+    assert value.timestamp  # decode an attribute before the copy
     return value
 
 
@@ -700,7 +700,7 @@ def by_oldest_pickle(value: Any) -> Any:
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_pickles_have_public_paths_only(p: str, protocol: int) -> None:
-    """Later versions, in which the private modules are others, must be able to read them."""
+    """Later versions, which may have other private modules, must be able to read pickles."""
     info = run(cainfo(p + "ai"))
     values = [
         *(get(p + pv, format=FORMAT_TIME) for pv in ("ai", "longin", "stringin", "wf:DOUBLE")),
@@ -719,7 +719,7 @@ def test_pickles_have_public_paths_only(p: str, protocol: int) -> None:
     assert pickle.loads(pickle.dumps(info, protocol)).__dict__ == info.__dict__
 
 
-# As they were made before 3.0 was released, when they had the paths of private modules
+# Pickles from before 3.0 was released, with the paths of private modules
 OLD_PICKLES = {
     "value": b"caioca._values\n_rebuild\n(Vca_float\nF1.5\n(dVname\nVPV\nsVseverity\nI2\nstR.",
     "alarm": b"caioca._values\nAlarm\n(VHIHI\nVMAJOR\ntR.",
@@ -731,7 +731,7 @@ OLD_PICKLES = {
 
 
 def test_old_pickles_can_be_read() -> None:
-    """Wherever those modules are now: this path is in files."""
+    """The old path is in files, so it must remain importable."""
     read = {name: pickle.loads(data) for name, data in OLD_PICKLES.items()}
     value, error = read["value"], read["error"]
     assert (type(value), value, value.name, value.severity) == (ca_float, 1.5, "PV", 2)
@@ -743,7 +743,7 @@ def test_old_pickles_can_be_read() -> None:
 
 
 def test_a_value_is_an_augmented_value(p: str) -> None:
-    """Which tells it from a plain one, and from a CANothing."""
+    """isinstance() distinguishes it from a plain value and from a CANothing."""
     for pv, datatype in (("ai", None), ("longin", None), ("stringin", None), ("stringin", bytes),
                          ("wf:DOUBLE", None)):  # fmt: skip
         value = get(p + pv, datatype)
@@ -772,7 +772,7 @@ def test_classes_by_datatype_are_what_the_overloads_promise(p: str) -> None:
 def test_copies_keep_everything(p: str, pv: str, datatype: Any, duplicate: Any) -> None:
     for format in FORMATS:
         value: Any = get(p + pv, datatype=datatype, format=format)
-        other = duplicate(value)  # before any attribute was asked for
+        other = duplicate(value)  # before any attribute is read
         assert type(other) is type(value)
         assert same(other, value)
         assert attributes(other).keys() == attributes(value).keys()
@@ -791,7 +791,7 @@ def test_copy_of_an_array_is_its_own(p: str) -> None:
 
 
 def test_big_array_is_writable(p: str) -> None:
-    """Beyond a page it shares the memory of its DBR: writing must not reach the attributes."""
+    """An array larger than a page shares its DBR's memory: writing must not change attributes."""
     value: Any = get(p + "wf:scratch", count=-1, format=FORMAT_TIME)
     stamp, status = copy.copy(value).raw_stamp, copy.copy(value).status
     value[:] = np.arange(1000)
@@ -828,7 +828,7 @@ def test_what_derives_from_an_array_carries_no_lie(array: Any, derive: Any) -> N
     derived = derive(array)
     assert attributes(derived) == {}
     if isinstance(derived, np.ndarray):
-        assert (derived + 0).dtype is not None  # works as an array does
+        assert (derived + 0).dtype is not None  # it works like an array
 
 
 def test_array_changed_in_place(p: str) -> None:

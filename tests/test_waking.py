@@ -1,4 +1,4 @@
-"""How a loop is woken, and a task in it: the doorbell and the waiters."""
+"""Waking an event loop and a task in it: `EventFd` and the waiters."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ needs_eventfd = pytest.mark.skipif(
 
 @pytest.fixture
 async def portal() -> AsyncIterator[Portal]:
-    """A portal of its own into the loop of the test."""
+    """A separate portal into the loop of the test."""
     made = portal_for(running_loop())
     made.on_end(lambda: None)
     yield made
@@ -71,7 +71,7 @@ async def test_waiter_deadline(portal: Portal) -> None:
     waiter = portal.waiter()
     with anyio.fail_after(5):
         assert not await waiter.wait(portal.now() + 0.02)
-    waiter.wake()  # nobody is there any more
+    waiter.wake()  # no task waits any more
     waiter.wake_now()
 
 
@@ -88,7 +88,7 @@ async def test_waiter_cancelled(portal: Portal) -> None:
 
 @pytest.mark.parametrize("how", ["wake", "wake_now"])
 async def test_waiter_woken_and_cancelled_at_once(portal: Portal, how: str) -> None:
-    """In one pass of the loop: the task ends, once, whichever comes first."""
+    """Both happen in one pass of the loop: the task ends once, whichever comes first."""
     for first in ("cancel", "wake"):
         ends: list[str] = []
         waiter = portal.waiter()
@@ -105,7 +105,7 @@ async def test_waiter_woken_and_cancelled_at_once(portal: Portal, how: str) -> N
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(wait)
                 await anyio.wait_all_tasks_blocked()
-                # Not as a job of the portal: a task is running, which another cannot run within.
+                # Not as a job of the portal: a task is running, and another cannot run within it.
                 if first == "cancel":
                     tasks.cancel_scope.cancel()
                     getattr(waiter, how)()
@@ -116,7 +116,7 @@ async def test_waiter_woken_and_cancelled_at_once(portal: Portal, how: str) -> N
 
 
 async def test_waiter_of_a_task_keeps_its_variables(portal: Portal) -> None:
-    """What runs on within a job of the portal sees its own context variables."""
+    """A task that continues within a job of the portal has its own context variables."""
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="none")
     seen: list[str] = []
 
@@ -137,7 +137,7 @@ async def test_waiter_of_a_task_keeps_its_variables(portal: Portal) -> None:
 
 
 def test_waiter_passes_the_message_of_a_cancellation_on() -> None:
-    """And counts as the future that the task waits for."""
+    """The waiter also counts as the future that the task waits for."""
 
     async def main() -> object:
         waiter: Any = portal_for(running_loop()).waiter()
@@ -161,7 +161,7 @@ def test_waiter_passes_the_message_of_a_cancellation_on() -> None:
 
 @needs_eventfd
 def test_bell_goes_to_the_next_loop(backend: str) -> None:
-    """However many loops there were one after the other: no more bells than loops at once."""
+    """Successive loops reuse an eventfd: there are no more of them than simultaneous loops."""
 
     async def main() -> int | None:
         portal = portal_for(running_loop())
@@ -186,7 +186,7 @@ def test_bell_goes_back_from_a_loop_that_was_closed_without_telling() -> None:
     bell = portal._eventfd  # type: ignore[attr-defined]
     loop.close()
     assert bell not in eventfd._spare
-    in_thread(lambda: portal.post(lambda: None))  # which finds out
+    in_thread(lambda: portal.post(lambda: None))  # detects the closed loop
     assert bell in eventfd._spare
     portal.close()
     assert eventfd._spare.count(bell) == 1
@@ -194,7 +194,7 @@ def test_bell_goes_back_from_a_loop_that_was_closed_without_telling() -> None:
 
 @needs_eventfd
 async def test_rung_for_the_loop_before(portal: Portal) -> None:
-    """It finds nothing to do."""
+    """An eventfd is written for its previous loop: the present loop finds no job."""
     if (bell := getattr(portal, "_eventfd", None)) is None:
         pytest.skip("uvloop wakes in its own way")
     in_thread(bell.signal)
@@ -208,7 +208,7 @@ async def test_rung_for_the_loop_before(portal: Portal) -> None:
 
 @needs_eventfd
 def test_bell_whose_file_somebody_has_closed(backend: str) -> None:
-    """As programs do that become daemons: the loop is woken in its own way."""
+    """As programs do that become daemons: then asyncio or trio itself wakes the loop."""
 
     async def main() -> bool:
         portal = portal_for(running_loop())
@@ -225,7 +225,7 @@ def test_bell_whose_file_somebody_has_closed(backend: str) -> None:
 
 
 def test_without_a_bell(backend: str, p: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on systems that have none."""
+    """On systems without eventfd, asyncio or trio itself wakes the loop."""
     for module in (_asyncio, _trio):
         monkeypatch.setattr(module, "borrow_eventfd", lambda: None)
 
@@ -237,7 +237,7 @@ def test_without_a_bell(backend: str, p: str, monkeypatch: pytest.MonkeyPatch) -
 
 @needs_eventfd
 def test_no_file_is_left_open(backend: str, p: str) -> None:
-    """Of many loops, beyond the one bell."""
+    """Many loops leave no file open except one eventfd."""
 
     async def main() -> None:
         await caget(p + "ai")

@@ -1,4 +1,4 @@
-"""Writes without wait: what confirms them, on which circuit, and what the end of a run logs."""
+"""Writes without wait: their confirmation, its circuit, and the log at the end of a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 
 
 def unconfirmed() -> list[str]:
-    """The PVs of this loop with writes that are not confirmed."""
+    """The PVs of this loop with unconfirmed writes."""
     return sorted(
         channel.name for channels in current().writes._last.values() for channel in channels
     )
@@ -52,7 +52,7 @@ async def test_a_reply_to_what_was_sent_before_does_not(p: str) -> None:
         await caput(p + "ao:a", 1.0)
     assert unconfirmed() == [p + "ao:a"]
     await caput([p + "ao:a", p + "absent"], 1.0, throw=False, timeout=0)
-    await connect(p + "ao:a")  # this asks no server
+    await connect(p + "ao:a")  # connect() sends no request
     assert unconfirmed() == [p + "ao:a"]
     await caget(p + "ao:a")
     assert unconfirmed() == []
@@ -79,11 +79,11 @@ async def test_a_circuit_is_a_server_and_a_priority(p: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(libca, "get_callback", noted)
         current().writes.wait_until_received(current().post, current().flush)
-    assert len(asked) == 2  # one for each circuit
+    assert len(asked) == 2  # one request for each circuit
 
 
 async def test_a_priority_stays_with_the_channel(p: str) -> None:
-    """Though the default has changed when a new channel takes the place of the old one."""
+    """A new channel keeps the priority of the one it replaces, though the default has changed."""
     pv = p + "ao:a"
     await connect(pv)
     aioca.configure(priority=10)
@@ -132,7 +132,7 @@ def test_what_the_end_of_a_run_says_of_a_stopped_server(
 async def test_a_second_put_whose_channel_goes_down_waits_for_it(
     p: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It was not sent, so it is sent when the channel is back; nobody has closed anything."""
+    """The second put was not sent, so it is sent when the channel has reconnected."""
     pv = p + "slow.A"
     await connect(pv)
     send = libca.put_notify
@@ -144,7 +144,7 @@ async def test_a_second_put_whose_channel_goes_down_waits_for_it(
         if len(sent) != 2:
             return send(*args)
         (spare,) = (c for c in borrowed() if c.connected)
-        # As libca: the channel has gone down, and comes up again
+        # As libca reports it: the channel disconnects and reconnects
         spare.connection_changed(False, -1, 0)
         spare.connection_changed(True, spare.native_type, spare.native_count)
         return libca.ECA_DISCONN
@@ -189,7 +189,7 @@ async def test_a_channel_that_libca_refuses_is_searched_for_again(
     assert f"{pv} cannot be searched for now" in caplog.text
     failed = await caget(pv, timeout=0.05, throw=False)
     assert failed.errorcode == libca.ECA_TIMEOUT
-    context.reconnector._look()  # as every ten seconds: others are seen to, and it is tried again
+    context.reconnector._look()  # as every ten seconds: it checks the others, and this one again
     monkeypatch.setattr(context.ca_context, "create_channel", create)
     context.reconnector._look()
     await connect(pv)
@@ -203,7 +203,7 @@ def channel_closed() -> int:
 
 
 async def test_a_scout_that_libca_refuses(p: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The look at the other channels goes on."""
+    """The reconnector still checks the other channels."""
     pvs = [p + "ao:a", p + "ao:b"]
     await connect(pvs)
     context = current()
@@ -213,7 +213,7 @@ async def test_a_scout_that_libca_refuses(p: str, monkeypatch: pytest.MonkeyPatc
         seen.append(name.decode())
         return libca.ECA_ALLOCMEM, None
 
-    for pv in pvs:  # as if their server did not respond
+    for pv in pvs:  # as if the server did not respond
         context.channel(pv).connected = False
     monkeypatch.setattr(context.ca_context, "create_channel", refuse)
     context.reconnector._look()
