@@ -118,7 +118,7 @@ OPERATIONS: dict[str, Operation] = {
 }
 every_operation = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
 
-# -- What is done to them --------------------------------------------------------------------------
+# -- Ways to cancel them ---------------------------------------------------------------------------
 
 
 async def _cancelled_after(turns: int, operation: Operation, pv: str) -> bool:
@@ -302,7 +302,7 @@ async def test_paused(paused_ioc: tuple[SoftIoc, str], operation: Operation) -> 
     await _nothing_is_left()
 
 
-# -- Puts that take long ---------------------------------------------------------------------------
+# -- Slow puts -------------------------------------------------------------------------------------
 
 
 async def test_put_that_is_being_processed(p: str) -> None:

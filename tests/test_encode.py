@@ -59,7 +59,7 @@ def sent(value: Any, native_type: int, count: int = 1, datatype: Any = None) -> 
     return np.frombuffer(data_of(encoded), NUMPY_TYPES[encoded[0]]).tolist()
 
 
-# -- Values that go through ------------------------------------------------------------------------
+# -- Values that can be written --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_long_string_of_a_dollar_name(code: int) -> None:
     assert data_of(encode("PV.DESC$", text, None, DBR_CHAR, 41)) == text.encode()
 
 
-# -- Values that cannot go -------------------------------------------------------------------------
+# -- Values that are refused -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -356,7 +356,7 @@ def test_acknowledgement_refused(value: Any, code: int) -> None:
         encode("PV", value, code, DBR_DOUBLE, 1)
 
 
-# -- Anything --------------------------------------------------------------------------------------
+# -- Arbitrary values ------------------------------------------------------------------------------
 
 scalars = st.one_of(
     st.none(),
@@ -448,7 +448,7 @@ def test_text_comes_back(text: str) -> None:
     assert make_reader("PV", DBR_STRING, 1, None, FORMAT_RAW).decode(bytes(data)) == text
 
 
-# -- Anything that a server may send ---------------------------------------------------------------
+# -- Arbitrary replies -----------------------------------------------------------------------------
 
 UNDERSTOOD = (ValueError, IndexError, struct.error, ArithmeticError, TypeError)
 ATTRIBUTES = (

@@ -224,7 +224,7 @@ def test_future_passes_on_the_error_of_a_real_call(p: str) -> None:
         executor.submit(run, caget(p + "absent", timeout=0.1)).result()
 
 
-# -- As they come ----------------------------------------------------------------------------------
+# -- Errors of each operation ----------------------------------------------------------------------
 
 
 async def put(pv: Any, **options: Any) -> Any:
@@ -278,7 +278,7 @@ async def test_traceback_is_short(p: str) -> None:
     assert caught.value.__context__ is None
 
 
-# -- A server that goes away -----------------------------------------------------------------------
+# -- A server that is lost -------------------------------------------------------------------------
 
 
 async def outcome_of(

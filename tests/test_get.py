@@ -147,7 +147,7 @@ async def test_longest_name(p: str) -> None:
     assert await caget([p + "ai", p + "longin"]) == [1.5, -42]  # type: ignore[comparison-overlap]
 
 
-# -- Failures among others -------------------------------------------------------------------------
+# -- Failures in a list ----------------------------------------------------------------------------
 
 
 async def test_without_throw_the_others_keep_their_values(p: str) -> None:
@@ -165,7 +165,7 @@ async def test_one_without_throw(p: str) -> None:
     assert (type(nothing), bool(nothing), nothing.errorcode) == (CANothing, False, ECA_TIMEOUT)
 
 
-# -- Very many -------------------------------------------------------------------------------------
+# -- Very many PVs ---------------------------------------------------------------------------------
 
 MANY = 2000
 

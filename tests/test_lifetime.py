@@ -583,7 +583,7 @@ async def test_blocks_in_parallel_tasks(pv: str, failing: Callable[[Any], Any]) 
             group.start_soon(fails)
 
 
-# -- What ends more than a monitor -----------------------------------------------------------------
+# -- Exceptions that end the program ---------------------------------------------------------------
 
 
 class Ending(BaseException):

@@ -1022,7 +1022,7 @@ def test_exit_with_a_guest_that_was_given_up(start: Callable[..., subprocess.Pop
     assert "please report this" not in err
 
 
-# -- A context that is there already ---------------------------------------------------------------
+# -- A context that exists already -----------------------------------------------------------------
 
 ADOPTED = """
     import ctypes, sys

@@ -1174,7 +1174,7 @@ async def test_error_without_an_owner(
     assert "in callback" in (record.exc_text or caplog.text)
 
 
-# -- What is wrong is found before anything is made ------------------------------------------------
+# -- Errors that are detected before a monitor is made ---------------------------------------------
 
 
 def _callback(*args: Any) -> None:

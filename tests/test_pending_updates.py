@@ -231,7 +231,7 @@ def test_trampolines_are_used_again(line: FakeLine) -> None:
     assert not line.queue
 
 
-# -- A loop that is busy ---------------------------------------------------------------------------
+# -- A busy loop -----------------------------------------------------------------------------------
 
 COUNTERS = "".join(
     f'record(calc, "$(P){i}") {{ field(SCAN, ".1 second") field(CALC, "VAL+1") }}\n'

@@ -364,7 +364,7 @@ def test_disconnection_comes_before_what_follows_it(p: str) -> None:
     asyncio.run(main())
 
 
-# -- Ctrl-C in a loop that goes on -----------------------------------------------------------------
+# -- Ctrl-C in a loop that continues ---------------------------------------------------------------
 
 
 class Interrupting:

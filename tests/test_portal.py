@@ -67,7 +67,7 @@ def in_threads(*targets: Callable[[], None]) -> list[threading.Thread]:
     return threads
 
 
-# -- Nothing is lost, nothing is out of order ------------------------------------------------------
+# -- No job is lost or out of order ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ async def test_job_that_raises(portal: Portal, monkeypatch: pytest.MonkeyPatch) 
     assert isinstance(record.exc_info[1], ZeroDivisionError)
 
 
-# -- Nobody is starved -----------------------------------------------------------------------------
+# -- All tasks run ---------------------------------------------------------------------------------
 
 
 async def _beat(beats: list[float]) -> None:

@@ -616,7 +616,7 @@ def test_ipython_with_asyncio_and_then_with_trio(p: str, tmp_path: Path) -> None
     assert errors == ""
 
 
-# -- What programs written for aioca 2.x do --------------------------------------------------------
+# -- Idioms of programs for aioca 2.x --------------------------------------------------------------
 
 
 @pytest.mark.anyio

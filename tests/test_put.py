@@ -341,7 +341,7 @@ async def test_augmented_value_is_put_back(p: str, pv: str, value: Any, datatype
     assert after.timestamp_ns > before.timestamp_ns
 
 
-# -- What is refused here --------------------------------------------------------------------------
+# -- Values that aioca refuses ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("wait", [False, True])
@@ -406,7 +406,7 @@ async def test_datatype_that_is_none(p: str, datatype: Any) -> None:
         await caput(p + "put:ao", 1, datatype=datatype)
 
 
-# -- What the server refuses -----------------------------------------------------------------------
+# -- Values that the server refuses ----------------------------------------------------------------
 
 REFUSED_BY_SERVER = [("put:mbbo", "Nonsense"), ("put:ao", "abc"), ("ao:disabled", 1.0)]
 
@@ -673,7 +673,7 @@ def same_number(a: float, b: float) -> bool:
     return a == b or (math.isnan(a) and math.isnan(b))
 
 
-# -- A channel that is made anew -------------------------------------------------------------------
+# -- A channel that is replaced --------------------------------------------------------------------
 
 
 async def test_a_put_before_a_return_is_applied(p: str) -> None:

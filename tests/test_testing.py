@@ -332,7 +332,7 @@ def test_clients_are_gone_after_the_run(own_ioc: MakeIoc, unique: str, backend: 
     assert wait_until(lambda: ioc.client_count() == 0)
 
 
-# -- Life ------------------------------------------------------------------------------------------
+# -- Start and end ---------------------------------------------------------------------------------
 
 
 def test_as_a_context_manager(unique: str) -> None:

@@ -150,7 +150,7 @@ def same(a: Any, b: Any) -> bool:
     return bool(np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b)
 
 
-# -- What comes back -------------------------------------------------------------------------------
+# -- Values that are read --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.pv)

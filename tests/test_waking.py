@@ -156,7 +156,7 @@ def test_waiter_passes_the_message_of_a_cancellation_on() -> None:
     assert asyncio.run(main()) == ("enough",)
 
 
-# -- The doorbell ----------------------------------------------------------------------------------
+# -- EventFd ---------------------------------------------------------------------------------------
 
 
 @needs_eventfd

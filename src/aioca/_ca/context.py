@@ -87,7 +87,7 @@ class CaContext:
             self._leave(previous)
 
     def create_channel(self, name: bytes, token: int, priority: int) -> tuple[int, libca.Chid]:
-        """Create a channel; return the ECA status and the chid. Any thread; does not block."""
+        """Create a channel; return the ECA status and the chid. Any thread."""
         if not self._has_channel:
             self._note_settings(_READ_WITH_CHANNEL)
             self._has_channel = True

@@ -33,7 +33,7 @@ def _is_masked(value: Any) -> bool:
 
 
 def as_array(value: Any) -> Any:
-    """Convert a value to a numpy array; ValueError or TypeError if an element is not a number."""
+    """Convert a value to a numpy array; ValueError or TypeError if an element is None or masked."""
     array: Any = np.asarray(value)
     is_list, whole = isinstance(value, (list, tuple)), value
     cells: Any = ()
