@@ -120,7 +120,7 @@ CALLS: dict[str, Callable[[str], Any]] = {
 @pytest.mark.parametrize("call", CALLS)
 async def test_libca_makes_no_channel(unique: str, no_memory: None, call: str) -> None:
     with pytest.raises(
-        CARequestError, match=f"{unique}X: Unable to allocate .*no channel"
+        CARequestError, match=f"{unique}X: Unable to allocate .*could not create a channel"
     ) as caught:
         await CALLS[call](unique + "X")
     error = caught.value
@@ -189,7 +189,7 @@ async def test_libca_makes_no_channel_in_place_of_a_lost_one(
     request.getfixturevalue("no_memory")
     current().circuit_lost()
     for name in ("X", "Y"):  # the second, too
-        await until(lambda name=name: f"{unique}{name} cannot be searched for" in caplog.text)
+        await until(lambda name=name: f"{unique}{name}: the search could not start" in caplog.text)
     assert "please report" not in caplog.text
 
 
@@ -340,7 +340,7 @@ async def test_purge_while_something_connects(p: str, function: Any) -> None:
     errors: list[CADisconnected] = []
 
     async def call() -> None:
-        with pytest.raises(CADisconnected, match="closed by this program") as caught:
+        with pytest.raises(CADisconnected, match="this program closed the channel") as caught:
             await function(p + "absent")
         errors.append(caught.value)
 
@@ -442,7 +442,7 @@ def test_purge_between_connection_and_cainfo(p: str, backend: str) -> None:
 # -- A channel that a server refuses ---------------------------------------------------------------
 
 REFUSED = {
-    "ai.TIME": "perhaps the field TIME is not for clients",
+    "ai.TIME": "perhaps the server does not give the field TIME to clients",
     "ai.VAL$": "cannot be read as a long string",
     "stringout.DESC$$": "cannot be read as a long string",
     "ai.VAL ": "a blank at the end",
@@ -504,7 +504,7 @@ async def test_lost_and_then_refused(own_ioc: Callable[..., SoftIoc], unique: st
             channel = current().channel(pv)
             await anyio.to_thread.run_sync(ioc.kill)
             await until(lambda: heard == [True, False])
-            with pytest.raises(CATimeout, match="its server was lost"):
+            with pytest.raises(CATimeout, match="the server was lost"):
                 await caget(pv, timeout=0.1)
             await anyio.to_thread.run_sync(ioc.start, 'record(ao, "$(P)X") {}')
             await until(lambda: channel.refused, 30)

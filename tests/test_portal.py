@@ -415,7 +415,7 @@ async def test_after_that_raises(portal: Portal, caplog: pytest.LogCaptureFixtur
     portal.after(0.0, fail)
     with anyio.fail_after(5):
         await done.wait()
-    assert "a job of aioca failed" in caplog.text
+    assert "an internal job of aioca failed" in caplog.text
     caplog.clear()
 
 

@@ -126,6 +126,6 @@ async def test_queued_values_of_a_pv_that_changes_its_type(
 async def test_updates_of_a_block_are_iterated_over_once(p: str) -> None:
     subscription = camonitor(p + "ao:free")
     async with subscription:
-        with pytest.raises(RuntimeError, match="iterated over already"):
+        with pytest.raises(RuntimeError, match="has been entered before"):
             async with subscription:
                 pass

@@ -186,7 +186,7 @@ async def test_a_channel_that_libca_refuses_is_searched_for_again(
     monkeypatch.setattr(context.ca_context, "create_channel", refuse)
     channel.replace()
     assert channel.state != channel_closed()
-    assert f"{pv} cannot be searched for now" in caplog.text
+    assert f"{pv}: the search could not start" in caplog.text
     failed = await caget(pv, timeout=0.05, throw=False)
     assert failed.errorcode == libca.ECA_TIMEOUT
     context.reconnector._look()  # as every ten seconds: it checks the others, and this one again

@@ -88,7 +88,7 @@ def test_move_and_wait_says_if_it_is_not_there(records: SoftIoc) -> None:
     with running("move_and_wait.py", *arguments, port=records.port) as program:
         (line,) = program.finish()
     assert line.startswith("not there: READBACK: ")
-    assert "the last one was 10.0" in line
+    assert "the last value was 10.0" in line
 
 
 # -- scan.py ---------------------------------------------------------------------------------------

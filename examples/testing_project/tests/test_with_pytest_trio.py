@@ -19,7 +19,7 @@ record(ai, "$(P)TEMPERATURE") { field(VAL, "20") }
 
 @pytest.mark.soft_ioc(STUCK)
 async def test_an_oven_that_stays_cold(soft_ioc: SoftIoc) -> None:
-    with pytest.raises(CATimeout, match="the last one was 20"):
+    with pytest.raises(CATimeout, match="the last value was 20"):
         await Oven(soft_ioc.prefix).heat_to(100.0, timeout=0.5)
 
 

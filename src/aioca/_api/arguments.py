@@ -40,7 +40,7 @@ def names_of(pv: str | Iterable[str]) -> list[str]:
     if isinstance(pv, str):
         return [pv]
     if not isinstance(pv, Iterable):
-        raise TypeError(f"a PV must be a str or a list of them, not {pv!r}")
+        raise TypeError(f"pv must be a str (one PV) or a list of str, not {pv!r}")
     names = list(pv)
     for name in names:
         check_is_str(name)
@@ -75,7 +75,7 @@ def deadline_of(timeout: Timeout, portal: Portal) -> float:
             seconds = float(timeout)
     except (TypeError, ValueError):
         raise TypeError(
-            f"timeout must be seconds, None or a tuple (deadline,), not {timeout!r}"
+            f"timeout must be a number of seconds, None or a tuple (deadline,), not {timeout!r}"
         ) from None
     if math.isnan(seconds):
         raise ValueError("timeout cannot be NaN")

@@ -210,7 +210,7 @@ def _check_callback(callback: object, task_group: object) -> None:
         or hasattr(task_group, "create_task")
     ):
         raise TypeError(
-            "task_group must be a TaskGroup of anyio or asyncio or a trio.Nursery, not"
+            "task_group must be an anyio TaskGroup, an asyncio.TaskGroup or a trio.Nursery, not"
             f" {task_group!r}"
         )
 

@@ -79,7 +79,7 @@ def _check_no_loop_runs() -> None:
     except RuntimeError:
         return
     raise RuntimeError(
-        "an event loop is running in this thread already: await the coroutine there, or call"
+        "an event loop is already running in this thread: await the coroutine there, or call"
         " aioca.run() in a thread of its own (await asyncio.to_thread(...), or"
         " anyio.to_thread.run_sync(...))"
     )

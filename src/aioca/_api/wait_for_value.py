@@ -147,9 +147,11 @@ def _why_not(subscription: Subscription, match: Any, seen: Any) -> Failure:
     """Why no value has come that matches; ``seen`` is the last one."""
     pv = subscription.name
     if subscription.state == Subscription.CLOSED:
-        return Failure(pv, libca.ECA_DISCONN, "waiting for a value: closed meanwhile")
+        return Failure(
+            pv, libca.ECA_DISCONN, "waiting for a value: this program closed the monitor"
+        )
     if seen is not NOTHING:
-        detail = f"waiting for a value that matches {match!r}: the last one was {seen!r}"
+        detail = f"waiting for a value that matches {match!r}: the last value was {seen!r}"
     else:
         monitor = subscription._monitor
         detail = monitor.why_no_update()

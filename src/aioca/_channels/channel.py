@@ -361,7 +361,7 @@ class Channel:
         if status != libca.ECA_NORMAL:
             self.chid = None
             tokens.unregister(self._token)
-            raise CARequestError(self.name, status, detail="libca has made no channel for it")
+            raise CARequestError(self.name, status, detail="libca could not create a channel")
 
     def circuit_lost(self) -> None:
         """Replace the channel if the circuit that was lost may have been its own. On the loop.
@@ -420,7 +420,9 @@ class Channel:
         try:
             self._search()
         except (RuntimeError, CAError) as error:
-            logger.warning("%s cannot be searched for now, and will be again: %s", self.name, error)
+            logger.warning(
+                "%s: the search could not start, and will be tried again: %s", self.name, error
+            )
             self._home.reconnector.begin()
 
     def why_not_connected(self) -> str:

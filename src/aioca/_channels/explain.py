@@ -13,7 +13,7 @@ from .._ca.array_limit import AUTO, MOST, SMALLEST, body_size, limit_of
 from .._ca.environment import changed_too_late, searched
 
 # What is not known of a write that was sent
-UNKNOWN = "the outcome is unknown, it may have been or still be carried out"
+UNKNOWN = "outcome unknown: the write may have been, or may still be, carried out"
 
 
 def not_connected(
@@ -38,12 +38,12 @@ def not_connected(
     if refused:
         return f"connecting: a server has this name, but refuses the channel: {why_refused(name)}"
     if ever_connected:
-        return "connecting: its server was lost and is not back"
+        return "connecting: the server was lost and has not come back"
     if host != libca.NO_HOST:
-        return f"connecting: {host} has answered for this name, and then nothing more"
-    what = "no server has answered for this name"
+        return f"connecting: {host} answered the search but did not complete the connection"
+    what = "no server has answered the search for this name"
     if lost:
-        what += ", or one has and then closed the connection"
+        what += ", or one answered and then closed the connection"
     return f"connecting: {what}; searched {searched(settings)}"
 
 
@@ -56,12 +56,15 @@ def why_refused(name: str) -> str:
         return "there is a blank at the end of the name"
     _, dot, field = name.partition(".")
     if re.search(r"[{\[]", field):
-        return "perhaps it does not know the filter in the name, or cannot apply it to this field"
+        return (
+            "perhaps the server does not know the filter in the name, or cannot apply the filter to"
+            " this field"
+        )
     if "$" in field:
         return "perhaps this field cannot be read as a long string, which `$` asks for"
     if dot:
-        return f"perhaps the field {field} is not for clients"
-    return "perhaps it has no value for clients, or too many clients"
+        return f"perhaps the server does not give the field {field} to clients"
+    return "perhaps the PV has no value for clients, or the server has too many clients"
 
 
 def advice_when_refused(name: str) -> str:
@@ -72,16 +75,16 @@ def advice_when_refused(name: str) -> str:
     if found := re.search(r"[{\[]", field):
         return (
             f"correct the filter `{field[found.start() :]}`, or leave it out: the server does not"
-            " know it, or cannot apply it to this field"
+            " know this filter, or cannot apply it to this field"
         )
     if "$" in field:
         return (
-            "leave out the `$`: it asks for a long string, and belongs once behind the name of a"
-            " field that is text or a link"
+            "leave out the `$`: it asks for a long string, and may stand only once, after the name"
+            " of a text or link field"
         )
     if dot:
         return f"use another field of {record}: the server does not give {field} to clients"
-    return "see the log of the server, which may say why"
+    return "look in the log of the server for the reason"
 
 
 # -- Arrays that are too large ---------------------------------------------------------------------
@@ -103,8 +106,8 @@ def may_be_dropped(
         return ""
     changed = changed_too_late(settings, (AUTO, MOST))
     return (
-        f"up to {count} elements are {size} bytes, and libca drops more than {limit}, because of"
-        f" {limit_in_words(settings)}; unset {AUTO}, or {fewer}"
+        f"up to {count} elements are {size} bytes, and libca drops more than {limit} bytes because"
+        f" of {limit_in_words(settings)}; unset {AUTO}, or {fewer}"
         + (f"; {changed}" if changed else "")
     )
 
@@ -122,10 +125,10 @@ def limit_in_words(settings: Mapping[str, str | None]) -> str:
 def status(doing: str, code: int) -> str:
     """A request has ended with an ECA status."""
     if code == libca.ECA_TOLARGE:
-        verb = "takes" if doing.startswith("writing") else "sends"
+        verb = "accepts" if doing.startswith("writing") else "sends"
         return (
             f"{doing}: the array is larger than the server {verb};"
-            f" {MOST} in the environment of the server, not here, is its limit"
+            f" the limit is {MOST} in the environment of the server, not of this client"
         )
     if code == libca.ECA_DISCONN:
         return f"{doing}: the server was lost before it replied"
@@ -135,11 +138,11 @@ def status(doing: str, code: int) -> str:
 def put_status(code: int) -> str:
     """A put-callback has ended with an ECA status."""
     if code == libca.ECA_DISCONN:
-        return f"writing: the server was lost before it had confirmed; {UNKNOWN}"
+        return f"writing: the server was lost before it confirmed the write; {UNKNOWN}"
     if code == libca.ECA_PUTFAIL:
         return (
             "writing: the server reports that the write failed: it refused the value, or failed"
-            " after taking it; the outcome is unknown, the record may have been processed"
+            " after it had accepted the value; outcome unknown: the record may have been processed"
         )
     return status("writing", code)
 
@@ -147,7 +150,5 @@ def put_status(code: int) -> str:
 def put_without_wait(code: int) -> str:
     """A server has reported a write that nobody waits for."""
     if code == libca.ECA_PUTFAIL:
-        return (
-            "writing without wait: the server reports that the write failed; the outcome is unknown"
-        )
+        return "writing without wait: the server reports that the write failed; outcome unknown"
     return status("writing without wait", code)

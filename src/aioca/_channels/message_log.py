@@ -113,7 +113,7 @@ class MessageLog:
         for name, why in too_large().items():
             if name not in self._too_large:
                 self._too_large.add(name)
-                text = f"{name}: libca has dropped a reply or an update, perhaps of this PV: {why}"
+                text = f"{name}: libca dropped a reply or an update, perhaps of this PV: {why}"
                 self.record(logging.WARNING, text)
 
     def record(self, level: int, text: str) -> None:
@@ -132,7 +132,7 @@ class MessageLog:
         left_out = self._left_out + self._unheard
         self._made = self._left_out = self._heard = self._unheard = 0
         if left_out:
-            logger.warning("%d more records of Channel Access were left out", left_out)
+            logger.warning("%d more log records about Channel Access were left out", left_out)
 
     def end(self) -> None:
         """Cancel the timers and log the number of records left out, at the end of the run."""

@@ -21,7 +21,7 @@ def valid_name(name: str) -> str:
     try:
         size = len(plain.encode("utf-8"))
     except UnicodeEncodeError as error:
-        raise invalid(plain, ECA_BADSTR, f"the name cannot be encoded: {error}") from error
+        raise invalid(plain, ECA_BADSTR, f"the name cannot be encoded as UTF-8: {error}") from error
     if size == 0:
         raise invalid(plain, ECA_BADSTR, "the name of a PV cannot be empty")
     if "\0" in plain:
@@ -29,7 +29,7 @@ def valid_name(name: str) -> str:
     if size > MAX_NAME_BYTES:
         raise invalid(
             plain[:40] + "...", ECA_BADSTR,
-            f"the name has {size} bytes, {MAX_NAME_BYTES} can be searched for",
+            f"the name has {size} bytes; libca can search for {MAX_NAME_BYTES} at most",
         )  # fmt: skip
     return plain
 

@@ -174,7 +174,9 @@ class CallbackMonitor(Monitor):
         # By its owner, or with everything at the end of the run, or from within. The next update
         # must not start it again.
         if not self.closed:
-            logger.info("%s: the callback was cancelled; its monitor is closed", self.name)
+            logger.info(
+                "%s: the monitor's callback was cancelled; the monitor is closed", self.name
+            )
             self.close()
 
     def _resume(self) -> None:

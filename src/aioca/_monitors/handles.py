@@ -90,8 +90,8 @@ class Subscription(_Enterable[Entered_co]):
     def callback(self, callback: Callback) -> None:
         if not isinstance(self._monitor, CallbackMonitor):
             raise TypeError(
-                f"{self!r} has no callback that could be replaced: its updates are iterated over."
-                " Give camonitor a callback for that"
+                f"{self!r} has no callback to replace: its updates are iterated over. To have a"
+                " callback, pass one to camonitor"
             )
         if not callable(callback):
             raise TypeError(f"{self.name}: callback must be callable, not {callback!r}")
@@ -127,8 +127,8 @@ class Subscription(_Enterable[Entered_co]):
 
     def __aiter__(self) -> Any:
         raise TypeError(
-            f"iterate over the updates of a block: async with camonitor({self.name!r}) as updates:"
-            " async for value in updates: ..."
+            f"a subscription is not iterable; enter its block: async with camonitor({self.name!r})"
+            " as updates: async for value in updates: ..."
         )
 
 
@@ -179,12 +179,12 @@ class _Block:
             await current().portal.checkpoint()
         for subscription in subscriptions:
             if subscription.state == Subscription.CLOSED:
-                raise RuntimeError(f"{subscription!r} cannot be entered")
+                raise RuntimeError(f"{subscription!r} cannot be entered: it is closed")
             monitor = subscription._monitor
             if isinstance(monitor, CallbackMonitor) and not isinstance(monitor.owner, LoopOwner):
-                raise RuntimeError(f"{subscription!r} has an owner already")
+                raise RuntimeError(f"{subscription!r} already has an owner")
             if monitor.context is not current():
-                raise RuntimeError(f"{subscription!r} was made in another run of an event loop")
+                raise RuntimeError(f"{subscription!r} was created in another run of an event loop")
         if streams or not subscriptions:
             stream = streams[0] if streams else Stream(current())
             return stream.open(subscriptions)

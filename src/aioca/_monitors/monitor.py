@@ -258,7 +258,7 @@ class Monitor(ABC):
         def silent() -> None:
             self._cancel_timer = None
             if receivers.get(key) is waiting:
-                detail = f"monitoring: no update has come. It may have been dropped: {why_dropped}"
+                detail = f"monitoring: no update has come; libca may have dropped it: {why_dropped}"
                 self._tell(Failure(self.name, libca.ECA_TOLARGE, detail).nothing())
 
         waiting = receivers[key] = FirstUpdate(self, came)
@@ -268,12 +268,12 @@ class Monitor(ABC):
         """Why none has come so far, for people."""
         channel = self._channel
         if channel is None:
-            return "waiting for a value: not begun"
+            return "waiting for a value: the monitor has not started"
         if not channel.connected or self._reader is None:
             return channel.why_not_connected()
         detail = "waiting for a value: connected, but no update has come"
         dropped = self._why_dropped(self._reader)
-        return f"{detail}. It may have been dropped here: {dropped}" if dropped else detail
+        return f"{detail}; libca may have dropped it: {dropped}" if dropped else detail
 
     def _request_kind(self) -> int:
         options = self._options
@@ -345,7 +345,7 @@ class Monitor(ABC):
         cancel, self._cancel_timer = self._cancel_timer, None
         if cancel is not None and not self.closed:
             assert self._channel is not None
-            detail = f"{self._channel.why_not_connected()}; the monitor goes on waiting"
+            detail = f"{self._channel.why_not_connected()}; the monitor is still waiting"
             self._tell(Failure(self.name, libca.ECA_TIMEOUT, detail).nothing())
 
     def _drop_timer(self) -> None:

@@ -66,7 +66,9 @@ def check_options(
         raise ValueError(f"events must be a bitwise or of DBE_ constants, not {events!r}")
     if max_pending is not None:
         if all_updates:
-            raise ValueError("all_updates keeps every update; it cannot go with max_pending")
+            raise ValueError(
+                "all_updates keeps every update, so it cannot be combined with max_pending"
+            )
         if not isinstance(max_pending, int) or max_pending < 1:
             raise ValueError(f"max_pending must be an int of 1 or more, not {max_pending!r}")
     limit = 0 if all_updates else max_pending or 1

@@ -98,10 +98,10 @@ class LoopOwner(Owner):
         if ending is not None and self._portal.lets_exit_through:
             rest = without((KeyboardInterrupt, SystemExit), error)
             if rest is not None:
-                logger.error("%s: the callback of its monitor raised, too", name, exc_info=rest)
+                logger.error("%s: the monitor's callback also raised an error", name, exc_info=rest)
             raise ending
         logger.error(
-            "%s: the callback of its monitor raised %r; the monitor is closed",
+            "%s: the monitor's callback raised %r; the monitor is closed",
             name, error, exc_info=error,
         )  # fmt: skip
 
@@ -132,7 +132,7 @@ class _TaskGroupOwner(Owner):
         if self.error is not None:  # only one can be raised
             if exit_in(error) is not None and exit_in(self.error) is None:
                 self.error, error = error, self.error
-            logger.error("%s: the callback of its monitor raised, too", name, exc_info=error)
+            logger.error("%s: the monitor's callback also raised an error", name, exc_info=error)
             return
         self.error = error
         self._close_all()
@@ -172,9 +172,9 @@ class _TaskGroupOwner(Owner):
         if found is not self._portal.cancelled:
             library, other = self._portal.library, found.__module__.partition(".")[0]
             raise RuntimeError(
-                f"camonitor was called under {library}, but anyio takes the task that is to own its"
-                f" callbacks for one of {other}: use a task group of {library}, and run a second"
-                " event loop in its own thread, with aioca.run()"
+                f"camonitor was called under {library}, but anyio treats the task that would own"
+                f" its callbacks as a task of {other}: use a task group of {library}, and run a"
+                " second event loop in its own thread, with aioca.run()"
             )
 
     def _raise_own(self, other: BaseException | None) -> None:
@@ -186,7 +186,7 @@ class _TaskGroupOwner(Owner):
             return
         if other is None or exit_in(other) is None:
             raise self.error
-        logger.error("the callback of a monitor raised, too", exc_info=self.error)
+        logger.error("a monitor's callback also raised an error", exc_info=self.error)
 
     def _close_all(self) -> None:
         for subscription in self._subscriptions:

@@ -75,9 +75,9 @@ class Stream:
         if names:
             others = f" and {len(names) - 1} others" if len(names) > 1 else ""
             _warn(
-                f"camonitor of {names[0]!r}{others} has no callback and was never entered, so the"
-                " server was not asked for any update: use it as 'async with camonitor(...) as"
-                " updates', or give it a callback",
+                f"camonitor of {names[0]!r}{others} has no callback, and its block was never"
+                " entered, so no update was requested from the server: write 'async with"
+                " camonitor(...) as updates', or pass a callback",
                 ResourceWarning, source=self,
             )  # fmt: skip
 
@@ -88,7 +88,7 @@ class Stream:
             RuntimeError: they were started before.
         """
         if self._opened:
-            raise RuntimeError("these updates are being iterated over already")
+            raise RuntimeError("the block of these monitors has been entered before")
         self._opened = True
         self._open = len(subscriptions)
         if subscriptions:
@@ -141,7 +141,7 @@ class Stream:
             if value is not NOTHING or self._open <= 0:
                 return value
             if self.waiter is not None:
-                raise RuntimeError("another task is waiting for these updates already")
+                raise RuntimeError("another task is already waiting for these updates")
             self.waiter = portal.waiter()
             try:
                 in_time = await self.waiter.wait(deadline)

@@ -141,7 +141,9 @@ class AsyncioPortal(Portal):
             error = task.exception()  # asyncio logs an exception that is never retrieved
             # KeyboardInterrupt and SystemExit have already been raised out of the loop.
             if error is not None and not isinstance(error, (KeyboardInterrupt, SystemExit)):
-                logger.error("a task of aioca failed; please report this", exc_info=error)
+                logger.error(
+                    "an internal task of aioca failed; please report this error", exc_info=error
+                )
         elif over is not None:
             over(*args)
 

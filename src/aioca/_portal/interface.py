@@ -339,7 +339,7 @@ class Portal(ABC):
         try:
             job()
         except Exception:
-            logger.exception("a job of aioca failed; please report this")
+            logger.exception("an internal job of aioca failed; please report this error")
 
 
 async def _until_run_ends(portal: Portal) -> AsyncGenerator[None, None]:

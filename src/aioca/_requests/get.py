@@ -74,7 +74,7 @@ class Get(Request):
         count = channel.request_count(self._wanted) or channel.native_count
         dropped = explain.may_be_dropped(reader.shape.dbr, count, self._context.ca_context.settings)
         if dropped:
-            return f"reading: no reply has come. It may have been dropped here: {dropped}"
+            return f"reading: no reply has come; libca may have dropped it: {dropped}"
         return super()._why_no_reply(index)
 
     def _values_from(self, start: int, stop: int) -> list[Any]:

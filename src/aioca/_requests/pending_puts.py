@@ -41,5 +41,5 @@ class PendingPuts:
             return ""
         return (
             f"; a caput(wait=True) of {name} on the same server, {host}, is still being processed,"
-            " and some servers serve nothing else meanwhile"
+            " and some servers answer no other request until it ends"
         )

@@ -186,19 +186,21 @@ class Put(Request):
 
     def _why_not_connected(self, index: int) -> str:
         if index in self._second:
-            return "connecting once more: an earlier write to it is still being processed"
+            return (
+                "connecting a second channel: an earlier write to this PV is still being processed"
+            )
         return super()._why_not_connected(index)
 
     def _why_not_begun(self) -> str:
         if self._held_up:
-            return "writing: not sent, the server has not taken what was written before"
+            return "writing: not sent; the server has not confirmed earlier writes"
         return super()._why_not_begun()
 
     def _begun_before(self) -> int | None:
         return self._token if self._notify else None
 
     def _why_no_reply(self, index: int) -> str:
-        return f"writing: sent, its processing has not ended; {explain.UNKNOWN}"
+        return f"writing: sent, but the server has not reported its completion; {explain.UNKNOWN}"
 
     def _why_status(self, status: int) -> str:
         return explain.put_status(status)

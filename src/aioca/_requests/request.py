@@ -31,7 +31,7 @@ from .._errors import Failure, success
 from .._portal.interface import TURN
 from .pending_puts import PendingPuts
 
-CLOSED_HERE = "closed by this program meanwhile"
+CLOSED_HERE = "this program closed the channel"
 
 # PVs that are worked on between looks at the clock. How many fit into one `TURN` depends on how
 # libca's threads want the GIL meanwhile.
@@ -54,7 +54,7 @@ class Request:
     def __init__(self, context: LoopContext, channels: Sequence[Channel]) -> None:
         count = len(channels)
         if count > MAX_INDEX:
-            raise ValueError(f"{count} PVs in one call; {MAX_INDEX} is the most")
+            raise ValueError(f"one call can have {MAX_INDEX} PVs at most, not {count}")
         self.channels = channels
         self.results: list[Any] = [None] * count
         self._context = context
@@ -172,11 +172,11 @@ class Request:
         return None
 
     def _why_not_begun(self) -> str:
-        return f"{self.doing}: not sent; the deadline had passed before its turn came"
+        return f"{self.doing}: not sent; the deadline passed before the request could be sent"
 
     def _why_too_late(self) -> str:
         return (
-            f"{self.doing}: not sent; the event loop was busy when the PV connected, until the"
+            f"{self.doing}: not sent; the PV connected, but the event loop was busy until the"
             " deadline had passed"
         )
 

@@ -88,7 +88,7 @@ def why_unreadable(error: Exception) -> tuple[int, str]:
     """The ECA status and the text for an exception that a reader has raised."""
     if isinstance(error, Misfit):
         return ECA_NOCONVERT, str(error)
-    return ECA_BADTYPE, f"not understood: {error!r}"
+    return ECA_BADTYPE, f"cannot decode the data that the server sent: {error!r}"
 
 
 _shapes: dict[tuple[int, int, int, bool, bool, int], Shape] = {}

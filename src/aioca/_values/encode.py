@@ -68,7 +68,7 @@ def encode(name: str, value: Any, code: int | None, native_type: int, native_cou
         raise
     except Exception as error:
         raise invalid(
-            name, ECA_BADTYPE, f"writing: the value cannot be used: {shown(error)}"
+            name, ECA_BADTYPE, f"writing: cannot convert the value: {shown(error)}"
         ) from error
 
 
@@ -82,7 +82,9 @@ def _encoded(
     dbr = _wire_type(name, value, code, native_type, native_count)
     if isinstance(value, (dict, set, frozenset)):
         # As a sequence, a dict would be its keys, and a set would have no defined order.
-        raise invalid(name, ECA_BADTYPE, f"{shown(value)} is not a value")
+        raise invalid(
+            name, ECA_BADTYPE, f"{shown(value)} cannot be written: a dict or set is not a value"
+        )
     if dbr == DBR_CHAR_STR:
         encoded = _long_string(name, value, native_count)
     elif dbr == DBR_STRING:
@@ -96,12 +98,12 @@ def _encoded(
     if encoded[1] > native_count:
         raise invalid(
             name, ECA_BADCOUNT,
-            f"{encoded[1]} elements do not fit into the {native_count} of the PV",
+            f"{encoded[1]} elements do not fit into the PV, which holds {native_count}",
         )  # fmt: skip
     if not encoded[1] and native_count == 1:
         # A server would process the record, keep the old value and report success.
         raise invalid(
-            name, ECA_BADCOUNT, f"{shown(value)} has no element; the PV has one: write a value"
+            name, ECA_BADCOUNT, f"{shown(value)} has no element, but the PV has one: write a value"
         )
     return encoded
 
@@ -172,13 +174,17 @@ def _bytes(name: str, value: Any) -> bytes:
         try:
             return value.encode("utf-8")
         except UnicodeEncodeError as error:
-            raise invalid(name, ECA_BADSTR, f"{shown(value)}: {error}") from error
+            raise invalid(
+                name, ECA_BADSTR, f"{shown(value)} cannot be encoded as UTF-8: {error}"
+            ) from error
     if isinstance(value, (bytes, bytearray)):
         return bytes(value)
     try:
         return str(value).encode("utf-8")
     except ValueError as error:  # an integer with more digits than Python prints
-        raise invalid(name, ECA_BADSTR, f"{shown(value)}: {error}") from error
+        raise invalid(
+            name, ECA_BADSTR, f"{shown(value)} cannot be converted to a string: {error}"
+        ) from error
 
 
 def _long_string(name: str, value: Any, native_count: int) -> Encoded:
@@ -211,12 +217,12 @@ def _string_cell(name: str, value: Any) -> bytes:
         raise invalid(name, ECA_BADTYPE, f"{shown(value)} is not a string")
     data = _bytes(name, value).rstrip(b"\0")
     if b"\0" in data:
-        raise invalid(name, ECA_BADSTR, f"{shown(value)}: a string ends at its first NUL")
+        raise invalid(name, ECA_BADSTR, f"{shown(value)} contains NUL, which ends a string")
     if len(data) >= MAX_STRING_SIZE:
         raise invalid(
             name, ECA_BADSTR,
-            f"{shown(value)} is {len(data)} bytes, a string holds {MAX_STRING_SIZE - 1};"
-            " if the field can hold more, write to it as a long string: its name with $",
+            f"{shown(value)} has {len(data)} bytes, but a string holds {MAX_STRING_SIZE - 1};"
+            " if the field holds more, write a long string: add $ to the name of the field",
         )  # fmt: skip
     return data.ljust(MAX_STRING_SIZE, b"\0")
 

@@ -44,7 +44,7 @@ def as_array(value: Any) -> Any:
     elif array.dtype.kind == "f" and is_list and np.isnan(array).any():
         cells = whole  # numpy turns a masked element into NaN
     if any(map(_is_masked, cells)):
-        raise ValueError("it has masked elements")
+        raise ValueError("the value has masked elements")
     return array
 
 
@@ -54,7 +54,7 @@ def exact_as_double(array: Any) -> bool:
         return True
     inexact = [n for n in _large_integers(array) if abs(n) > EXACT_LIMIT and not _is_double(n)]
     if any(abs(n) >= 10 ** (MAX_STRING_SIZE - 2) for n in inexact):
-        raise OverflowError("an integer of so many digits cannot be sent")
+        raise OverflowError("an integer has too many digits to be sent")
     return not inexact
 
 
@@ -80,7 +80,7 @@ def converted(array: Any, dtype: np.dtype[Any]) -> Any:
     if array.dtype == dtype:
         return np.ascontiguousarray(array)
     if dtype.kind == "b" and array.dtype.kind not in "biuf":
-        raise TypeError("only a number is true or false")
+        raise TypeError("only numbers can be converted to bool")
     if array.dtype.kind == "f" and dtype.kind in "iu" and array.size:
         if not np.isfinite(array).all():
             raise ValueError("an integer cannot be NaN or infinite")
@@ -92,9 +92,9 @@ def converted(array: Any, dtype: np.dtype[Any]) -> Any:
         # DBR_CHAR is a byte: some programs use it as signed, others as unsigned.
         low = -128 if dtype.itemsize == 1 else limits.min
         if int(array.min()) < low or int(array.max()) > limits.max:
-            raise OverflowError(f"a number is outside {low} to {limits.max}")
+            raise OverflowError(f"a number is outside the range {low} to {limits.max}")
     if array.dtype.kind == "c":
-        raise TypeError("complex numbers do not exist in Channel Access")
+        raise TypeError("Channel Access has no complex numbers")
     return np.ascontiguousarray(array.astype(dtype))
 
 
@@ -111,14 +111,17 @@ def integer(name: str, value: Any, low: int, high: int) -> int:
     except (TypeError, ValueError, OverflowError) as error:
         raise invalid(name, ECA_BADTYPE, f"{shown(value)} is not an integer") from error
     if not low <= number <= high:
-        raise invalid(name, ECA_BADTYPE, f"{shown(value)} is outside {low} to {high}")
+        raise invalid(name, ECA_BADTYPE, f"{shown(value)} is outside the range {low} to {high}")
     return number & 0xFF if (low, high) == (-128, 255) else number
 
 
 def length(name: str, array: Any) -> int:
     """The number of elements of a scalar or a one-dimensional array; CAValueError otherwise."""
     if array.ndim > 1:
-        raise invalid(name, ECA_BADCOUNT, f"an array of {array.ndim} dimensions cannot be written")
+        raise invalid(
+            name, ECA_BADCOUNT,
+            f"an array of {array.ndim} dimensions cannot be written; write one of shape (n,)",
+        )  # fmt: skip
     return int(array.size)
 
 

@@ -185,7 +185,7 @@ def _check_all(fits: Any, array: Any, dtype: np.dtype[Any]) -> None:
 def _misfit(number: Any, dtype: Any, where: str = "") -> Misfit:
     if dtype.kind != "f" and dtype.itemsize == 8 and EXACT_LIMIT <= abs(number) < 2.0**64:
         return Misfit(
-            f"{where}{number!r} is a double that stands for several integers; read it as float, or"
-            " as str, which has all digits of a 64-bit integer"
+            f"{where}{number!r} is a double that stands for several integers; read the PV as float,"
+            " or as str, which has all digits of a 64-bit integer"
         )
-    return Misfit(f"{where}{number!r} does not fit into {dtype.name}; read it as float")
+    return Misfit(f"{where}{number!r} does not fit into {dtype.name}; read the PV as float")
