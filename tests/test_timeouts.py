@@ -187,7 +187,7 @@ async def test_paused_server(own_ioc: Callable[..., SoftIoc], unique: str, funct
             connected, unconnected = map(str, caught.value.failures)
             # For each PV, the step that the call was waiting for
             assert connected.startswith(f"{pv}: ")
-            assert "not replied" in connected or "has not ended" in connected
+            assert "not replied" in connected or "not reported its completion" in connected
             assert "connecting" not in connected
             assert unconnected.startswith(f"{absent}: ")
             assert "connecting" in unconnected

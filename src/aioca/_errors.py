@@ -1,9 +1,10 @@
-"""What a failed operation is: CANothing, and the exceptions derived from it.
+"""The errors of PVs: CANothing, and the exceptions derived from it.
 
-- What ``throw=False`` returns is exactly ``CANothing`` and falsy. What is raised is truthy: a
-  falsy exception is taken for "no exception" by ``concurrent.futures.Future.result()``.
-- One failed PV is one ``Failure``; it becomes a returned or a raised object only at the end
-  of the call, in this module.
+- A call with ``throw=False`` returns objects whose class is exactly ``CANothing`` and which are
+  falsy. Errors that are raised are truthy: ``concurrent.futures.Future.result()`` takes a falsy
+  exception for "no exception".
+- Inside the package, a failed PV is a ``Failure``. This module turns it into an object that is
+  returned or raised, at the end of the call.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from ._printable import printable
 
 
 class CANothing(Exception):  # noqa: N818
-    """No value: the outcome of an operation that brought none.
+    """The result of an operation that has no value.
 
-    Returned (and falsy) in the place of a PV that failed when ``throw=False`` was given;
-    returned (and truthy) by a successful :func:`caput` or :func:`connect`; given (and falsy)
-    to a monitor on disconnection. Every exception that this package raises for a PV is
-    derived from it.
+    With ``throw=False``, a call returns a falsy one for each PV that failed. A successful
+    :func:`caput` or :func:`connect` returns a truthy one. A monitor with ``notify_disconnect``
+    delivers a falsy one on disconnection. Every exception that this package raises for a PV is
+    derived from this class.
 
     Attributes:
         name (str): the PV.
@@ -30,13 +31,13 @@ class CANothing(Exception):  # noqa: N818
         ok (bool): whether ``errorcode`` is ``ECA_NORMAL``.
     """
 
-    # Those of success, which `success` need not set
+    # Class attributes for success, so that `success` need not set them
     errorcode: int = libca.ECA_NORMAL
     ok: bool = True
     _detail: str = ""
 
     def __init__(self, name: str, errorcode: int = libca.ECA_NORMAL, *, detail: str = ""):
-        # Not super(): the next class may be cadef's, or OSError, and mean other things by this.
+        # Not super(): the next class may be one of cadef, or OSError, whose arguments differ.
         Exception.__init__(self, name, errorcode)
         self.name = name
         self.errorcode = errorcode
@@ -45,7 +46,7 @@ class CANothing(Exception):  # noqa: N818
 
     def __str__(self) -> str:
         text = f"{self.name}: {libca.message(self.errorcode)}"
-        # Both may have come from anywhere: an escape sequence of theirs is none here
+        # The name and the detail may hold text from a server: escape what a terminal would obey.
         return printable(f"{text} ({self._detail})" if self._detail else text)
 
     def __repr__(self) -> str:
@@ -55,23 +56,23 @@ class CANothing(Exception):  # noqa: N818
         return self.ok
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Only the public class is named in a pickle: what reads it may be another version.
+        # A pickle names the public class only, because another version may read it.
         kind = getattr(type(self), "_ours", type(self))
         return kind, (self.name, self.errorcode), self.__dict__
 
 
 def success(name: str) -> CANothing:
-    """What a call returns for a PV for which it was successful: there may be many thousands."""
+    """Make the `CANothing` of success. Fast, because a call may have many thousands of PVs."""
     nothing = CANothing.__new__(CANothing, name, libca.ECA_NORMAL)
     nothing.name = name
     return nothing
 
 
 class CAError(CANothing):
-    """Base of what is raised: truthy, though ``ok`` is false.
+    """The base class of all errors that are raised: truthy, though ``ok`` is false.
 
     Attributes:
-        failures (list[CANothing]): one for each PV of the call that failed, in order.
+        failures (list[CANothing]): one for each PV that failed, in the order of the call.
     """
 
     def __init__(self, name: str, errorcode: int, *, detail: str = "") -> None:
@@ -92,7 +93,7 @@ class CATimeout(CAError, TimeoutError):  # noqa: N818
 
 
 class CADisconnected(CAError):  # noqa: N818
-    """The channel was lost, or closed by this program, while the operation waited."""
+    """The server was lost, or this program closed the channel, while the operation waited."""
 
 
 class CAAccessDenied(CAError):  # noqa: N818
@@ -100,32 +101,33 @@ class CAAccessDenied(CAError):  # noqa: N818
 
 
 class CARequestError(CAError):
-    """Any other ECA status: the request was refused here or by the server."""
+    """The server or libca refused the request: any other ECA status."""
 
 
 class CAValueError(CARequestError, ValueError):
-    """The name of the PV, or the value to be written, cannot be sent; nothing was."""
+    """The name of the PV, or the value to write, cannot be sent; nothing was sent."""
 
 
 class Failure(NamedTuple):
-    """Why one PV of a call failed: an ECA status, and what was being done."""
+    """Why one PV of a call failed: an ECA status, and a text from `explain`."""
 
     name: str
     status: int
     detail: str
-    local: bool = False  # found here, before anything was sent for this PV
+    local: bool = False  # found in this process, before anything was sent for this PV
 
     def nothing(self) -> CANothing:
+        """Make the object that is returned, or delivered to a monitor."""
         return CANothing(self.name, self.status, detail=self.detail)
 
 
 def invalid(name: str, status: int, detail: str) -> CAValueError:
-    """The error for something that this side knows it cannot send."""
+    """Make the error for a name or value that cannot be sent."""
     return CAValueError(name, status, detail=detail)
 
 
 def error_for(failures: Sequence[Failure]) -> CAError:
-    """The exception for a call of which these PVs failed; the first decides its class."""
+    """Make the exception for the PVs that failed in one call; the first decides its class."""
     first = failures[0]
     kind = _kind(first)
     foreign = _cadef_class(first.status)
@@ -148,11 +150,11 @@ def _kind(failure: Failure) -> type[CAError]:
     return CARequestError
 
 
-# -- Programs written for aioca 2.x may catch the exceptions of epicscorelibs.ca.cadef -------------
+# -- For programs that catch the exceptions of epicscorelibs.ca.cadef, as aioca 2.x raised them ----
 
 
 def _cadef_class(status: int) -> type[Exception] | None:
-    """The class of cadef that aioca 2.x raised for this status, where cadef is in use."""
+    """Return the class that aioca 2.x raised for this status; None if cadef is not imported."""
     cadef = sys.modules.get("epicscorelibs.ca.cadef")
     if cadef is None or status == libca.ECA_TIMEOUT:
         return None
@@ -164,8 +166,8 @@ _joint_classes: dict[tuple[type[CAError], type[Exception]], type[CAError]] = {}
 
 
 def _with_cadef(kind: type[CAError], foreign: type[Exception]) -> type[CAError]:
-    # `except` looks at real base classes only, so there has to be a class with both. Neither
-    # __init__ nor __str__ of the foreign class runs: ours come first.
+    # `except` checks real base classes only, so the error needs a class derived from both. Our
+    # __init__ and __str__ come first, so those of the foreign class do not run.
     joint = _joint_classes.get((kind, foreign))
     if joint is None:
         content = {
@@ -180,7 +182,7 @@ def _with_cadef(kind: type[CAError], foreign: type[Exception]) -> type[CAError]:
 def _restore(  # pyright: ignore[reportUnusedFunction]
     kind: str, name: str, errorcode: int, state: dict[str, Any]
 ) -> CANothing:
-    """What pickles of 3.0 before its release name; none is made with it any more."""
+    """Restore an error from a pickle made before the release of 3.0; new ones do not use it."""
     error: CANothing = globals()[kind](name, errorcode)
     error.__dict__.update(state)
     return error

@@ -1,6 +1,8 @@
-"""Why an operation failed, in words: a function for each text.
+"""The texts of errors: one function for each cause.
 
-A text says what is known, and what would help. docs/reference/errors.md has a list of them.
+- A text names the operation, the known cause, and a remedy if there is one.
+- docs/reference/errors.md lists the texts; tests match them. Change all three together.
+- The functions only make strings: they may run on any thread, and do not block.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from .._ca import libca
 from .._ca.array_limit import AUTO, MOST, SMALLEST, body_size, limit_of
 from .._ca.environment import changed_too_late, searched
 
-# What is not known of a write that was sent
+# For a write that was sent and not confirmed
 UNKNOWN = "outcome unknown: the write may have been, or may still be, carried out"
 
 
@@ -25,15 +27,15 @@ def not_connected(
     ever_connected: bool,
     lost: bool,
 ) -> str:
-    """A PV has not connected.
+    """Explain why a PV has not connected.
 
     Args:
         name: the PV.
-        host: the server that libca has found, or `_libca.NO_HOST`.
+        host: the server that libca has found, or `libca.NO_HOST`.
         settings: the ``EPICS_CA_*`` variables as libca has read them.
-        refused: whether a server has answered the search and then refused the channel.
-        ever_connected: whether it was connected before.
-        lost: whether a circuit was lost since, which may have been that of this PV's server.
+        refused: whether a server answered the search and then refused the channel.
+        ever_connected: whether the PV was connected before.
+        lost: whether a circuit was lost during the search. It may have led to this PV's server.
     """
     if refused:
         return f"connecting: a server has this name, but refuses the channel: {why_refused(name)}"
@@ -47,11 +49,11 @@ def not_connected(
     return f"connecting: {what}; searched {searched(settings)}"
 
 
-# -- A channel that is refused ---------------------------------------------------------------------
+# -- Refused channels ------------------------------------------------------------------------------
 
 
 def why_refused(name: str) -> str:
-    """What may be wrong with a name that a server has, and makes no channel for."""
+    """Guess from the name of a PV why a server that has it refuses the channel."""
     if name != name.strip():
         return "there is a blank at the end of the name"
     _, dot, field = name.partition(".")
@@ -68,7 +70,7 @@ def why_refused(name: str) -> str:
 
 
 def advice_when_refused(name: str) -> str:
-    """What would help then."""
+    """Advise what to do about a name whose channel a server refuses."""
     if name != name.strip():
         return f"use {name.strip()!r}, without the blank at the end"
     record, dot, field = name.partition(".")
@@ -96,9 +98,13 @@ def may_be_dropped(
     settings: Mapping[str, str | None],
     fewer: str = "ask for fewer elements",
 ) -> str:
-    """That libca drops so many elements of a DBR type; empty if it takes them.
+    """Explain that libca drops an array, as a part of a text; empty if libca accepts it.
 
-    ``fewer``: how to have fewer elements sent.
+    Args:
+        dbr: the DBR type in which the array is sent.
+        count: the number of elements.
+        settings: the ``EPICS_CA_*`` variables as libca has read them.
+        fewer: advice on how to have fewer elements sent.
     """
     limit = limit_of(settings)
     size = body_size(dbr, count)
@@ -113,17 +119,17 @@ def may_be_dropped(
 
 
 def limit_in_words(settings: Mapping[str, str | None]) -> str:
-    """The settings that limit the size of arrays."""
+    """Show the settings that limit the size of arrays."""
     most = settings.get(MOST)
     shown = f"{MOST}={most}" if most is not None else f"{MOST}, which is {SMALLEST} by default"
     return f"{AUTO}={settings.get(AUTO)} and {shown}"
 
 
-# -- What a server has said ------------------------------------------------------------------------
+# -- Statuses from a server ------------------------------------------------------------------------
 
 
 def status(doing: str, code: int) -> str:
-    """A request has ended with an ECA status."""
+    """Explain the ECA status with which a request failed."""
     if code == libca.ECA_TOLARGE:
         verb = "accepts" if doing.startswith("writing") else "sends"
         return (
@@ -136,7 +142,7 @@ def status(doing: str, code: int) -> str:
 
 
 def put_status(code: int) -> str:
-    """A put-callback has ended with an ECA status."""
+    """Explain the ECA status with which a put-callback failed."""
     if code == libca.ECA_DISCONN:
         return f"writing: the server was lost before it confirmed the write; {UNKNOWN}"
     if code == libca.ECA_PUTFAIL:
@@ -148,7 +154,7 @@ def put_status(code: int) -> str:
 
 
 def put_without_wait(code: int) -> str:
-    """A server has reported a write that nobody waits for."""
+    """Explain the ECA status that a server reported for a write without wait."""
     if code == libca.ECA_PUTFAIL:
         return "writing without wait: the server reports that the write failed; outcome unknown"
     return status("writing without wait", code)

@@ -1,4 +1,8 @@
-"""The request behind caget."""
+"""The request of caget.
+
+- ``_readers[i]`` is the reader with which PV i was requested; it decodes the reply.
+- A value that cannot be decoded is a `Failure` of that PV, not an exception of the call.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,7 @@ from .request import Request
 
 
 class Get(Request):
-    """Values; `values` decodes them."""
+    """Reads of one or many PVs. `values` decodes the replies."""
 
     doing = "reading"
     sends = True
@@ -39,7 +43,7 @@ class Get(Request):
         self._usr = libca.Usr()
 
     def _start(self, start: int, stop: int) -> None:
-        # What `_ask` would do for each, without the calls: this is where the time of a list goes
+        # The same as `_ask` for each PV, inlined: a long list spends most of its time here.
         readers, key, usr = self._readers, self._key, self._usr
         get, one, trampoline = libca.get_callback, libca.ONE, reply_trampoline
         token = self._token + start * INDEX_ONE
@@ -87,7 +91,7 @@ class Get(Request):
                 try:
                     (number,) = shape.unpack(raw)
                 except struct.error:
-                    append(self._value(index, raw))  # which says what is wrong with it
+                    append(self._value(index, raw))  # a value or the Failure
                     continue
                 value = shape.kind(number)
                 value._reader = reader
@@ -101,7 +105,7 @@ class Get(Request):
         if type(raw) is bytes or type(raw) is bytearray:
             try:
                 return self._readers[index].decode(raw)
-            except Exception as error:  # whatever a server may have sent
+            except Exception as error:  # a server may send anything
                 name = self.channels[index].name
                 status, why = why_unreadable(error)
                 return Failure(name, status, f"reading: {why}")

@@ -1,9 +1,9 @@
-"""Writes that are still being processed: what a server that does not reply may be busy with.
+"""Put-callbacks in progress: a possible reason why a server does not reply.
 
-A server of pcaspy reads nothing more from a client that has sent a second put-callback to a PV
-whose writes take time, until the first has ended; then it replies to nothing else, on whatever
-channel it was asked. Nothing in the protocol tells which servers do so. So an error for a reply
-that has not come names the put-callback that is under way at that server.
+A pcaspy server may receive a second put-callback for a PV whose writes take time. Then the server
+reads nothing more from that client until the first put-callback has ended, so it replies to no
+request on any channel. The protocol does not tell which servers do so. Therefore the error for a
+missing reply names the put-callback that is in progress on that server.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ from .._channels.context import LoopContext
 
 
 class PendingPuts:
-    """The PVs whose put-callback is under way, by server; as it is now.
+    """A snapshot of the PVs whose put-callback is in progress, one for each server.
+
+    To be made and used on the loop's thread.
 
     Args:
-        context: where to look.
-        but: a request whose own do not count.
-        before: the token of a put, which those that were begun later cannot hold up.
+        context: the context whose channels are examined.
+        but: a request whose own put-callbacks are left out.
+        before: the token of a put. Put-callbacks that began later are left out, because they
+            cannot delay that put.
     """
 
     def __init__(self, context: LoopContext, but: object = None, before: int | None = None) -> None:
@@ -32,7 +35,7 @@ class PendingPuts:
                 self._names.setdefault(libca.host_name(channel.chid), channel.name)
 
     def on_the_server_of(self, channel: Channel) -> str:
-        """What to add to the reason why nothing has come from there; perhaps nothing."""
+        """Return what to add to the error for a missing reply of this server; may be empty."""
         if not self._names or not channel.chid:
             return ""
         host = libca.host_name(channel.chid)
