@@ -155,7 +155,7 @@ async def test_libca_makes_no_channel_for_one_of_many_monitors(
         assert {info.subscriber_count for info in get_channel_infos()} == {0}
         return
     monkeypatch.setattr(monitor, "TURN", -1.0)
-    monkeypatch.setattr(monitor, "_LOOK_EVERY", 1)
+    monkeypatch.setattr(monitor, "_MONITORS_PER_CLOCK_CHECK", 1)
     subscriptions = camonitor(pvs, lambda value, index: seen.append(value.name))
     await until(lambda: len(seen) == 2)
     assert seen == [pvs[0], pvs[2]]

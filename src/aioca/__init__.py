@@ -1,23 +1,23 @@
 """EPICS Channel Access for structured concurrency, under asyncio and trio.
 
-How a value travels is how the packages lie on each other:
+The packages are layers: each imports only those below it. A call goes down, a value comes up:
 
-    `_api`       what users call: signatures, checks of arguments, results
-    `_requests`  one caget, caput or connect for one PV or for many
-    `_monitors`  subscriptions: what is kept, who is called, who owns them
-    `_channels`  the channels of one event loop, and what keeps them in order
+    `_api`       the public functions: signatures, checks of arguments, results
+    `_requests`  one caget, caput, connect or cainfo, for one or many PVs
+    `_monitors`  pending updates, their delivery to callbacks or iteration, owners
+    `_channels`  the channels of one event loop, and their upkeep
     `_values`    DBR bytes to Python values, and back
     `_portal`    from the threads of libca into asyncio or trio
     `_ca`        libca through ctypes
 
 `types` and `testing` are public; `_cli` is the command line. `_errors` has the exceptions.
-`_debug` dumps the state of all of them. `_catools` has what programs for aioca 2.x look for there.
-`_context` and `_info` are paths in pickles of earlier builds.
+`_debug` dumps the state of all of them. `_catools` has the names that programs for aioca 2.x import
+from it. `_context` and `_info` are paths in pickles of earlier builds.
 """
 
 import os as _os
 
-from . import _catools as _catools  # programs find it as an attribute, not having imported it
+from . import _catools as _catools  # programs use it as an attribute without importing it
 from . import types as _types
 from ._api.info import CAInfo
 from ._api.monitor import camonitor

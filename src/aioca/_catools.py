@@ -1,7 +1,7 @@
-"""The module in which aioca 2.x had everything: programs take public names from it.
+"""The module of aioca 2.x from which programs import public names.
 
-Such as ``aioca._catools.Timeout`` in an annotation, or ``caput`` to put another in its place. What
-was private in it is not here.
+Examples are ``aioca._catools.Timeout`` in an annotation, and ``aioca._catools.caput``, which tests
+replace. The private names of aioca 2.x are not here.
 """
 
 from ._api.info import CAInfo

@@ -1,4 +1,4 @@
-"""Types for annotations: what the functions of `aioca` take and give."""
+"""Types for annotations: the arguments and results of the functions of `aioca`."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 else:  # numpy 1.21 does not take the brackets
     _DType = np.dtype
 
-#: When an operation fails if it has not ended:
+#: The deadline by which an operation fails if it has not ended:
 #:
 #: ============ ================================================================
 #: ``None``     never
-#: ``0``        at once, if any waiting is needed
+#: ``0``        at once, if it has to wait at all
 #: a number     after so many seconds
 #: ``(t,)``     at ``t`` on the clock of ``time.time()``
 #: ============ ================================================================
 Timeout = float | tuple[float] | None
 
-#: Which events a monitor is for, as a bitwise or of ``DBE_VALUE``, ``DBE_LOG``, ``DBE_ALARM`` and
-#: ``DBE_PROPERTY``. ``None`` is what the format shows: ``DBE_VALUE`` for ``FORMAT_RAW``, with
-#: ``DBE_ALARM`` for ``FORMAT_TIME``, and with ``DBE_PROPERTY`` too for ``FORMAT_CTRL``.
+#: The events that a monitor asks for: a bitwise or of ``DBE_VALUE``, ``DBE_LOG``, ``DBE_ALARM`` and
+#: ``DBE_PROPERTY``. With ``None``, the format decides: ``DBE_VALUE`` for ``FORMAT_RAW``, also
+#: ``DBE_ALARM`` for ``FORMAT_TIME``, and also ``DBE_PROPERTY`` for ``FORMAT_CTRL``.
 Dbe = int | None
 
 #: A data type by its DBR code (``DBR_DOUBLE``...), or ``DBR_ENUM_STR`` (labels of an enum,
@@ -46,18 +46,18 @@ Dbr = Literal[0, 1, 2, 3, 4, 5, 6, 35, 36, 37, 38, 996, 997, 998, 999]
 #: ``str``, ``bytes``, ``bool``) or anything that ``numpy.dtype`` takes and CA has. With ``str``
 #: or ``bytes``, a CHAR array is a long string. A number that the type cannot hold is an error.
 #:
-#: Type checkers take what is read with ``float``, ``int``, ``str`` or ``bytes`` for the class of
-#: a scalar: `ca_float`, `ca_int`, `ca_str`, `ca_bytes`. Of a PV that is an array it is a
-#: `ca_array`: those classes allow what can be done with one, and ``"f8"`` or
-#: ``np.dtype("f8")`` has the type `AugmentedValue`.
+#: Type checkers assume that a value read with ``float``, ``int``, ``str`` or ``bytes`` is a scalar:
+#: `ca_float`, `ca_int`, `ca_str` or `ca_bytes`. The value of an array PV is a `ca_array`; the
+#: scalar classes also allow the operations of an array. With ``"f8"`` or ``np.dtype("f8")``, the
+#: type is `AugmentedValue`.
 Datatype = Dbr | type | _DType | str | None
 
-#: What comes with the value. ``FORMAT_RAW`` nothing, ``FORMAT_TIME`` alarm and time stamp,
-#: ``FORMAT_CTRL`` alarm, units, precision, limits and enum labels.
+#: The attributes that come with the value. ``FORMAT_RAW``: none. ``FORMAT_TIME``: alarm and time
+#: stamp. ``FORMAT_CTRL``: alarm, units, precision, limits and enum labels.
 Format = Literal[0, 1, 2]
 
-#: How many elements: 0 as many as there are now, -1 the native length, n at most n. With -1 and n,
-#: zeros stand for what there is not.
+#: The number of elements to read: 0 means the current length, -1 the native length, n at most n.
+#: With -1 and n, zeros fill up an array that is shorter.
 Count = int
 
 
@@ -66,9 +66,9 @@ class _Nursery(Protocol):
 
 
 class _AsyncioTaskGroup(Protocol):
-    async def __aenter__(self) -> Any: ...  # an event loop of asyncio has create_task as well
+    async def __aenter__(self) -> Any: ...  # because an asyncio event loop has create_task, too
     def create_task(self, coro: Any, /, *, name: Any = ...) -> Any: ...
 
 
-#: What can own a monitor: an anyio ``TaskGroup``, a ``trio.Nursery`` or an ``asyncio.TaskGroup``.
+#: An owner of a monitor: an anyio ``TaskGroup``, a ``trio.Nursery`` or an ``asyncio.TaskGroup``.
 TaskGroup = _Nursery | _AsyncioTaskGroup

@@ -1,1 +1,1 @@
-"""What users call: signatures, checks of arguments, results."""
+"""The public functions: signatures, checks of arguments, results."""

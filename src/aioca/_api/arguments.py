@@ -1,4 +1,7 @@
-"""What the arguments that all functions share mean, and what is wrong with them."""
+"""Checks of the arguments that the public functions share.
+
+A wrong argument raises TypeError or ValueError before anything is sent.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +17,21 @@ from ..types import AugmentedValue, Timeout, ca_bytes, ca_float, ca_int, ca_str
 
 
 class _Names(Protocol):
-    """A collection of names. A str is none: it can only be asked for a str that is in it."""
+    """A collection of names. A str is not one: its ``__contains__`` takes a str only."""
 
     def __contains__(self, value: object, /) -> bool: ...
     def __iter__(self) -> Iterator[str]: ...
 
 
-# To type checkers, the names of many PVs: any iterable of str, but no str, which is one PV.
-# What is declared as no more than Iterable[str] could be a str. Overloads for that come last.
+# For type checkers: the names of many PVs, as any iterable of str but a str, which is one PV. An
+# argument declared as Iterable[str] could be a str, so the overloads for that come last.
 PVs = _Names | Iterator[str]
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
-    # What a list of values holds that were read with a Python type. It is a list made for the
-    # caller: a variable declared as list[float] or list[AugmentedValue] can have it as well.
+    # The elements of the list that is returned for a Python type. The list is made for the caller,
+    # so it can be assigned to a variable of type list[float] or list[AugmentedValue] as well.
     Ints = TypeVar("Ints", ca_int, AugmentedValue, int, default=ca_int)
     Floats = TypeVar("Floats", ca_float, AugmentedValue, float, default=ca_float)
     Strs = TypeVar("Strs", ca_str, AugmentedValue, str, default=ca_str)
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
 
 
 def names_of(pv: str | Iterable[str]) -> list[str]:
-    """One name or many as a list; TypeError if anything is no str."""
+    """Return one name, or many, as a list; TypeError if a name is not a str."""
     if isinstance(pv, str):
         return [pv]
     if not isinstance(pv, Iterable):
@@ -48,26 +51,31 @@ def names_of(pv: str | Iterable[str]) -> list[str]:
 
 
 def check_format(format: object) -> None:
+    """Raise ValueError unless the argument is a `Format`."""
     if format not in (FORMAT_RAW, FORMAT_TIME, FORMAT_CTRL):
         raise ValueError(f"format must be FORMAT_RAW, FORMAT_TIME or FORMAT_CTRL, not {format!r}")
 
 
 def check_count(count: object) -> None:
+    """Raise ValueError unless the argument is a `Count`."""
     if not isinstance(count, int) or count < -1:
         raise ValueError(f"count must be an int of -1 or more, not {count!r}")
 
 
 def deadline_of(timeout: Timeout, portal: Portal) -> float:
-    """A `Timeout` as a deadline on the loop's clock.
+    """Convert a `Timeout` into a deadline on the loop's clock.
 
-    ``-inf`` for 0 and less: at once, if no waiting is needed. A point in time that has passed is
-    another thing: nothing is sent any more.
+    The deadline of 0 or less is ``-inf``: requests are sent, but nothing is waited for. A tuple
+    ``(t,)`` with ``t`` in the past differs: its deadline has passed, and nothing is sent.
+
+    Raises:
+        TypeError, ValueError: the argument is not a `Timeout`.
     """
     if timeout is None:
         return math.inf
     try:
         if isinstance(timeout, (str, bytes)):
-            raise TypeError("float() would take it")
+            raise TypeError("float() would accept it")
         if isinstance(timeout, tuple):
             (instant,) = timeout
             seconds = float(instant) - time.time()

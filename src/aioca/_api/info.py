@@ -1,7 +1,7 @@
-"""CAInfo: what there is to know of a channel."""
+"""CAInfo: the state of a channel."""
 
-# No `from __future__ import annotations`: the annotations are looked up where the class is
-# public, in `aioca`.
+# No `from __future__ import annotations`: annotations are evaluated in `aioca`, the public module
+# of the class.
 
 from typing import ClassVar
 
@@ -9,20 +9,20 @@ from .._ca import libca
 from .._channels.channel import Channel
 from .._printable import printable
 
-_NO_ACCESS = 7  # what stands for the type of a channel that is not connected
+_NO_ACCESS = 7  # the `datatype` of a channel that is not connected
 
 
 class CAInfo:
-    """What is known of a channel; `str()` of it is what the ``cainfo`` tool prints.
+    """The state of a channel. Its `str()` is the output of the ``cainfo`` tool.
 
     Attributes:
         ok (bool): whether the channel is connected.
         name (str): the PV.
         state (int): index into ``state_strings``.
-        host (str): ``host:port`` of the server, ``<disconnected>`` if there is none.
-        read (bool): whether this client may read, asked of libca just now.
-        write (bool): whether this client may write, asked of libca just now.
-        count (int): native number of elements, 0 if not connected.
+        host (str): ``host:port`` of the server; ``<disconnected>`` if not connected.
+        read (bool): whether this client may read; libca is asked when this object is made.
+        write (bool): whether this client may write, likewise.
+        count (int): native number of elements; 0 if not connected.
         datatype (int): native DBR type, index into ``datatype_strings``; 7 if not connected.
     """
 
@@ -40,9 +40,9 @@ class CAInfo:
         self.ok: bool = channel.connected
         self.name: str = channel.name
         self.state: int = channel.state
-        chid = channel.chid  # 0 if it was closed meanwhile, which libca must not be asked about
+        chid = channel.chid  # 0 if the channel was closed: libca must not be called with that
         self.host: str = libca.host_name(chid) if chid else libca.NO_HOST
-        # Asked of libca now: after a server was unresponsive no callback tells their change.
+        # Ask libca now: after a server was unresponsive, no callback reports a change of access.
         self.read: bool = bool(chid and libca.read_access(chid))
         self.write: bool = bool(chid and libca.write_access(chid))
         self.count: int = channel.native_count if channel.connected else 0

@@ -1,11 +1,12 @@
-"""Whether the value of a PV is the one that a program waits for.
+"""Decides for `wait_for_value` whether the value of a PV matches.
 
-There is one definition of equal: a value matches if a `caput` of what is waited for would have
-written it. So that is encoded as a put would be, for the type and count that the PV has, and the
-value that has come is compared with it. A fraction is cut off for an integer PV, a number becomes
-text for a STRING, a list of one element is a scalar for a scalar.
+An update matches if a `caput` of the wanted value would have written it. So the wanted value is
+encoded as for a put, with the type and count of the PV, and the update is compared with the result.
+For an integer PV, a fraction is cut off; for a STRING, a number becomes text; for a scalar, a list
+of one element is a scalar.
 
-What a put cannot write (an object with an ``__eq__`` of its own) is compared with ``==``.
+A wanted value that a put cannot write, such as an object with an ``__eq__`` of its own, is compared
+with ``==``.
 """
 
 from __future__ import annotations
@@ -41,10 +42,10 @@ _WRITTEN = (Number, np.generic, np.ndarray, str, bytes, bytearray, list, tuple, 
 
 
 class Matcher:
-    """What a program waits for: a value, or a function that decides.
+    """The condition of one `wait_for_value`: a wanted value, or a function.
 
     Attributes:
-        datatype: what the PV is to be read as.
+        datatype: the datatype with which to monitor the PV.
     """
 
     def __init__(self, pv: str, match: Any, datatype: Any) -> None:
@@ -52,13 +53,13 @@ class Matcher:
         self._match = match
         self.datatype: Datatype = _to_read(match) if datatype is None else datatype
         self._asked = datatype
-        self._known: tuple[int, int] | None = None  # the type and count for which there is a check
+        self._known: tuple[int, int] | None = None  # the type and count of `_check`
         self._check: Check = _never
         self._number = _number_in_text(match) if datatype is None else ""
         self._label: str | bytes | None = None
 
     def __call__(self, value: Any) -> bool:
-        """Whether it is the one. CAValueError if no put could write what is waited for."""
+        """Whether an update matches; CAValueError if no put could write the wanted value."""
         match = self._match
         if callable(match):
             return bool(match(value))
@@ -76,18 +77,19 @@ class Matcher:
 
     @property
     def needs_labels(self) -> bool:
-        """Whether it is a number as text, which for an enum may be that of a state."""
+        """Whether the wanted value is a number as text: for an enum, it may number a state."""
         return bool(self._number)
 
     def labels_are(self, labels: list[str]) -> None:
-        """The labels of the PV, none if it is no enum.
+        """Set the labels of the PV; an empty list if it is not an enum.
 
-        A server takes a number as text for that of a state if the enum has no such label.
+        If no label of the enum is equal to the text, a server takes the number for that of a
+        state.
         """
         number, self._number = self._number, ""
         state = int(number)
         if number in labels or state >= len(labels) or labels.count(labels[state]) != 1:
-            return  # it is a label, or cannot be told by one
+            return  # the text is a label, or no label identifies the state
         label = labels[state]
         self._label = label.encode() if isinstance(self._match, bytes) else label
 
@@ -96,14 +98,14 @@ class Matcher:
             code = None if self._asked is None else datatype_code(self._asked, writing=True)
             dbr, count, data = encode(self._pv, self._match, code, native_type, native_count)
         except CAValueError as error:
-            if self._asked is not None:  # the value may be of a type that is for reading only
+            if self._asked is not None:  # the datatype may be for reading only
                 return _never
             raise invalid(
                 error.name,
                 error.errorcode,
                 f"waiting for a value that cannot be written to this PV: {error._detail}",
             ) from error
-        except ValueError:  # a datatype that is for reading only
+        except ValueError:  # the datatype is for reading only
             return _never
         if dbr == DBR_STRING:
             assert isinstance(data, bytes)
@@ -114,7 +116,7 @@ class Matcher:
 
 
 def _to_read(match: Any) -> Any:
-    """As what a value is read that is compared with this; None for the native type."""
+    """Return the datatype to read for a wanted value; None for the native type."""
     whole: Any = match
     found: Any = match
     if isinstance(match, (list, tuple)):
@@ -124,13 +126,13 @@ def _to_read(match: Any) -> Any:
     if not isinstance(found, (str, bytes)):
         return None
     data = found.encode("utf-8", "replace") if isinstance(found, str) else found
-    if b"\0" in data.rstrip(b"\0"):  # in a CHAR array, where a long string would end there
+    if b"\0" in data.rstrip(b"\0"):  # a CHAR array read as a long string would end there
         return None
     return AS_TEXT_TO_MATCH if isinstance(found, str) else AS_BYTES_TO_MATCH
 
 
 def _number_in_text(match: Any) -> str:
-    """A text that is nothing but a number; else nothing."""
+    """Return a wanted text that is a number of up to five digits; else an empty str."""
     text = match.decode("latin-1") if isinstance(match, bytes) else match
     return text if isinstance(text, str) and re.fullmatch("[0-9]{1,5}", text) else ""
 
@@ -155,7 +157,7 @@ def _cell(data: bytes, index: int) -> bytes:
 
 
 def _check_of_strings(cells: list[bytes], native_type: int) -> Check:
-    """For a put of strings: the value is text as well, or what the server makes of the text."""
+    """Compare with a put of strings: an update is text, or the number that a server parses."""
     texts = [cell.decode("utf-8", "replace") for cell in cells]
     numbers = [_as_servers_read(text, native_type) for text in texts]
 
@@ -177,7 +179,7 @@ _INTEGER = re.compile(r"\s*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
 
 
 def _as_servers_read(text: str, native_type: int) -> float | None:
-    """The number that EPICS base makes of a text for a PV of this type; None if it refuses it."""
+    """Parse a text as EPICS base does for a PV of this type; None if base refuses the text."""
     if native_type in (DBR_DOUBLE, DBR_FLOAT):
         try:
             number = float.fromhex(text) if re.match(r"\s*[+-]?0[xX]", text) else float(text)
@@ -197,7 +199,7 @@ def _as_servers_read(text: str, native_type: int) -> float | None:
 
 
 def _check_of_numbers(expected: Any) -> Check:
-    """For a put of numbers, which of a CHAR array may be read as a long string."""
+    """Compare with a put of numbers. An update of a CHAR array may be a long string."""
     array = np.atleast_1d(expected)
     text = array.tobytes().split(b"\0", 1)[0]
     numbers = array.tolist()

@@ -1,4 +1,4 @@
-"""camonitor: arguments in, subscriptions made and given their owner."""
+"""camonitor: checks the arguments, makes the subscriptions, and gives them their owner."""
 
 from __future__ import annotations
 
@@ -137,41 +137,42 @@ def camonitor(
     """Monitor one PV, or several.
 
     It returns at once, and can be called from any code that runs on the event loop's thread.
-    Its lifetime has four forms::
+    There are four forms, which differ in how long the monitor lives::
 
         async with camonitor(pv) as updates:        # the block
             async for value in updates: ...
         async with camonitor(pv, callback): ...     # the block; an error in the callback ends it
         camonitor(pv, callback, task_group=tg)      # the task group; likewise
-        camonitor(pv, callback)                     # until close(), or the loop's run ends
+        camonitor(pv, callback)                     # until close() or the end of the loop's run
 
     Args:
         pv: the PV, or a list of PVs.
         callback: called with each `aioca.types.AugmentedValue`, and for a list of PVs with
-            ``(value, index)``. A function, an async function, or a function that returns something
-            to be awaited; the next update is delivered when that is done. Without a
-            callback nothing happens until the subscription is entered with ``async with``; if that
-            never happens, there is a ResourceWarning.
+            ``(value, index)``. It is a function, an async function, or a function that returns an
+            awaitable; the next update is delivered when the awaitable has ended. Without a
+            callback nothing happens until the subscription is entered with ``async with``; if it
+            is never entered, there is a ResourceWarning.
         events: which events to ask for; see `aioca.types.Dbe`.
         datatype: the type to read as; see `aioca.types.Datatype`.
         format: what comes with the value; see `aioca.types.Format`.
         count: how many elements; see `aioca.types.Count`.
-        all_updates: keep every update until it is delivered. The default keeps the latest only,
-            and counts the rest in `Subscription.dropped_callbacks`.
+        all_updates: keep every update until it is delivered. By default, only the latest is kept;
+            `Subscription.dropped_callbacks` counts the others.
         notify_disconnect: deliver a falsy `CANothing` (ECA_DISCONN) when the PV disconnects, and
-            one with its status for any other failure; else those go to the log.
-        connect_timeout: deliver one (ECA_TIMEOUT) if the PV is not connected in time; see
-            `aioca.types.Timeout`. The monitor goes on waiting.
+            one with its status for any other failure. By default, other failures are logged.
+        connect_timeout: deliver a falsy `CANothing` (ECA_TIMEOUT) if the PV is not connected in
+            time; see `aioca.types.Timeout`. The monitor keeps waiting.
         task_group: an anyio ``TaskGroup``, a ``trio.Nursery`` or an ``asyncio.TaskGroup`` to
-            own the monitor: it ends with the group, and an error in the callback is raised there.
-        max_pending: keep the newest n updates until they are delivered, and count the rest.
+            own the monitor: the monitor ends with the group, and an error in the callback is
+            raised in the group.
+        max_pending: keep the newest n updates until they are delivered, and count the others.
 
     Returns:
-        Subscription: for a list of PVs a list of them, which can be entered like one.
+        Subscription: for a list of PVs, a list of subscriptions, which can be entered like one.
 
     Raises:
-        CAValueError: the name of a PV cannot be searched for.
-        TypeError, ValueError: an argument that cannot be used.
+        CAValueError: libca cannot search for the name of a PV.
+        TypeError, ValueError: an argument is wrong.
         RuntimeError: no event loop is running in this thread.
     """
     check_format(format)
@@ -218,7 +219,7 @@ def _check_callback(callback: object, task_group: object) -> None:
 def _maker(
     context: LoopContext, options: Options, callback: Callback | None, single: bool
 ) -> Callable[[int, str], Monitor]:
-    """What makes the feed of each PV; they share what can be shared."""
+    """Return a function that makes the monitor of each PV, with what all of them share."""
     if callback is None:
         stream = Stream(context)
         return lambda _, name: StreamMonitor(context, name, options, stream)

@@ -1,11 +1,11 @@
-"""caget, caput, connect, cainfo: arguments in, one `Request`, results out.
+"""caget, caput, connect, cainfo: check the arguments, run one `Request`, return the results.
 
-The overloads of each: one PV; many; one or many, as the caller does not know; and what is declared
-as no more than an iterable of str. The last one is not chosen for a str, as the first comes before
-(that of `caput` has no ``repeat_value``: a str with it would be chosen for nothing else).
+- The public functions compute the deadline.
+- Wrong arguments raise before a channel is made or anything is sent.
 
-The public functions own the deadline. Everything that is wrong with the arguments is found
-before a channel is made or anything is sent.
+Each function has overloads for one PV; for many; for an argument that may be either; and for an
+argument declared as Iterable[str]. A str matches the first of these before the last. (The last
+overload of `caput` has no ``repeat_value``: with it, a str would match that overload only.)
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from .info import CAInfo
 if TYPE_CHECKING:
     from .arguments import Bytes, Floats, Ints, Strs
 
-# Channels that are asked about between looks at the clock: three calls to libca for each, after
-# which libca's threads may have the GIL.
-_INFOS = 25
+# Channels whose state is read between two checks of the clock. Each needs three calls to libca, and
+# after a call libca's threads may have taken the GIL.
+_INFOS_PER_CLOCK_CHECK = 25
 
 # -- caget -----------------------------------------------------------------------------------------
 
@@ -131,9 +131,9 @@ async def caget(
         CATimeout: the PV did not connect, or the server did not reply, by the deadline.
         CADisconnected: the server was lost while it had the request.
         CAAccessDenied: the server does not let this client read the PV.
-        CARequestError: any other ECA status, such as that of a number that does not fit into the
-            datatype. For a list: the class for the first that failed, naming all that did.
-        TypeError, ValueError: an argument that cannot be used; nothing was sent.
+        CARequestError: any other ECA status, such as for a number that does not fit into the
+            datatype. For a list, the first PV that failed decides the class; the error names all.
+        TypeError, ValueError: an argument is wrong; nothing was sent.
     """
     code = datatype_code(datatype)
     check_format(format)
@@ -146,7 +146,7 @@ async def caget(
         raise error_for([*refused.values()])
     get = Get(context, channels, code, format, count)
     await get.run(deadline)
-    if not get.suspended:  # nothing could be asked for
+    if not get.suspended:  # no server was asked
         await context.portal.checkpoint()
     return _outcome(pv, names, refused, await get.values(), throw)  # type: ignore[no-any-return]
 
@@ -186,29 +186,29 @@ async def caput(  # noqa: D417
     Args:
         pv, pvs: the PV, or a list of PVs.
         value, values: what to write: a number, str, bytes, or a sequence or array of shape (n,).
-            For a list of PVs, one value for each; a scalar or a string goes to all of them.
-        repeat_value: for a list of PVs: the whole of ``values`` goes to each of them.
+            For a list of PVs, one value for each; a scalar or a string is written to all of them.
+        repeat_value: for a list of PVs, write the whole of ``values`` to each of them.
         datatype: the type to send as; see `aioca.types.Datatype`. ``None`` is the native one,
-            except that a str goes as a string, which the server converts.
+            except that a str is sent as a string, which the server converts.
         wait: whether to wait until the server has processed the write (put-callback).
         timeout: seconds for the whole call, connecting included; see `aioca.types.Timeout`.
         throw: whether to raise. If not, a falsy `CANothing` stands for each PV that failed.
 
     Returns:
         `CANothing`: truthy, with ``ok`` true. For a list of PVs, a list in the same order.
-        Without ``wait`` it says that the value is on its way: what the server makes of it is
-        not known, and a refusal goes to the log (logger ``aioca``).
+        Without ``wait`` it means that the value was sent. It is not known whether the server
+        accepts the value; a refusal is logged (logger ``aioca``).
 
     Raises:
         CATimeout: the PV did not connect, or the processing did not end, by the deadline. In the
-            second case the outcome of the write is unknown; it is not cancelled by this.
+            second case the outcome of the write is unknown; the time-out does not cancel it.
         CADisconnected: the server was lost while it had the request; the outcome is unknown.
         CAAccessDenied: the server does not let this client write to the PV.
-        CAValueError: the value cannot be sent (it does not fit, it has masked elements, or none at
-            all for a PV of one element); nothing was.
+        CAValueError: the value cannot be sent (it does not fit, it has masked elements, or it has
+            no element for a PV of one element); nothing was sent.
         CARequestError: any other ECA status, such as ECA_PUTFAIL for a value that the server
-            refuses. For a list: the class for the first that failed, naming all that did.
-        TypeError, ValueError: an argument that cannot be used; nothing was sent.
+            refuses. For a list, the first PV that failed decides the class; the error names all.
+        TypeError, ValueError: an argument is wrong; nothing was sent.
     """
     first = args[0] if args else kwargs.get("pv", kwargs.get("pvs"))
     if isinstance(first, str):
@@ -250,7 +250,7 @@ async def _caput_many(
 
 
 def _is_one(values: Any) -> bool:
-    """Whether it is one value for all PVs, not one for each."""
+    """Whether ``values`` is one value for all PVs, not one for each."""
     dimensions: Any = getattr(values, "ndim", 1)
     scalar = isinstance(values, (str, bytes)) or not isinstance(values, Collection)
     return bool(scalar or dimensions == 0)
@@ -268,7 +268,7 @@ async def _caput(
     code = datatype_code(datatype, writing=True)
     context = current()
     deadline = deadline_of(timeout, context.portal)
-    await context.portal.checkpoint(suspends=wait)  # the last moment at which nothing is sent
+    await context.portal.checkpoint(suspends=wait)  # from here on, values may be sent
     channels, refused = await _channels(context, names)
     if refused:
         values = [value for i, value in enumerate(values) if i not in refused]
@@ -307,14 +307,14 @@ async def connect(
 ) -> CANothing | list[CANothing]:
     """Connect to one PV, or to many at once.
 
-    There is no need to: every function connects. After it, a `caput` without ``wait`` goes out
-    at once (and under asyncio without suspending).
+    This is not necessary, because every function connects. After it, a `caput` without ``wait`` is
+    sent at once (and under asyncio without suspending).
 
     Args:
         pv: the PV, or a list of PVs.
-        wait: whether to wait for the connection. If not, it is only begun: the result says that it
-            was, and ``ok`` is true, whether or not there is such a PV, as in aioca 2.x.
-            ``cainfo(pv, wait=False)`` tells whether it is connected by now.
+        wait: whether to wait for the connection. If not, the search is only begun, and ``ok``
+            is true whether or not there is such a PV, as in aioca 2.x. ``cainfo(pv, wait=False)``
+            tells whether the PV is connected.
         timeout: seconds for the whole call; see `aioca.types.Timeout`.
         throw: whether to raise. If not, a falsy `CANothing` stands for each PV that failed.
 
@@ -323,8 +323,8 @@ async def connect(
 
     Raises:
         CATimeout: not connected by the deadline.
-        CADisconnected: closed by this program meanwhile.
-        TypeError, ValueError: an argument that cannot be used.
+        CADisconnected: this program closed the channel during the call.
+        TypeError, ValueError: an argument is wrong.
     """
     names, refused, request = await _connect(pv, wait, timeout, throw)
     return _outcome(pv, names, refused, await request.values(), throw)  # type: ignore[no-any-return]
@@ -349,11 +349,11 @@ async def cainfo(
 async def cainfo(
     pv: str | Iterable[str], wait: bool = True, timeout: Timeout = 5.0, throw: bool = True
 ) -> CAInfo | list[CAInfo]:
-    """Find out about the channel of one PV, or of many.
+    """Return the state of the channel of one PV, or of many.
 
     Args:
         pv: the PV, or a list of PVs.
-        wait: whether to wait for the connection. If not, it tells how things stand.
+        wait: whether to wait for the connection. If not, the present state is returned.
         timeout: seconds for the whole call; see `aioca.types.Timeout`.
         throw: whether to raise. If not, a falsy `CANothing` stands for each PV that failed.
 
@@ -362,13 +362,13 @@ async def cainfo(
 
     Raises:
         CATimeout: not connected by the deadline.
-        CADisconnected: closed by this program meanwhile.
-        TypeError, ValueError: an argument that cannot be used.
+        CADisconnected: this program closed the channel during the call.
+        TypeError, ValueError: an argument is wrong.
     """
     names, refused, request = await _connect(pv, wait, timeout, throw)
     infos = await request.values()
     for index, channel in enumerate(request.channels):
-        if not index % _INFOS:
+        if not index % _INFOS_PER_CLOCK_CHECK:
             await request.yield_turn()
         if type(infos[index]) is not Failure:
             infos[index] = CAInfo(channel)
@@ -398,7 +398,7 @@ async def _connect(
 async def _channels(
     context: LoopContext, names: Sequence[str]
 ) -> tuple[list[Channel], dict[int, Failure]]:
-    """A channel for each name, and a failure for each that cannot have one."""
+    """Return the channels of the names, and a failure, by index, for each without a channel."""
     found = context.channels_there(names)
     if found is not None:
         return found, {}
@@ -427,7 +427,7 @@ def _outcome(
     found: list[Any],
     throw: bool,
 ) -> Any:
-    """Results in the order of the names; failures raised, or in their place."""
+    """Return the results in the order of the names; raise failures, or put them in place."""
     results = found
     if refused:
         others = iter(found)

@@ -1,4 +1,4 @@
-"""run(): a program's event loop in one line."""
+"""run(): runs a program in an event loop of its own."""
 
 from __future__ import annotations
 
@@ -27,18 +27,19 @@ def run(
 
     Args:
         coro: the coroutine, such as ``main()``.
-        forever: whether to go on after its end, so that monitors go on, until Ctrl-C, which then
-            ends the program without a traceback.
+        forever: whether to keep the loop, and so its monitors, running after the coroutine has
+            ended, until Ctrl-C. Ctrl-C then ends the program without a traceback.
         backend: ``"asyncio"`` or ``"trio"``.
 
     Returns:
-        What the coroutine returned; None if it ran for ever.
+        What the coroutine returned; None after Ctrl-C with ``forever``.
 
     Raises:
-        TypeError: it is no coroutine (but the function itself, say).
-        RuntimeError: an event loop runs in this thread already. In a thread of its own, such as
-            ``asyncio.to_thread`` provides, another one can run.
-        Whatever the coroutine raised. KeyboardInterrupt on Ctrl-C unless ``forever``.
+        TypeError: ``coro`` is not a coroutine; it may be the async function itself.
+        RuntimeError: an event loop is already running in this thread. Another one can run in
+            another thread, such as ``asyncio.to_thread`` provides.
+        BaseException: whatever the coroutine raised; KeyboardInterrupt on Ctrl-C, unless
+            ``forever``.
     """
     if not isinstance(coro, Coroutine):
         raise TypeError(f"run takes a coroutine, such as main(), not {coro!r}")
@@ -58,22 +59,23 @@ def run(
         if not forever:
             raise
         return None
-    except BaseExceptionGroup as group:  # how it comes out of a task group or nursery
+    except BaseExceptionGroup as group:  # a task group or nursery wraps KeyboardInterrupt
         if not forever or group.split(KeyboardInterrupt)[1] is not None:
             raise
         return None
     except BaseException as error:
-        # On Python 3.10, anyio lets the cancellation out by which Ctrl-C ended the main task.
+        # On Python 3.10, anyio raises the CancelledError with which Ctrl-C ended the main task.
         if not (_PYTHON_3_10 and type(error).__name__ == "CancelledError"):
             raise
         if not forever:
             raise KeyboardInterrupt from None
         return None
     finally:
-        coro.close()  # never started, if there was no such backend
+        coro.close()  # it was never started if there is no such backend
 
 
 def _check_no_loop_runs() -> None:
+    """Raise RuntimeError if an event loop is running in this thread."""
     try:
         running_loop()
     except RuntimeError:
@@ -86,10 +88,11 @@ def _check_no_loop_runs() -> None:
 
 
 def _forget_library() -> None:
-    """Have anyio look for itself which library runs in this thread.
+    """Have anyio detect the async library of this thread.
 
-    A variable tells it, and a thread may have that from the task that has started it.
+    A context variable names the library. A thread may have inherited it from the task that started
+    the thread.
     """
-    sniffio = sys.modules.get("sniffio")  # else anyio has no such variable
+    sniffio = sys.modules.get("sniffio")  # not imported: anyio has no such variable
     if sniffio is not None:
         sniffio.current_async_library_cvar.set(None)

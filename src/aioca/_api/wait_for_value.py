@@ -79,27 +79,27 @@ async def wait_for_value(
 
     Args:
         pv: the PV.
-        match: the value to wait for, or a function that is given each update and says whether it
-            is the one. A value is there when a `caput` of it would have written what the PV has:
-            text is the label of an enum, or the long string of a CHAR array.
+        match: the value to wait for, or a function that is called with each update and returns
+            whether it matches. A value matches when a `caput` of it would have written what the PV
+            has: text is the label of an enum, or the long string of a CHAR array.
         timeout: seconds for the whole call; see `aioca.types.Timeout`.
         events: as for `camonitor`.
         datatype: as for `camonitor`.
         format: as for `camonitor`.
         count: as for `camonitor`.
-        all_updates: whether to look at every update, or at the latest only.
-        notify_disconnect: as for `camonitor`: the function ``match`` is given the `CANothing`.
+        all_updates: whether to check every update, or the latest only.
+        notify_disconnect: as for `camonitor`; a function ``match`` is called with the `CANothing`.
         connect_timeout: likewise.
         max_pending: as for `camonitor`.
 
     Returns:
-        `aioca.types.AugmentedValue`: the first update that matched; the present value may.
+        `aioca.types.AugmentedValue`: the first update that matched, which may be the present value.
 
     Raises:
-        CATimeout: none did by the deadline; the message has the last value.
-        CADisconnected: the subscription was closed by this program meanwhile.
+        CATimeout: no update matched by the deadline; the message has the last value.
+        CADisconnected: this program closed the monitor during the call.
         CAValueError: the PV cannot have such a value.
-        TypeError, ValueError: an argument that cannot be used.
+        TypeError, ValueError: an argument is wrong.
     """
     if not isinstance(pv, str):
         raise TypeError(f"wait_for_value takes one PV, a str, not {pv!r}")
@@ -115,7 +115,7 @@ async def wait_for_value(
     )  # fmt: skip
     async with subscription as updates:
         stream = updates._stream
-        left = math.inf  # number of updates that may still be looked at
+        left = math.inf  # number of updates that may still be checked
         while left > 0:
             value = await stream.next_before(deadline)
             if value is NOTHING:
@@ -127,15 +127,15 @@ async def wait_for_value(
             seen = value
             left -= 1
             if left == math.inf and context.portal.now() >= deadline:
-                # In a flood there is always a next one: only those that came by the deadline count.
+                # Updates may never stop coming: check only those that came by the deadline.
                 await context.portal.catch_up()
                 left = len(stream.queue)
-        failure = _why_not(subscription, match, seen)  # before the monitor is closed
+        failure = _why_not(subscription, match, seen)  # before the block closes the monitor
     raise error_for([failure])
 
 
 async def _labels(pv: str, seconds: float) -> list[str]:
-    """The labels of an enum; none of what is none."""
+    """Return the labels of an enum; an empty list for other PVs."""
     if (await cainfo(pv, wait=False)).datatype != DBR_ENUM:
         return []
     timeout = None if seconds == math.inf else max(0.0, seconds)
@@ -144,7 +144,7 @@ async def _labels(pv: str, seconds: float) -> list[str]:
 
 
 def _why_not(subscription: Subscription, match: Any, seen: Any) -> Failure:
-    """Why no value has come that matches; ``seen`` is the last one."""
+    """Explain why no value matched; ``seen`` is the last value, or NOTHING."""
     pv = subscription.name
     if subscription.state == Subscription.CLOSED:
         return Failure(

@@ -1,1 +1,1 @@
-"""Subscriptions: what is kept, who is called, who owns them."""
+"""Monitors: pending updates, delivery to callbacks and iteration, owners."""

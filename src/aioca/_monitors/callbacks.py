@@ -1,6 +1,9 @@
-"""How the updates of a monitor get to its callback.
+"""Monitors with a callback: the delivery of their updates.
 
-One at a time: while what a callback has returned is being awaited, its updates wait.
+- The callback of a monitor gets one update at a time. While its awaitable runs, updates wait.
+- After `close`, the callback is not called again.
+- The owner of the monitor runs awaitables, and receives the errors of the callback.
+- Everything here runs on the loop's thread.
 """
 
 from __future__ import annotations
@@ -21,22 +24,22 @@ from .owners import Owner, without
 
 logger = logging.getLogger("aioca")
 
-BATCH = 64  # updates delivered before others get their turn
+BATCH = 64  # updates that are delivered in a row before other tasks and monitors run
 
 Callback = Callable[..., Any]
 
 
 class Callee(NamedTuple):
-    """What the subscriptions of one call have in common: whom to call, and how."""
+    """What all monitors of one call of camonitor share: the callback, and how to call it."""
 
     callback: Callback
-    variables: contextvars.Context  # that of the call of camonitor
-    run: Callable[..., Any]  # a function in that
-    owner: Owner  # the owner that they have as long as they are given no other
+    variables: contextvars.Context  # the context variables of the caller of camonitor
+    run: Callable[..., Any]  # `variables.run`
+    owner: Owner  # the default owner, until a task group or block takes over
 
 
 class OfMany(NamedTuple):
-    """The callback of a list of PVs, as one of its subscriptions has it: called with the value."""
+    """The callback of a list of PVs, for one of its monitors: it is called with the value alone."""
 
     callback: Callback
     place: int
@@ -46,11 +49,11 @@ class OfMany(NamedTuple):
 
 
 class CallbackMonitor(Monitor):
-    """A subscription whose updates go to a callback.
+    """A monitor whose updates go to a callback.
 
     Attributes:
-        callback: what is called.
-        lifetime: who owns it.
+        callback: the function that is called with each update.
+        owner: the owner of the monitor.
     """
 
     __slots__ = ("_busy", "_index", "_run", "_unbegun", "_variables", "callback", "owner")
@@ -60,16 +63,16 @@ class CallbackMonitor(Monitor):
     ) -> None:
         super().__init__(context, name, options)
         self.callback, self._variables, self._run, self.owner = callee
-        self._index = index  # the second argument of the callback, if it has one
-        # Nothing is to be delivered just now: what a callback has returned is being awaited
+        self._index = index  # the second argument of the callback; None if it has only one
+        # True while an awaitable of the callback runs: updates are kept until it has ended
         self._busy = False
-        # What is yet to begin, which `close` still prevents; and the callback that returned it,
-        # as another may have been assigned meanwhile
+        # An awaitable that has not started, which `close` still prevents, and the callback that
+        # returned it; by then another callback may have been assigned
         self._unbegun: tuple[object, Callback] | None = None
 
     @property
     def called_with_value(self) -> Callback:
-        """The callback as something that is called with the value alone."""
+        """The callback in a form that is called with the value alone."""
         if self._index is None:
             return self.callback
         return OfMany(self.callback, self._index)  # type: ignore[return-value]  # it has __call__
@@ -82,12 +85,12 @@ class CallbackMonitor(Monitor):
         self.owner.closed()
 
     def receive(self, item: Any) -> None:
-        # Once for each update of each monitor. The first way through is the one of nearly all.
+        # Called for each update of each monitor: nearly all of them take the first branch.
         if type(item) is bytes and self._unpack is not None and not self._busy:
             try:
                 (number,) = self._unpack(item)
             except struct.error:
-                value = self.value_of(item, self._reader)  # which says what is wrong with it
+                value = self.value_of(item, self._reader)  # reports what is wrong
                 if value is NOTHING:
                     return
             else:
@@ -110,7 +113,7 @@ class CallbackMonitor(Monitor):
         awaitable = self._call(value)
         if awaitable is not None:
             self._busy = True
-            # A callback that has closed its own monitor goes on.
+            # If the callback has closed its own monitor, its awaitable still runs.
             self._unbegun = None if self.closed else (awaitable, self.callback)
             try:
                 self.owner.spawn(self._pump, awaitable, self._variables, self._over)
@@ -119,7 +122,7 @@ class CallbackMonitor(Monitor):
                 self._fail(error)
 
     def _call(self, value: Any) -> Awaitable[object] | None:
-        """Call the callback; what it returned, if that is to be awaited."""
+        """Call the callback; return its result if that is awaitable, else None."""
         try:
             if self._index is None:
                 result = self._run(self.callback, value)
@@ -132,7 +135,7 @@ class CallbackMonitor(Monitor):
         return None
 
     async def _pump(self, awaitable: Awaitable[object]) -> None:
-        """Await what a callback returned, and go on as long as they return such."""
+        """Await the result of the callback; deliver updates until a result is not awaitable."""
         unbegun, self._unbegun = self._unbegun, None
         if unbegun is not None and self.closed and _does_nothing_yet(unbegun[1]):
             close_unstarted(awaitable)
@@ -151,7 +154,7 @@ class CallbackMonitor(Monitor):
                 if following is None:
                     break
                 awaitable = following
-        except GeneratorExit:  # the loop is gone, and nobody runs this task any more
+        except GeneratorExit:  # the loop has ended, and nothing runs this task any more
             self._cancelled()
             raise
         except BaseException as error:
@@ -165,14 +168,14 @@ class CallbackMonitor(Monitor):
                 self.context.portal.post(self._resume)
 
     def _over(self, awaitable: object) -> None:
-        """The task of `_pump` was cancelled. Before its first step?"""
+        """Close the monitor if the task of `_pump` was cancelled before its first step."""
         if self._unbegun is not None and self._unbegun[0] is awaitable:
             self._unbegun = None
             self._cancelled()
 
     def _cancelled(self) -> None:
-        # By its owner, or with everything at the end of the run, or from within. The next update
-        # must not start it again.
+        # The owner, the end of the run, or the callback itself cancelled it. The next update must
+        # not start it again.
         if not self.closed:
             logger.info(
                 "%s: the monitor's callback was cancelled; the monitor is closed", self.name
@@ -180,7 +183,7 @@ class CallbackMonitor(Monitor):
             self.close()
 
     def _resume(self) -> None:
-        """Deliver what has come meanwhile; portal job. Until then, it is all kept."""
+        """Deliver the updates that arrived while the awaitable of the callback ran. Portal job."""
         self._busy = False
         for _ in range(BATCH):
             value = NOTHING if self.closed or self._busy else self.take()
@@ -197,6 +200,6 @@ class CallbackMonitor(Monitor):
 
 
 def _does_nothing_yet(callback: Callback) -> bool:
-    """Whether it is an async one: a call only makes a coroutine. Others have begun by then."""
+    """Whether calling the callback only makes a coroutine: true of async functions only."""
     call = getattr(callback, "__call__", None)  # noqa: B004
     return inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(call)

@@ -1,7 +1,8 @@
-"""A monitor that waits for its first update, which libca may drop because it is too large.
+"""Detects the first update of a monitor that libca may drop because the array is too large.
 
-Only monitors for which that can be (see `_array_limit`) have one: it stands in the portal's table
-in the place of the monitor, so that no update of any other monitor takes longer for it.
+Only a monitor whose updates may be too large (see `_ca.array_limit`) has a `FirstUpdate`. Until the
+first update arrives, the `FirstUpdate` takes the place of the monitor in the portal's table of
+receivers. So updates of all other monitors take no longer.
 """
 
 from __future__ import annotations
@@ -13,23 +14,24 @@ from .._ca.tokens import Raw
 
 
 class Monitor(Protocol):
-    """Who is to have the updates."""
+    """The monitor that receives the updates."""
 
     def receive(self, item: Any) -> None: ...
     def keep(self, raw: Raw) -> bool: ...
 
 
 class FirstUpdate:
-    """Receives the first update, or what comes in its place, and makes room for the monitor."""
+    """Passes the first update, or error, to the monitor, and calls ``came`` before."""
 
     def __init__(self, monitor: Monitor, came: Callable[[], object]) -> None:
         self._monitor = monitor
         self._came = came
 
     def receive(self, item: Any) -> None:
+        """Put the monitor back into the table, and pass the update on. On the loop."""
         self._came()
         self._monitor.receive(item)
 
     def keep(self, raw: Raw) -> bool:
-        """On a thread of libca."""
+        """Pass an update to the monitor's store. On a thread of libca."""
         return self._monitor.keep(raw)

@@ -1,4 +1,8 @@
-"""What camonitor returns: subscriptions, which can be entered as a block."""
+"""Subscriptions, which `camonitor` returns: the public handles of monitors.
+
+- A subscription, or a list of them, can be entered once as an ``async with`` block.
+- ``close`` is idempotent. All of this runs on the loop's thread.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +19,9 @@ from .stream import Stream, StreamMonitor
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
-    Entered = TypeVar("Entered", default=Any)  # what entering the block gives
+    Entered = TypeVar("Entered", default=Any)  # the type that entering the block returns
     Entered_co = TypeVar("Entered_co", covariant=True, default=Any)
-else:  # Python itself knows the default of a type variable from 3.13 on; only checkers use it
+else:  # at run time, type variables have defaults from Python 3.13 on; only checkers use them
     from typing import TypeVar
 
     Entered = TypeVar("Entered")
@@ -25,7 +29,7 @@ else:  # Python itself knows the default of a type variable from 3.13 on; only c
 
 
 class _Enterable(ABC, Generic[Entered_co]):
-    """What can be entered with ``async with``: one subscription, or a list of them."""
+    """The base of one subscription and of a list of them: an ``async with`` block."""
 
     __slots__ = ()
 
@@ -37,7 +41,7 @@ class _Enterable(ABC, Generic[Entered_co]):
     async def __aenter__(self) -> Entered_co:
         block = _Block(self._members())
         entered = await block.enter(self)
-        self._block = block  # type: ignore[misc]  # not before: a second attempt to enter fails
+        self._block = block  # type: ignore[misc]  # last: a second attempt to enter raises
         return entered  # type: ignore[no-any-return]
 
     async def __aexit__(
@@ -52,21 +56,22 @@ class _Enterable(ABC, Generic[Entered_co]):
 class Subscription(_Enterable[Entered_co]):
     """A monitor of one PV, as :func:`camonitor` returns it.
 
-    It lives until `close` is called, until the block, task group or nursery that owns it ends,
-    or until the run of its event loop ends.
+    The monitor lives until `close` is called, until the block, task group or nursery that owns it
+    ends, or until the run of its event loop ends.
 
-    To type checkers, ``Subscription[Updates]`` is one without a callback: its block gives
-    `Updates`.
+    To type checkers, ``Subscription[Updates]`` is a subscription without a callback: entering its
+    block returns `Updates`.
 
     Attributes:
         name (str): the PV.
         state (int): ``OPENING`` until the server has been asked for updates for the first time,
-            ``OPEN`` from then on, ``CLOSED`` in the end.
-        callback: what is called with each update; None if they are iterated over. Another one can
-            be assigned: it is called from the next update on, with the value alone.
-        all_updates (bool): whether every update is kept.
-        dropped_callbacks (int): how many updates were dropped because newer ones came before
-            they could be delivered.
+            ``OPEN`` from then on, ``CLOSED`` after its end.
+        callback: the function that is called with each update; None if updates are iterated over.
+            Another callback can be assigned: it is called from the next update on, with the value
+            alone.
+        all_updates (bool): whether every update is kept until it is delivered.
+        dropped_callbacks (int): the number of updates that were dropped because newer ones came
+            before they could be delivered.
     """
 
     __slots__ = ("__weakref__", "_block", "_monitor")
@@ -116,9 +121,9 @@ class Subscription(_Enterable[Entered_co]):
         return f"<Subscription {self.name!r} {state}>"
 
     def close(self) -> None:
-        """End the monitor: after this no callback is called, not even for what was queued.
+        """End the monitor. After this its callback is not called, not even for queued updates.
 
-        A callback that is running goes on. Idempotent.
+        A callback that is running continues. Closing again does nothing.
         """
         self._monitor.close()
 
@@ -135,11 +140,11 @@ class Subscription(_Enterable[Entered_co]):
 class Subscriptions(_Enterable[Entered], list[Subscription[Entered]]):
     """The monitors of several PVs: a list of `Subscription` that can be entered as a block.
 
-    To type checkers, ``Subscriptions[Updates]`` are those without a callback.
+    To type checkers, ``Subscriptions[Updates]`` have no callback.
     """
 
     def close(self) -> None:
-        """Close all of them. Idempotent."""
+        """Close all subscriptions. Closing again does nothing."""
         for subscription in self:
             subscription.close()
 
@@ -148,13 +153,13 @@ class Subscriptions(_Enterable[Entered], list[Subscription[Entered]]):
 
 
 def own(subscriptions: list[Subscription], owner: Owner) -> None:
-    """Make a lifetime the owner of subscriptions that have a callback."""
+    """Set the owner of subscriptions that have a callback."""
     for subscription in subscriptions:
         subscription._monitor.owner = owner  # type: ignore[attr-defined]
 
 
 def expect_entry(subscriptions: list[Subscription]) -> None:
-    """Have a warning if the block of these, which have no callback, is never entered."""
+    """Warn if the block of these subscriptions, which have no callback, is never entered."""
     if subscriptions:
         stream = cast(StreamMonitor, subscriptions[0]._monitor).stream
         stream.unentered = [subscription.name for subscription in subscriptions]
@@ -173,9 +178,10 @@ class _Block:
             s._monitor.stream for s in subscriptions if isinstance(s._monitor, StreamMonitor)
         ]
         for stream in streams:
-            stream.unentered = ()  # if entering fails, it says so itself
+            stream.unentered = ()  # no warning: if entering fails, it raises
         if streams or not subscriptions:
-            # Nothing has begun. The monitor of a callback has, and must first get its owner.
+            # No monitor has started. Monitors with a callback have: they must get their owner
+            # first, before other tasks run.
             await current().portal.checkpoint()
         for subscription in subscriptions:
             if subscription.state == Subscription.CLOSED:

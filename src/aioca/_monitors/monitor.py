@@ -1,12 +1,12 @@
-"""Subscriptions: one PV is followed, through disconnections and changes of its type.
+"""Monitors: each follows one PV, through disconnections and changes of its type.
 
-- Updates are kept as bytes; they are decoded when they are delivered, so what a policy drops
-  costs nothing more. Who keeps them until then: all updates, the queue of the loop; the latest
-  only, `PendingUpdates`; the newest n, the feed itself.
-- After `close` nothing is delivered, though it may be queued: the feed's keys are no longer
-  receivers'.
-- A subscription's values are decoded by the reader they were requested with. When the type of
-  the PV has changed, what is pending is decoded before the new subscription is made.
+- Pending updates are kept as bytes and decoded when they are delivered, so a dropped update is
+  never decoded. With all updates, they are kept in the queue of the loop; with the latest only, in
+  `PendingUpdates`; with the newest n, in the monitor.
+- After `close` nothing is delivered, even if it is queued: the keys of the monitor are no longer
+  in the table of receivers.
+- A value is decoded by the reader with which it was requested. When the type of the PV has
+  changed, the pending updates are decoded before the new subscription is made.
 """
 
 from __future__ import annotations
@@ -34,24 +34,28 @@ from .options import Options
 
 logger = logging.getLogger("aioca")
 
-NOTHING: Any = object()
+NOTHING: Any = object()  # in the place of a value: there is none
 
-_LOOK_EVERY = 50
+# Monitors that are started between two checks of the clock
+_MONITORS_PER_CLOCK_CHECK = 50
 
-# Seconds in which the first update comes, where it is of a size that libca may drop
-_FIRST_UPDATE = 2.0
+# If no first update has come in this time, and libca may have dropped it because of its size, the
+# monitor delivers an error.
+_FIRST_UPDATE_SECONDS = 2.0
 
 
 class Monitor(ABC):
-    """One subscription of libca's: the half of a monitor that knows Channel Access.
+    """The part of a monitor that uses Channel Access: one subscription of libca at a time.
+
+    Subclasses deliver the updates.
 
     Attributes:
         name: the PV.
-        closed: whether it has ended.
-        opened: whether libca has ever had this subscription.
-        context: where it lives.
+        closed: whether the monitor has ended.
+        opened: whether libca has ever made a subscription for it.
+        context: the context of its event loop.
 
-    There may be very many of them: no container is made before it is needed.
+    A program may have very many monitors: no container is made before it is needed.
     """
 
     __slots__ = (
@@ -83,41 +87,41 @@ class Monitor(ABC):
         self._options = options
         self._channel: Channel | None = None
         self._reader: Reader | None = None
-        self._unpack: Any = None  # with _kind: of the reader's shape, for a single number
+        self._unpack: Any = None  # `unpack` and `kind` of the reader's shape, for a single number
         self._kind: Any = None
-        self._key = 0  # under which updates come; and what they came under before, if they did
+        self._key = 0  # the key of the current updates; `_old_key` is the one before, or 0
         self._old_key = 0
         self._evid = 0
-        self._ignoring = False  # on a libca thread: the type has changed
+        self._ignoring = False  # updates are ignored; also set on a thread of libca
         self._dropped = 0
-        # What is kept here: the newest n, or all that has come while a callback is awaited
+        # Updates kept here: the newest n, or those that came while the callback was awaited
         self._pending: deque[Any] | None = deque() if options.limit > 1 else None
         self._cancel_timer: Callable[[], None] | None = None
 
     @property
     def limit(self) -> int:
-        """How many pending updates are kept at most; 0 for all of them."""
+        """The largest number of pending updates that are kept; 0 means all."""
         return self._options.limit
 
     @property
     def dropped(self) -> int:
-        """How many updates were dropped because newer ones came before they were delivered."""
+        """The number of updates dropped because newer ones came before they were delivered."""
         dropped = self._pending_updates.dropped
         return self._dropped + dropped.get(self._key, 0) + dropped.get(self._old_key, 0)
 
     @abstractmethod
     def receive(self, item: Any) -> None:
-        """On the loop: an update; or None, a ticket to `take` what is pending."""
+        """Deliver an update, or the result of `take` if ``item`` is None. On the loop."""
 
     @abstractmethod
     def on_closed(self) -> None:
-        """On the loop: it is closed."""
+        """Called once, when the monitor is closed. On the loop."""
 
     # -- On the loop -------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Have it subscribe, now or when its channel connects."""
-        if self.closed:  # before its turn had come
+        """Subscribe now, or when the channel connects."""
+        if self.closed:  # closed before it was started
             return
         context = self.context
         channel = self._channel = context.channel(self.name)
@@ -131,7 +135,7 @@ class Monitor(ABC):
             )
 
     def close(self) -> None:
-        """End it. Idempotent; any callback that libca is making now is waited for."""
+        """End the monitor: nothing more is delivered. Closing again does nothing."""
         if self.closed:
             return
         self.closed = True
@@ -146,20 +150,20 @@ class Monitor(ABC):
         evid, self._evid = self._evid, 0
         if evid and channel is not None:
             self._pending_updates.ignored_keys.add(self._key)
-            if channel.chid:  # else the subscription goes with the channel
+            if channel.chid:  # else the subscription is cleared with its channel
                 self.context.clear_queue.subscription(evid, channel, self.on_cleared)
         else:
             self.on_cleared()
         self.on_closed()
 
     def on_cleared(self) -> None:
-        """Libca calls no more; see `Channel.close`."""
+        """Forget the pending updates: libca makes no more callbacks. See `Channel.close`."""
         self._dropped += self._pending_updates.forget(self._key) + self._pending_updates.forget(
             self._old_key
         )
 
     def take(self) -> Any:
-        """The oldest pending value, or NOTHING."""
+        """Remove and return the oldest pending value, or NOTHING."""
         while (item := self._take_item()) is not None:
             value = self.value_of(item, self._reader)
             if value is not NOTHING:
@@ -170,20 +174,20 @@ class Monitor(ABC):
         if self._options.limit == 1:
             if (
                 self._old_key in self._pending_updates.latest
-            ):  # a disconnection that was told under it
+            ):  # a disconnection that was queued with the old key
                 return self._pending_updates.take_latest(self._old_key)
             return self._pending_updates.take_latest(self._key)
         try:
             return self._pending.popleft() if self._pending else None
-        except IndexError:  # libca's thread has dropped it
+        except IndexError:  # libca's thread has just dropped the last one
             return None
 
     def value_of(self, item: Any, reader: Reader | None) -> Any:
-        """The value that is in an item, decoded by ``reader``; NOTHING if there is none in it."""
+        """Decode an item with ``reader``; NOTHING if it cannot be decoded and was logged."""
         if type(item) is bytes or type(item) is bytearray:
             try:
                 return reader.decode(item)  # type: ignore[union-attr]
-            except Exception as error:  # whatever a server may have sent
+            except Exception as error:  # a server may send anything
                 status, why = why_unreadable(error)
                 return self._failed(status, f"monitoring: {why}")
         if type(item) is int:
@@ -191,7 +195,7 @@ class Monitor(ABC):
         return item
 
     def _failed(self, status: int, detail: str) -> Any:
-        """An update that is an error: for who wants to know of trouble, and else for the log."""
+        """Return an error to deliver, with ``notify_disconnect``; else log it, return NOTHING."""
         failure = Failure(self.name, status, detail)
         if self._options.notify_disconnect:
             return failure.nothing()
@@ -199,7 +203,7 @@ class Monitor(ABC):
         return NOTHING
 
     def _take_key(self, dbr: int) -> None:
-        """Have a new key. The one before stays for what may be told under it just now."""
+        """Take a new key. The old one stays for an update that is being queued with it now."""
         receivers = self.context.portal.receivers
         receivers.pop(self._old_key, None)
         self._dropped += self._pending_updates.forget(self._old_key)
@@ -219,7 +223,7 @@ class Monitor(ABC):
         self._ignoring = False
         with libca.unblocked:
             status, self._evid = libca.create_subscription(
-                reader.shape.dbr, 0, channel.chid,  # as many elements as there are
+                reader.shape.dbr, 0, channel.chid,  # count 0: the current length
                 options.events, self._pending_updates.trampoline(options.limit), self._key,
             )  # fmt: skip
         if status == libca.ECA_NORMAL:
@@ -229,7 +233,7 @@ class Monitor(ABC):
                 self._await_first_update(self._why_dropped(reader))
             return
         self._evid = 0
-        if status != libca.ECA_DISCONN:  # else the channel will come up again
+        if status != libca.ECA_DISCONN:  # else `channel_up` subscribes again
             failed = self._failed(status, "subscribing")
             if failed is not NOTHING:
                 self._tell(failed)
@@ -237,7 +241,7 @@ class Monitor(ABC):
     # -- Updates that libca may drop ---------------------------------------------------------------
 
     def _why_dropped(self, reader: Reader) -> str:
-        """That libca may drop an update that is as large as it can be; empty if it does not."""
+        """Explain that libca may drop the largest possible update; empty if it would not."""
         channel = self._channel
         assert channel is not None
         return explain.may_be_dropped(
@@ -251,7 +255,7 @@ class Monitor(ABC):
         receivers, key = self.context.portal.receivers, self._key
 
         def came() -> None:
-            if self._key == key:  # else there is another subscription by now
+            if self._key == key:  # else a newer subscription has replaced this one
                 self._drop_timer()
             receivers[key] = self
 
@@ -262,10 +266,10 @@ class Monitor(ABC):
                 self._tell(Failure(self.name, libca.ECA_TOLARGE, detail).nothing())
 
         waiting = receivers[key] = FirstUpdate(self, came)
-        self._cancel_timer = self.context.portal.after(_FIRST_UPDATE, silent)
+        self._cancel_timer = self.context.portal.after(_FIRST_UPDATE_SECONDS, silent)
 
     def why_no_update(self) -> str:
-        """Why none has come so far, for people."""
+        """Explain why no update has come so far."""
         channel = self._channel
         if channel is None:
             return "waiting for a value: the monitor has not started"
@@ -280,7 +284,7 @@ class Monitor(ABC):
         return request_kind(options.code, options.format, monitor=True, count=options.count)
 
     def _same(self, reader: Reader) -> bool:
-        """Whether it asks for, and understands, the same as the one that we have."""
+        """Whether the reader requests and decodes the same as the current one."""
         own = self._reader
         return (
             own is not None
@@ -290,7 +294,7 @@ class Monitor(ABC):
         )
 
     def _decode_pending(self) -> None:
-        """Turn what is pending into values, as long as it is known how."""
+        """Decode the pending updates with the current reader, before it is replaced."""
         pending_updates, key = self._pending_updates, self._key
         before = pending_updates.latest.pop(self._old_key, None)
         item = pending_updates.latest.pop(key, None)
@@ -301,8 +305,8 @@ class Monitor(ABC):
             pending_updates.ticket(key)
         pending = self._pending
         if pending:
-            # libca's thread appends no updates, as they are cut off; but it may append that the
-            # channel has disconnected, which has to stay behind these.
+            # Updates are ignored now, so libca's thread appends none. But it may append a
+            # disconnection, which has to stay behind these.
             items = [pending.popleft() for _ in range(len(pending))]
             values = [self.value_of(item, self._reader) for item in items]
             pending.extendleft(value for value in reversed(values) if value is not NOTHING)
@@ -325,20 +329,20 @@ class Monitor(ABC):
         return self._leave_subscription() if self._evid else None
 
     def _leave_subscription(self) -> Callable[[], object]:
-        """Let nothing of it arrive any more; what is returned is for when it is cleared."""
+        """Ignore further updates. The function that is returned is to be called after the clear."""
         self._evid = 0
         self.ignore_updates()
-        # Else every update of every monitor would have to look whether it is meant.
+        # Keep the set of ignored keys empty: else each update of each monitor is looked up in it.
         return partial(self._pending_updates.ignored_keys.discard, self._key)
 
     def channel_down(self, channel: Channel) -> None:  # noqa: B027
-        """Nothing to do: see `went_down`."""
+        """Do nothing: `went_down` has queued the disconnection."""
 
     def channel_closed(self, channel: Channel) -> None:
         self.close()
 
     def _connect_timed_out(self) -> None:
-        # Behind what is queued: the loop may have been busy when the channel connected in time.
+        # Behind queued jobs: the channel may have connected in time while the loop was busy.
         self.context.portal.post(self._tell_timeout)
 
     def _tell_timeout(self) -> None:
@@ -356,7 +360,7 @@ class Monitor(ABC):
     # -- On any thread -----------------------------------------------------------------------------
 
     def _tell(self, nothing: CANothing) -> None:
-        """Queue what did not come from libca: behind what is pending, and displacing nothing."""
+        """Queue an error behind the pending updates, without dropping any of them."""
         limit = self._options.limit
         if limit == 0:
             self.context.portal.put(self._key, nothing)
@@ -371,12 +375,12 @@ class Monitor(ABC):
     # -- On a thread of libca ----------------------------------------------------------------------
 
     def keep(self, raw: Raw) -> bool:
-        """Keep one of the newest n; whether a ticket is needed for it."""
+        """Keep an update as one of the newest n; return whether the loop needs another ticket."""
         pending, limit = self._pending, self._options.limit
         if pending is None:  # closed
             return False
-        # Append first: were the oldest dropped first, the loop could find nothing in between,
-        # and the ticket of the new one would be gone.
+        # Append first. If the oldest were dropped first, the loop could use its ticket in between,
+        # find nothing, and the new update would have no ticket.
         pending.append(raw)
         grown = True
         while len(pending) > limit:
@@ -393,23 +397,29 @@ class Monitor(ABC):
         return grown
 
     def went_down(self) -> None:
-        # From libca's own thread, which is the one that appends values, so that it comes before
-        # those of the next connection.
+        """Queue the disconnection, if it is to be delivered."""
+        # On the thread of libca that also appends updates: so the disconnection comes before the
+        # updates of the next connection.
         if self._options.notify_disconnect and not self.closed:
             self._tell(Failure(self.name, libca.ECA_DISCONN, "monitoring").nothing())
 
     def ignore_updates(self) -> None:
+        """Have libca's threads ignore further updates with the current key."""
         self._ignoring = True
         self._pending_updates.ignored_keys.add(self._key)
 
 
 def start_all(context: LoopContext, monitors: Sequence[Monitor]) -> None:
-    """Start them; where they are many, in turns, between which the loop goes on."""
+    """Start monitors: many of them in turns, between which other tasks run."""
     _Start(context, monitors).turn()
 
 
 class _Start:
-    """Monitors that are being started. Those whose turn has not come are in no channel's list."""
+    """A list of monitors that are being started, in turns.
+
+    If the context closes before all are started, it calls `context_closed`, because no channel
+    knows the rest.
+    """
 
     def __init__(self, context: LoopContext, monitors: Sequence[Monitor]) -> None:
         self._context = context
@@ -427,7 +437,7 @@ class _Start:
                     monitors[index].start()
                 except (RuntimeError, CAError) as error:
                     self._close_refused(monitors[index], error)
-                if index % _LOOK_EVERY == 0 and context.portal.now() > stop:
+                if index % _MONITORS_PER_CLOCK_CHECK == 0 and context.portal.now() > stop:
                     self._next = index + 1
                     self._is_first_turn = False
                     context.starts[self] = None

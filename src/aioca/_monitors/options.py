@@ -1,4 +1,4 @@
-"""What a monitor was asked for."""
+"""The options of a monitor, and their checks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..types import Count, Dbe, Format, Timeout
 
 
 class MonitorOptions(TypedDict, total=False):
-    """What a monitor can be asked for besides its PV and its datatype, for overloads."""
+    """The keyword arguments of camonitor but its PV and datatype, for overloads."""
 
     events: Dbe
     format: Format
@@ -28,18 +28,19 @@ class MonitorOptions(TypedDict, total=False):
 
 
 class Options(NamedTuple):
-    """What a monitor was asked for, checked."""
+    """The checked options of a monitor."""
 
     code: int | None
     format: int
-    count: int  # type: ignore[assignment]  # hides a method of tuple that nobody wants here
+    count: int  # type: ignore[assignment]  # hides the method of tuple, which is not used
     events: int
-    limit: int  # of pending updates, 0 for none
+    limit: int  # the most pending updates that are kept; 0 means all
     notify_disconnect: bool
     connect_timeout: float | None
 
 
 def default_events(format: int) -> int:
+    """The events for which a monitor asks by default: those that its format shows."""
     events = DBE_VALUE
     if format in (FORMAT_TIME, FORMAT_CTRL):
         events |= DBE_ALARM
@@ -58,7 +59,11 @@ def check_options(
     notify_disconnect: bool,
     connect_timeout: float | None,
 ) -> Options:
-    """The options of a monitor; TypeError or ValueError before anything is made."""
+    """Check the options of a monitor.
+
+    Raises:
+        TypeError, ValueError: an option cannot be used; no monitor was made.
+    """
     code = datatype_code(datatype)
     if events is None:
         events = default_events(format)

@@ -1,15 +1,16 @@
-"""Lifetimes: who owns the callbacks of a subscription, and where their errors go.
+"""Owners of monitors with a callback: they run its awaitables and receive its errors.
 
-Plain callbacks are called by the portal, with no task between. What they return to be awaited, and
-their errors, belong to an owner:
+The portal calls callbacks directly, outside of any task. The awaitables that callbacks return, and
+their errors, go to an owner:
 
-- ``LoopOwner``: nobody's. Awaitables run in the background until the end of the loop's run;
-  an error is logged with its traceback and closes the subscription.
-- ``GroupOwner``: a task in the user's task group. It ends when the subscriptions are closed,
-  and raises the error of a callback into the group.
-- ``BlockOwner``: an ``async with`` block. An error cancels the block and comes out of it.
+- ``LoopOwner``: the default. Awaitables run in the background until the end of the loop's run.
+  An error closes the monitor and is logged with its traceback.
+- ``GroupOwner``: a task in the user's task group. It ends when the monitors are closed, and raises
+  the error of a callback into the group.
+- ``BlockOwner``: an ``async with`` block. An error cancels the block and is raised from it.
 
-One subscription's callbacks never overlap; those of different ones may.
+Callbacks of one monitor never overlap; callbacks of different monitors may. Everything here runs on
+the loop's thread.
 """
 
 from __future__ import annotations
@@ -41,10 +42,7 @@ Pump = Callable[..., Coroutine[Any, Any, None]]
 
 
 def exit_in(error: BaseException) -> BaseException | None:
-    """What is to end the program: the error itself, or the first such that a group of them holds.
-
-    None if there is none.
-    """
+    """Return the KeyboardInterrupt or SystemExit in an error or exception group, or None."""
     if isinstance(error, BaseExceptionGroup):
         group = cast("BaseExceptionGroup[BaseException]", error)
         return next(filter(None, map(exit_in, group.exceptions)), None)
@@ -54,7 +52,7 @@ def exit_in(error: BaseException) -> BaseException | None:
 def without(
     kind: type[BaseException] | tuple[type[BaseException], ...], error: BaseException
 ) -> BaseException | None:
-    """What is left of an error, or of a group of them, without those of a kind."""
+    """Return an error, or a group of errors, without those of a kind; None if none is left."""
     if isinstance(error, BaseExceptionGroup):
         group = cast("BaseExceptionGroup[BaseException]", error)
         return group if group.subgroup(kind) is None else group.split(kind)[1]
@@ -62,7 +60,7 @@ def without(
 
 
 class Owner(ABC):
-    """The owner of the callbacks of one or more subscriptions."""
+    """The owner of one or more monitors with a callback."""
 
     @abstractmethod
     def spawn(
@@ -70,19 +68,21 @@ class Owner(ABC):
     ) -> None:
         """Run ``pump(awaitable)``, which raises only cancellation, in a copy of a context.
 
-        ``over(awaitable)`` may be called if the task was cancelled. It is, if that was before its
-        first step and the owner goes on.
+        If the task is cancelled, ``over(awaitable)`` may be called. It is called for certain if
+        the task is cancelled before its first step and the owner continues.
         """
 
     @abstractmethod
     def failed(self, name: str, error: BaseException) -> None:
-        """A callback has raised; its subscription is closed already."""
+        """Receive the error of a callback, whose monitor is already closed."""
 
     def closed(self) -> None:  # noqa: B027
-        """One of the subscriptions was closed; called once for each."""
+        """Note that one of the monitors was closed; called once for each."""
 
 
 class LoopOwner(Owner):
+    """The run of the event loop: it owns monitors that have no other owner."""
+
     def __init__(self, portal: Portal) -> None:
         self._portal = portal
 
@@ -107,10 +107,10 @@ class LoopOwner(Owner):
 
 
 class _TaskGroupOwner(Owner):
-    """What a task group and a block have in common: a task group of our own inside.
+    """The base of `GroupOwner` and `BlockOwner`: an anyio task group that runs the awaitables.
 
-    Its tasks are started by a task of its own, `_dispatch`, not by the portal's jobs: those run
-    outside of any task, where anyio may not be able to tell which library it is under.
+    The task `_dispatch` starts the other tasks of the group. Portal jobs do not start them, because
+    jobs run outside of any task, where anyio may not detect the async library.
     """
 
     def __init__(self, portal: Portal, subscriptions: Sequence[Subscription]) -> None:
@@ -148,7 +148,7 @@ class _TaskGroupOwner(Owner):
             self._wake()
 
     async def _dispatch(self, tasks: TaskGroup) -> None:
-        """Start what is to be started, until the last subscription is closed."""
+        """Start a task for each queued awaitable, until the last monitor is closed."""
         self._scope = tasks.cancel_scope
         if self.error is not None:
             tasks.cancel_scope.cancel()
@@ -163,10 +163,10 @@ class _TaskGroupOwner(Owner):
             await waiter.wait()
 
     def _check_library(self) -> None:
-        """Refuse to go on where anyio would ask the wrong library for a task group.
+        """Raise RuntimeError if anyio would create a task group of the wrong library.
 
-        The user's task group may be of the other of two libraries that run in this thread. And
-        for anyio, an asyncio loop that runs inside a task of trio is trio.
+        asyncio and trio may both run in this thread, and the user's task group may belong to the
+        other one. anyio also takes an asyncio loop that runs inside a trio task for trio.
         """
         found = anyio.get_cancelled_exc_class()
         if found is not self._portal.cancelled:
@@ -178,9 +178,9 @@ class _TaskGroupOwner(Owner):
             )
 
     def _raise_own(self, other: BaseException | None) -> None:
-        """Raise the error of a callback, unless the other, on its way out, is to end the program.
+        """Raise the error of the callback, also if the owner was cancelled.
 
-        That is also where the owner was cancelled meanwhile.
+        If ``other``, which is being raised, is to end the program, log the error instead.
         """
         if self.error is None:
             return
@@ -201,7 +201,7 @@ class _TaskGroupOwner(Owner):
 
 
 class GroupOwner(_TaskGroupOwner):
-    """Lives as a child of the user's task group; see `Portal.spawn_in` for `live`."""
+    """A task in the user's task group. `Portal.spawn_in` runs `live`."""
 
     async def live(self) -> None:
         other: BaseException | None = None
@@ -209,7 +209,7 @@ class GroupOwner(_TaskGroupOwner):
             self._check_library()
             async with anyio.create_task_group() as tasks:
                 await self._dispatch(tasks)
-                # Callbacks that are running when their subscription is closed may end.
+                # Awaitables that run when their monitor is closed run to their end.
         except BaseException as error:
             other = error
             raise
@@ -246,9 +246,9 @@ class BlockOwner(_TaskGroupOwner):
             if isinstance(error, self._portal.cancelled):
                 swallowed = bool(await tasks.__aexit__(kind, error, traceback))
             else:
-                # The group would wrap an error of the body in an exception group; it is the
-                # user's, and goes out as it is. Shielded: only our own tasks are waited for,
-                # and they are cancelled.
+                # The task group would wrap an error of the body in an exception group; the user's
+                # error must leave the block unchanged. Shielded: we wait only for our own tasks,
+                # which are cancelled.
                 tasks.cancel_scope.cancel()
                 tasks.cancel_scope.shield = True
                 await tasks.__aexit__(None, None, None)

@@ -1,4 +1,8 @@
-"""The updates of a block: ``async for value in updates``."""
+"""Monitors without a callback: ``async for value in updates`` in a block.
+
+- The monitors of one block share a `Stream`, which queues their updates in order of arrival.
+- One task at a time may wait for a stream. All of this runs on the loop's thread.
+"""
 
 from __future__ import annotations
 
@@ -21,16 +25,16 @@ if TYPE_CHECKING:
     from .handles import Subscription
 
     Value_co = TypeVar("Value_co", covariant=True, default=AugmentedValue)
-else:  # Python itself knows the default of a type variable from 3.13 on; only checkers use it
+else:  # at run time, type variables have defaults from Python 3.13 on; only checkers use them
     from typing import TypeVar
 
     Value_co = TypeVar("Value_co", covariant=True)
 
-_LOOK_EVERY = 8  # values that an iteration takes between looks at the clock
+_VALUES_PER_CLOCK_CHECK = 8  # values that an iteration takes between two checks of the clock
 
 
 class StreamMonitor(Monitor):
-    """A subscription whose updates are iterated over."""
+    """A monitor whose updates are iterated over."""
 
     __slots__ = ("stream",)
 
@@ -42,8 +46,8 @@ class StreamMonitor(Monitor):
         self.stream.monitor_closed()
 
     def receive(self, item: Any) -> None:
-        # With the reader that the item was requested with: when the type of the PV changes, the
-        # updates that are queued here need not be looked for.
+        # Queue the reader too: when the type of the PV changes, updates in this queue are still
+        # decoded with the reader with which they were requested.
         stream = self.stream
         stream.queue.append((self, item, self._reader))
         if stream.waiter is not None:
@@ -51,13 +55,13 @@ class StreamMonitor(Monitor):
 
 
 class Stream:
-    """The queue behind one `Updates`. All of it runs on the loop's thread.
+    """The queue of one `Updates`. All of it runs on the loop's thread.
 
     Attributes:
-        queue: in order of arrival: the subscription, its update (None is a ticket to `Monitor.take`
-            what is pending), and the reader that decodes the update.
-        waiter: what the one task that iterates waits with, while it waits.
-        unentered: the PVs, as long as the block was never entered and is to be warned of.
+        queue: in order of arrival: the monitor, its update (None means: call `Monitor.take`), and
+            the reader that decodes the update.
+        waiter: the waiter of the task that iterates, while it waits.
+        unentered: the PVs, while the block was not entered; `__del__` warns of them.
     """
 
     def __init__(self, context: LoopContext) -> None:
@@ -66,8 +70,8 @@ class Stream:
         self.unentered: Sequence[str] = ()
         self._portal = context.portal
         self._opened = False
-        self._open = 0  # number of subscriptions that are not closed
-        self._served = 0  # number of values since the last look at the clock
+        self._open = 0  # number of monitors that are not closed
+        self._served = 0  # number of values since the last check of the clock
         self._turn_ends = 0.0
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
@@ -82,7 +86,7 @@ class Stream:
             )  # fmt: skip
 
     def open(self, subscriptions: Sequence[Any]) -> Updates:
-        """Start the subscriptions.
+        """Start the monitors of the subscriptions.
 
         Raises:
             RuntimeError: they were started before.
@@ -97,7 +101,7 @@ class Stream:
         return Updates(self, list(subscriptions))
 
     def monitor_closed(self) -> None:
-        """One of the subscriptions was closed."""
+        """Count a closed monitor; wake the task that iterates."""
         self.unentered = ()
         self._open -= 1
         if self._open <= 0:
@@ -106,7 +110,7 @@ class Stream:
             self.waiter.wake()
 
     def take(self) -> Any:
-        """The next value that has arrived, or NOTHING."""
+        """Return the next value that has arrived, or NOTHING."""
         queue = self.queue
         while queue:
             monitor, item, reader = queue.popleft()
@@ -117,24 +121,27 @@ class Stream:
         return NOTHING
 
     def take_in_turn(self) -> Any:
-        """The same; NOTHING also when `next_before` has to look at the clock."""
-        if self._served >= _LOOK_EVERY:
+        """Like `take`; returns NOTHING also when `next_before` has to check the clock."""
+        if self._served >= _VALUES_PER_CLOCK_CHECK:
             return NOTHING
         self._served += 1
         return self.take()
 
     async def next_before(self, deadline: float) -> Any:
-        """The next value; NOTHING if all are closed or none has come by the deadline.
+        """Wait for the next value; NOTHING if all are closed or none has come by the deadline.
 
-        The deadline is on the portal's clock. A value that libca's thread had queued by then
-        counts, though the loop was busy.
+        The deadline is on the portal's clock. A value that libca's thread had queued by the
+        deadline counts, even if the loop was busy at that time.
+
+        Raises:
+            RuntimeError: another task is waiting.
         """
         portal = self._portal
         while True:
-            if self._served >= _LOOK_EVERY:
+            if self._served >= _VALUES_PER_CLOCK_CHECK:
                 self._served = 0
                 if portal.now() > self._turn_ends:
-                    await portal.yield_turn()  # before a value is taken: this may be cancelled
+                    await portal.yield_turn()  # may be cancelled: so before a value is taken
                     self._turn_ends = portal.now() + TURN
             self._served += 1
             value = self.take()
@@ -157,7 +164,7 @@ class Stream:
 class Updates(Generic[Value_co]):
     """The updates of one or more PVs, in a block: ``async for value in updates``.
 
-    Iteration ends when all of the subscriptions are closed.
+    The iteration ends when all subscriptions are closed.
 
     Attributes:
         subscriptions (list[Subscription]): one for each PV.

@@ -1,1 +1,1 @@
-"""One caget, caput or connect for one PV or for many."""
+"""Requests: one caget, caput, connect or cainfo, for one or many PVs."""

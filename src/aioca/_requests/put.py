@@ -1,11 +1,11 @@
-"""The request behind caput.
+"""The request of caput.
 
-- A put-callback that is under way occupies its channel until the server reports its end, also when
-  nobody waits for it any more: `Channel.put_owner`. Another one goes through a spare channel.
-- So the token of a put outlives its call, until the last of its completions has come or its channel
-  has been cleared.
-- No more of them are under way than a server can take: see `PutCallbackLimit`.
-- What was sent is never repeated, and what is not known to have been done is said to be unknown.
+- A put-callback occupies its channel until the server reports completion, even if the call has
+  ended before: see `Channel.put_owner`. A second put-callback uses a spare channel.
+- So the token of a put outlives its call. It is released when the last completion has arrived, or
+  when the channel has been cleared.
+- `PutCallbackLimit` limits the number of put-callbacks in progress to what a server can take.
+- A write that was sent is never repeated. If its outcome is not known, the error says so.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from .._errors import CAValueError, Failure
 from .._values.encode import encode
 from .request import PART, Request
 
-# Bytes that one PV may have been sent without wait while the server has not said that it has them.
-_UNCONFIRMED = 1 << 20
+# When a PV has more bytes than this written without wait and not confirmed by the server, the next
+# write waits for the confirmation. libca itself sets no limit here: see decision 6.
+_MAX_UNCONFIRMED_BYTES = 1 << 20
 
 
 class Put(Request):
-    """Writes, with or without waiting for their processing to end."""
+    """Writes to one or many PVs, with or without put-callback."""
 
     doing = "writing"
     part = 500
@@ -49,17 +50,17 @@ class Put(Request):
         self._notify = wait
         self._encoded: dict[int, Any] = {}
         self._usr = libca.Usr()
-        # Where each put-callback is under way
+        # For each PV, the channel of its put-callback
         self._sent_on: list[Channel | None] = [None] * len(channels)
-        self._borrowed: dict[int, Channel] = {}  # the spare channels that we have
-        self._second: set[int] = set()  # who needed one
-        self._held_up = False  # by what was written before
-        # Its put-callbacks, and those of the whole loop
+        self._borrowed: dict[int, Channel] = {}  # the spare channels in use, by index of the PV
+        self._second: set[int] = set()  # indices of the PVs that needed a spare channel
+        self._held_up = False  # waiting for the confirmation of earlier writes
+        # Counts the put-callbacks of this request, and of the whole event loop
         self._own = PutCallbackLimit()
         self._all: PutCallbackLimit = context.put_limit
 
     async def check(self) -> list[Failure]:
-        """Encode what can be before anything is sent, and say what cannot be sent."""
+        """Encode the values of connected PVs before anything is sent; return those that fail."""
         failures: list[Failure] = []
         for index, channel in enumerate(self.channels):
             if not index % PART:
@@ -78,7 +79,7 @@ class Put(Request):
         )  # fmt: skip
 
     async def _turn(self, start: int, deadline: float) -> bool:
-        await self.yield_turn()  # first: the room that there is then must be used at once
+        await self.yield_turn()  # first, because free room must be used without yielding
         portal = self._context.portal
         stop = min(start + self.part, len(self.channels))
         if self._notify:
@@ -88,16 +89,18 @@ class Put(Request):
                 return not self._over and portal.now() < deadline
         else:
             for index in range(start, stop):
-                if self.channels[index].unconfirmed > _UNCONFIRMED and not await self._taken(
+                if self.channels[
+                    index
+                ].unconfirmed > _MAX_UNCONFIRMED_BYTES and not await self._taken(
                     self.channels[index], deadline
                 ):
                     return False
         return not self._over and not self._is_late()
 
     async def _taken(self, channel: Channel, deadline: float) -> bool:
-        """Wait until the server has received what was written before; false if it has not."""
+        """Wait until the server has confirmed earlier writes; false at the deadline or the end."""
         confirmation = channel.request_confirmation()
-        if confirmation is None:  # a PV that cannot be read
+        if confirmation is None:  # this PV cannot be read, so its writes cannot be confirmed
             return True
         self._held_up = True
         self._context.flush()
@@ -131,7 +134,7 @@ class Put(Request):
                 self._settle(index, status)
             return status
         self._sent_on[index] = channel
-        channel.put_owner = self  # first: the callback may come before the call is back
+        channel.put_owner = self  # first: libca may call back before put_notify returns
         self._own.begun += 1
         self._all.begun += 1
         self._usr.value = self._token + index * INDEX_ONE
@@ -140,13 +143,14 @@ class Put(Request):
             channel.put_owner = self._sent_on[index] = None
             self._own.begun -= 1
             self._all.begun -= 1
-            if status == libca.ECA_DISCONN:  # it went down just now; it may be a spare of ours
+            if status == libca.ECA_DISCONN:  # the channel, perhaps a spare, has just gone down
                 self._await_connection(index, channel)
                 return libca.ECA_NORMAL
             self._release_put_channel(index)
         return status
 
     def arrive(self, index: int, raw: Raw) -> None:
+        """Store the completion of one put-callback. On a thread of libca."""
         self._sent_on[index].put_owner = None  # type: ignore[union-attr]
         self._own.completed += 1
         self._all.completed += 1
@@ -158,7 +162,7 @@ class Put(Request):
         return self._notify and outcome == libca.ECA_NORMAL
 
     def _finish(self) -> None:
-        self._stop_listening()  # first: a spare that is closed would tell us
+        self._stop_listening()  # first: closing a spare channel would notify this request
         for index in tuple(self._borrowed):
             self._release_put_channel(index)
         self._release_token()
@@ -166,10 +170,11 @@ class Put(Request):
     def _release_put_channel(self, index: int) -> None:
         spare = self._borrowed.pop(index, None)
         if spare is not None:
-            # One whose put is still under way is cleared, and the server cancels the put.
+            # If its put-callback is in progress, the channel is cleared: the server cancels it.
             self.channels[index].release_put_channel(spare)
 
     def put_abandoned(self, channel: Channel) -> None:
+        """Give up the put-callback on a channel that was cleared. On the loop."""
         self._own.begun -= 1
         self._all.begun -= 1
         if self._over:
@@ -180,7 +185,7 @@ class Put(Request):
                 self._settle(index, libca.ECA_DISCONN)
 
     def _release_token(self) -> None:
-        """Done with when no put-callback of ours can come any more; any thread."""
+        """Release the token when no put-callback of this request is in progress. On any thread."""
         if self._own.under_way() <= 0:
             super()._release_token()
 

@@ -1,17 +1,18 @@
-"""The machine behind caget, caput, connect and cainfo: one request for one or for many PVs.
+"""The base of caget, caput, connect and cainfo: one request for one or many PVs.
 
-A request goes over its PVs once: what is connected is asked for at once, the rest as it
-connects. One task waits, once, for all of it. Replies are stored by libca's thread straight
-into the request; the loop is woken when the last one is there, not before.
+A request visits its PVs once. It sends to the connected PVs at once, and to each other PV when that
+PV connects. One task waits, once, for all outcomes. libca's threads store the replies in the
+request; the last reply wakes the loop.
 
-- ``results[i]`` is None until PV i has an outcome. libca's thread writes to it in `arrive` only,
+- ``results[i]`` is None until PV i has an outcome. libca's threads write to it in `arrive` only,
   the loop in `_settle` only, each at most once for each i.
-- A long list is worked on in parts, between which the other tasks of the loop get their turn.
-- Nothing is sent after the deadline; what came before it counts, though the loop was busy then.
-- Every request ends by its deadline, by cancellation, by replies, or by the closing of its context:
-  ``finish`` runs for all of these and leaves nothing behind that C could call.
-- An operation that could not be sent, as the channel went down just then, waits for it to
-  come back. One that was sent is never repeated.
+- A long list is processed in parts; between two parts, the other tasks of the loop run.
+- Nothing is sent after the deadline. A reply that arrived before the deadline counts, even if the
+  loop was busy at that time.
+- Every request ends by its deadline, by cancellation, by replies, or when its context closes.
+  ``_finish`` runs in each case and leaves nothing behind that C could call.
+- If the channel goes down just before an operation is sent, the operation waits for the channel
+  to reconnect. An operation that was sent is never repeated.
 """
 
 from __future__ import annotations
@@ -33,23 +34,23 @@ from .pending_puts import PendingPuts
 
 CLOSED_HERE = "this program closed the channel"
 
-# PVs that are worked on between looks at the clock. How many fit into one `TURN` depends on how
-# libca's threads want the GIL meanwhile.
+# PVs that are processed between two checks of the clock. How many fit into one `TURN` depends on
+# GIL contention.
 PART = 250
-# PVs of a list that are looked at for what their replies confirm. One of each server will do.
-_LOOK_AT = 32
+# PVs of a list whose replies may confirm earlier writes. One PV of each server is enough.
+_MAX_CONFIRMING_PVS = 32
 
 
 class Request:
-    """What connect, get and put have in common.
+    """The base class of Get and Put; connect and cainfo use it as it is.
 
     Attributes:
-        results: per PV: None, what arrived (bytes, or an ECA status), or a `Failure`.
+        results: for each PV: None, the reply (bytes, or an ECA status), or a `Failure`.
     """
 
     doing = "connecting"
     part = PART
-    sends = False  # anything to the servers once it is connected
+    sends = False  # whether it sends anything to connected PVs
 
     def __init__(self, context: LoopContext, channels: Sequence[Channel]) -> None:
         count = len(channels)
@@ -59,23 +60,23 @@ class Request:
         self.results: list[Any] = [None] * count
         self._context = context
         self._count = count
-        self._arrived = 0  # counted by libca's thread
-        self._awaited = count  # counted by the loop: less those settled on this side
+        self._arrived = 0  # number of replies; written by libca's threads
+        self._awaited = count  # PVs that need a reply: those settled here are subtracted; loop only
         self._connecting: dict[Channel, list[int]] = {}
         self._turn_ends = context.portal.now() + TURN
-        self._unconnected: set[int] | None = None  # when it is over: who was still connecting
-        self._pending: PendingPuts | None = None  # likewise: what servers were busy with
-        self._begun = 0  # how many of them have had their turn
+        self._unconnected: set[int] | None = None  # after the end: the PVs that were not connected
+        self._pending: PendingPuts | None = None  # after the end: put-callbacks in progress
+        self._begun = 0  # number of PVs that were visited
         self._token = 0
         self._over = False
         self._deadline = math.inf
-        self._after_write = context.writes.number  # sent before anything of this request
-        self._late: set[int] = set()  # who has connected, but too late to send anything
+        self._after_write = context.writes.number  # the last write before this request
+        self._late: set[int] = set()  # PVs that connected too late to send anything
         self._waiter = context.portal.waiter()
-        self.suspended = False  # whether `run` has let the other tasks run
+        self.suspended = False  # whether `run` has let other tasks run
 
     async def run(self, deadline: float) -> None:
-        """Do it all; afterwards `results` has what came of it by the deadline."""
+        """Send the requests and wait; afterwards `results` has the outcomes by the deadline."""
         context = self._context
         self._deadline = deadline
         context.operations[self] = None
@@ -87,11 +88,11 @@ class Request:
                 self._begun = min(start + self.part, self._count)
                 with libca.unblocked:
                     self._start(start, self._begun)
-            # Not before: replies that come while we are still asking have libca's thread and this
-            # one take the GIL from each other at every call.
+            # Flush once, at the end. Replies that arrive while we are still sending make this
+            # thread and libca's thread contend for the GIL at every call.
             context.flush()
-            # Wait also if the replies were faster than we: a call that asks a server always lets
-            # the other tasks run. One that did not have to ask does not suspend.
+            # Wait even if all replies have arrived: a call that asks a server always lets other
+            # tasks run. A call that asks no server does not suspend.
             if self._awaited > 0 and deadline > context.portal.now():
                 self.suspended = True
                 if not await self._waiter.wait(deadline):
@@ -104,19 +105,21 @@ class Request:
                 self._confirm_writes()
 
     def _confirm_writes(self) -> None:
-        """A server's reply confirms what was written without wait before this request."""
+        """Confirm earlier writes without wait: a reply shows that the server has received them."""
         circuits: set[object] = set()
-        for channel, outcome in islice(zip(self.channels, self.results, strict=True), _LOOK_AT):
+        for channel, outcome in islice(
+            zip(self.channels, self.results, strict=True), _MAX_CONFIRMING_PVS
+        ):
             if self._is_reply(outcome) and (circuit := channel.circuit()) not in circuits:
                 circuits.add(circuit)
                 self._context.writes.confirm(circuit, self._after_write)
 
     def _is_reply(self, outcome: object) -> bool:
-        """Whether this outcome is a server's answer to what was sent."""
+        """Whether this outcome is the reply of a server."""
         return False
 
     async def values(self) -> list[Any]:
-        """What is to be returned for each PV, or a `Failure` in its place."""
+        """Return the result of each PV, or a `Failure` in its place."""
         values: list[Any] = []
         for start in range(0, self._count, PART):
             await self.yield_turn()
@@ -124,7 +127,7 @@ class Request:
         return values
 
     def _values_from(self, start: int, stop: int) -> list[Any]:
-        # A copy: what comes after the deadline may still be stored while we are looking.
+        # A copy: libca's threads may still store replies that arrive after the deadline.
         outcomes = self.results[start:stop]
         return [
             success(self.channels[index].name)
@@ -134,11 +137,11 @@ class Request:
         ]
 
     def assume_done(self) -> None:
-        """Succeed without doing anything."""
+        """Set the outcome of every PV to success, without sending anything."""
         self.results = [libca.ECA_NORMAL] * self._count
 
     def _failure(self, index: int, outcome: int | Failure | None) -> Failure:
-        """Why PV ``index`` failed, of which this is the outcome."""
+        """Explain why PV ``index`` failed, from its outcome."""
         name = self.channels[index].name
         if outcome is None:
             if self._unconnected is None:
@@ -162,13 +165,13 @@ class Request:
         return self.channels[index].why_not_connected()
 
     def _meanwhile(self, index: int) -> str:
-        """What else its server may be busy with."""
+        """Return a text about a put-callback that may keep the server busy; may be empty."""
         if self._pending is None:
             self._pending = PendingPuts(self._context, self, self._begun_before())
         return self._pending.on_the_server_of(self.channels[index])
 
     def _begun_before(self) -> int | None:
-        """The token of a put, which later ones cannot hold up."""
+        """The token of a put, which later put-callbacks cannot delay; None for other requests."""
         return None
 
     def _why_not_begun(self) -> str:
@@ -189,24 +192,24 @@ class Request:
     # -- On the loop -------------------------------------------------------------------------------
 
     async def _turn(self, start: int, deadline: float) -> bool:
-        """Wait until it is time for the part that begins there; false if that time has not come."""
+        """Wait until the part that begins at ``start`` may be sent; false if it may not."""
         await self.yield_turn()
         return not self._over and not self._is_late()
 
     def _is_late(self) -> bool:
-        """Whether nothing may be sent any more."""
-        deadline = self._deadline  # -inf: without any waiting, however long the list
+        """Whether the deadline has passed, so that nothing may be sent."""
+        deadline = self._deadline  # -inf: send everything, but do not wait
         return self.sends and deadline > -math.inf and self._context.portal.now() >= deadline
 
     async def yield_turn(self) -> None:
-        """Let the other tasks run if this one has had its time."""
+        """Let other tasks run if this one has used up its turn."""
         portal = self._context.portal
         if portal.now() > self._turn_ends:
             await portal.yield_turn()
             self._turn_ends = portal.now() + TURN
 
     def _start(self, start: int, stop: int) -> None:
-        """Ask for the PVs from ``start`` to ``stop``, or wait for them to connect."""
+        """Send for the PVs from ``start`` to ``stop``, or wait for them to connect."""
         for index in range(start, stop):
             channel = self.channels[index]
             if channel.connected:
@@ -220,26 +223,26 @@ class Request:
             self._not_sent(index, channel, status)
 
     def _not_sent(self, index: int, channel: Channel, status: int) -> None:
-        """Nothing was sent for PV ``index``: libca has refused it."""
-        if status == libca.ECA_DISCONN:  # the channel went down, and we have not heard of it yet
+        """Note that libca refused the request for PV ``index``, so nothing was sent."""
+        if status == libca.ECA_DISCONN:  # the notification of the disconnection is still queued
             self._await_connection(index, channel)
         else:
             self._settle(index, status)
 
     def _request(self, index: int, channel: Channel) -> int:
-        """Send the request; a status other than ECA_NORMAL says that nothing was sent."""
+        """Send the request; any status but ECA_NORMAL means that nothing was sent."""
         self._settle(index, libca.ECA_NORMAL)
         return libca.ECA_NORMAL
 
     def _settle(self, index: int, outcome: int | Failure) -> None:
-        """An outcome that was found on this side."""
+        """Set an outcome that was found in this process."""
         self.results[index] = outcome
         self._awaited -= 1
         if self._arrived >= self._awaited:
             self._waiter.wake()
 
     def _await_connection(self, index: int, channel: Channel) -> None:
-        if channel.closed:  # while we were giving others their turn
+        if channel.closed:  # while other tasks ran
             self._settle_closed(index, channel)
             return
         self._connecting.setdefault(channel, []).append(index)
@@ -251,7 +254,7 @@ class Request:
             self._finish()
 
     def _finish(self) -> None:
-        """Leave nothing behind. The indices in `_connecting` stay for `_failure`."""
+        """Stop listening and release the token. `_failure` still needs `_connecting`."""
         self._stop_listening()
         self._release_token()
 
@@ -264,6 +267,7 @@ class Request:
             tokens.unregister(self._token)
 
     def channel_up(self, channel: Channel) -> None:
+        """Send the requests that waited for this channel to connect."""
         channel.unlisten(self)
         indices = self._connecting.pop(channel, [])
         if self._is_late():
@@ -274,7 +278,7 @@ class Request:
         self._context.flush_soon()
 
     def channel_down(self, channel: Channel) -> None:
-        """Nothing to do: what is waiting waits on, what was sent hears from libca."""
+        """Do nothing: unsent requests keep waiting, and libca reports the sent ones."""
 
     def channel_closed(self, channel: Channel) -> None:
         for index in self._connecting.pop(channel, ()):
@@ -285,6 +289,7 @@ class Request:
         self._settle(index, Failure(channel.name, libca.ECA_DISCONN, detail))
 
     def context_closed(self) -> None:
+        """End the request, because the run of its event loop ends."""
         for index, outcome in enumerate(self.results):
             if outcome is None:
                 self._settle_closed(index, self.channels[index])
@@ -294,6 +299,7 @@ class Request:
     # -- On a thread of libca ----------------------------------------------------------------------
 
     def arrive(self, index: int, raw: Raw) -> None:
+        """Store a reply; the last one wakes the loop."""
         self.results[index] = raw
         self._arrived += 1
         if self._arrived >= self._awaited:
