@@ -445,7 +445,7 @@ REFUSED = {
     "ai.TIME": "perhaps the server does not give the field TIME to clients",
     "ai.VAL$": "cannot be read as a long string",
     "stringout.DESC$$": "cannot be read as a long string",
-    "ai.VAL ": "a blank at the end",
+    "ai.VAL ": "a blank at the beginning or the end",
     'ai.{"nosuch":{}}': "the filter",
     "ai.VAL[1:2": "the filter",
     'wf:LONG.VAL{"arr":{"s":}}': "the filter",

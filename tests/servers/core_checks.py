@@ -18,6 +18,7 @@ import anyio
 import numpy as np
 import pytest
 from kinds import (
+    CODES,
     DIFFERENT,
     EMPTY_TEXT,
     KIND,
@@ -288,7 +289,8 @@ async def test_wait_for_what_was_written(p: str, name: str) -> None:
     pv = f"{p}put:{name}"
     for value in WRITTEN[name]:
         await caput(pv, value)
-        await wait_for_value(pv, value, timeout=5)
+        if name != "text" or isinstance(value, (str, bytes)) or does(CODES):
+            await wait_for_value(pv, value, timeout=5)
     if name == "text":
         for text in (LONG_TEXT, LONG_TEXT.encode()):
             await caput(pv, text)

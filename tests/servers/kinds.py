@@ -28,6 +28,7 @@ NUMBERS = "writes a number as text as it is"
 LIMITS = "has limits for the display and others for what can be written"
 REFUSES = "tells who waits that a value was refused"
 READS_ON = "serves others while a second write to a slow PV waits for the first"
+CODES = "keeps an array of character codes as long as it was written"
 NO_ELEMENT = "has a PV of one element of which it sends none"
 STAMPS = "gives a time stamp to an array that was never written to"
 DIFFERENT: dict[str, dict[str, str]] = {
@@ -38,6 +39,7 @@ DIFFERENT: dict[str, dict[str, str]] = {
     "softioc": {NO_ELEMENT: "it fills it up with zeros"},
     "pcaspy": {
         NUMBERS: "it writes each with four decimals",
+        CODES: "it appends a NUL",
         LIMITS: "it has one pair, for both",
         REFUSES: "the end of a write that its program refuses looks like that of any other",
         READS_ON: "it reads nothing more from that client until the first has ended",

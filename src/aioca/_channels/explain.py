@@ -55,7 +55,7 @@ def not_connected(
 def why_refused(name: str) -> str:
     """Guess from the name of a PV why a server that has it refuses the channel."""
     if name != name.strip():
-        return "there is a blank at the end of the name"
+        return "there is a blank at the beginning or the end of the name"
     _, dot, field = name.partition(".")
     if re.search(r"[{\[]", field):
         return (
@@ -72,7 +72,7 @@ def why_refused(name: str) -> str:
 def advice_when_refused(name: str) -> str:
     """Advise what to do about a name whose channel a server refuses."""
     if name != name.strip():
-        return f"use {name.strip()!r}, without the blank at the end"
+        return f"use {name.strip()!r}, without the blank"
     record, dot, field = name.partition(".")
     if found := re.search(r"[{\[]", field):
         return (
