@@ -8,6 +8,8 @@ import anyio
 import pytest
 
 from aioca import _debug, camonitor, caput, connect
+from aioca._channels.context import current
+from aioca._requests.get import Get
 from aioca.testing import SoftIoc
 from conftest import programs
 
@@ -35,6 +37,22 @@ async def test_dump(p: str, unique: str) -> None:
         assert f"'{p}slow.A' connected" in text and "a put-callback is under way" in text
         assert "3 connected, 1 never connected" in text
         assert "MainThread" in text
+
+
+async def test_internal_objects_show_what_they_are(p: str) -> None:
+    context = current()
+    channel = context.channel(p + "ao:free")
+    assert repr(channel) == f"<Channel '{p}ao:free' never connected>"
+    await connect(p + "ao:free")
+    assert repr(channel) == f"<Channel '{p}ao:free' connected>"
+    assert repr(context).startswith("<LoopContext 1 channels, ")
+    assert repr(Get(context, [channel], None, 0, 0)) == f"<Get '{p}ao:free' of 1 PVs, 1 awaited>"
+    assert repr(context.portal).endswith(f"Portal 0 queued, awake {context.portal.awake}>")
+    async with camonitor(p + "ao:free") as updates:
+        await anext(updates)
+        (monitor,) = channel.monitors
+        assert repr(monitor) == f"<StreamMonitor '{p}ao:free' open>"
+    assert repr(monitor) == f"<StreamMonitor '{p}ao:free' closed>"
 
 
 async def test_dump_of_many(unique: str) -> None:

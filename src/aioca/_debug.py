@@ -20,12 +20,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ._ca import libca, tokens
-from ._channels.channel import Channel
+from ._channels.channel import STATE_NAMES, Channel
 from ._channels.context import LoopContext, all_contexts
 
 logger = logging.getLogger("aioca.libca")
 
-_STATES = ("never connected", "previously connected", "connected", "closed")
 MAX_CHANNELS = 50  # channels of one event loop that a dump lists; it counts the others
 
 # The functions of `libca` that reach libca, by their names there
@@ -97,7 +96,7 @@ def _counted(objects: Any) -> str:
 def _of_context(context: LoopContext) -> Iterator[str]:
     portal, updates = context.portal, context.pending_updates
     channels = tuple(context._channels.values())
-    states = Counter(_STATES[channel.state] for channel in channels)
+    states = Counter(STATE_NAMES[channel.state] for channel in channels)
     yield f"event loop {context._loop!r}"
     yield (
         f"  queue: {len(portal.queue) // 2} items, awake {portal.awake},"
@@ -122,7 +121,7 @@ def _of_channel(channel: Channel) -> str:
     chid = channel.chid
     host = libca.host_name(chid) if chid else libca.NO_HOST
     parts = [
-        f"{channel.name!r} {_STATES[channel.state]}, {host}, priority {channel.priority}",
+        f"{channel.name!r} {STATE_NAMES[channel.state]}, {host}, priority {channel.priority}",
         f"type {channel.native_type} x {channel.native_count}",
         f"{len(channel.monitors)} monitors",
     ]

@@ -46,6 +46,7 @@ _CONFIRM_AFTER_BYTES = 1 << 18
 
 # The states, with the numbers that ca_state() returns
 NEVER_CONNECTED, PREVIOUSLY_CONNECTED, CONNECTED, CLOSED = range(4)
+STATE_NAMES = ("never connected", "previously connected", "connected", "closed")
 
 
 class Listener(Protocol):
@@ -183,6 +184,9 @@ class Channel:
         self._token = 0
         self.chid: Any = None  # libca's, as a C value; None if closed or if libca returned none
         self._search()
+
+    def __repr__(self) -> str:
+        return f"<Channel {self.name!r} {STATE_NAMES[self.state]}>"
 
     # -- On a thread of libca ----------------------------------------------------------------------
 

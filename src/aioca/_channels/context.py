@@ -108,6 +108,9 @@ class LoopContext:
         messages.add_listener(id(self), self)
         self.portal.on_end(self._ended, lambda: bool(self.operations))
 
+    def __repr__(self) -> str:
+        return f"<LoopContext {len(self._channels)} channels, {self._loop!r}>"
+
     # -- Channels ----------------------------------------------------------------------------------
 
     def channel(self, name: str) -> Channel:

@@ -98,6 +98,10 @@ class Monitor(ABC):
         self._pending: deque[Any] | None = deque() if options.limit > 1 else None
         self._cancel_timer: Callable[[], None] | None = None
 
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "open" if self.opened else "opening"
+        return f"<{type(self).__name__} {self.name!r} {state}>"
+
     @property
     def limit(self) -> int:
         """The largest number of pending updates that are kept; 0 means all."""

@@ -119,6 +119,9 @@ class Portal(ABC):
         except StopIteration:
             pass
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {len(self.queue) // 2} queued, awake {self.awake}>"
+
     # -- Any thread --------------------------------------------------------------------------------
 
     def post(self, job: Callable[[], object]) -> None:

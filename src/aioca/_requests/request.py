@@ -75,6 +75,10 @@ class Request:
         self._waiter = context.portal.waiter()
         self.suspended = False  # whether `run` has let other tasks run
 
+    def __repr__(self) -> str:
+        first = f" {self.channels[0].name!r}" if self.channels else ""
+        return f"<{type(self).__name__}{first} of {self._count} PVs, {self._awaited} awaited>"
+
     async def run(self, deadline: float) -> None:
         """Send the requests and wait; afterwards `results` has the outcomes by the deadline."""
         context = self._context
