@@ -1596,3 +1596,41 @@ async def test_a_disconnection_stays_behind_the_newest_updates(a: str) -> None:
         kept._decode_pending()
         kinds = [value if value.ok else "gone" for value in kept._pending]
         assert kinds == [1.0, 2.0, 3.0, "gone"]
+
+
+async def test_wait_for_the_number_of_a_state_whose_labels_cannot_be_read_at_first(
+    p: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are read for the next update."""
+    pv = p + "mbbi"
+    reads = 0
+    get = wait_for_value_module().caget
+
+    async def failing(*args: Any, **options: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        if reads == 1:
+            return aioca.CANothing(pv, aioca.ECA.DISCONN)
+        return await get(*args, **options)
+
+    monkeypatch.setattr(wait_for_value_module(), "caget", failing)
+    now = int(+await aioca.caget(pv))
+    other = (now + 1) % 2
+
+    async def change() -> None:
+        while reads == 0:
+            await anyio.sleep(0.001)
+        await aioca.caput(pv, other)
+        await aioca.caput(pv, now)
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(change)
+            await wait_for_value(pv, str(now))
+    assert reads >= 2
+
+
+def wait_for_value_module() -> Any:
+    import sys
+
+    return sys.modules["aioca._api.wait_for_value"]

@@ -361,6 +361,50 @@ async def test_what_came_by_the_deadline_counts(p: str, call: Any, backlog: bool
         assert outcome.ok
 
 
+@pytest.mark.parametrize("call", [connect, cainfo], ids=["connect", "cainfo"])
+async def test_a_deadline_that_passes_before_the_call_waits(p: str, call: Any) -> None:
+    """The PV connects while the call lets the other tasks run, and one of them keeps the loop."""
+    await connect(p + "ai")
+    pv = p + "ai.PREC"
+    await connect(pv, wait=False)
+    channel = current().channel(pv)
+
+    class Busy(type(current().portal)):  # type: ignore[misc]
+        async def checkpoint(self, suspends: bool = False) -> None:
+            give_up = time.monotonic() + LONG
+            while channel._noted == channel._applied and time.monotonic() < give_up:
+                time.sleep(0.001)
+            time.sleep(SOON)
+
+    current().portal.__class__ = Busy
+    assert (await call(pv, timeout=SOON / 2)).ok
+
+
+async def test_thousands_that_time_out_at_once(unique: str) -> None:
+    """The reasons are found without a look at all channels for each of them."""
+    names = [f"{unique}{i}" for i in range(2000)]
+    await connect(names, wait=False)
+    looks = 0
+
+    class Counting(dict[str, Any]):
+        def values(self) -> Any:
+            nonlocal looks
+            looks += 1
+            return super().values()
+
+    current()._channels = Counting(current()._channels)
+    results: list[Any] = []
+
+    async def one(name: str) -> None:
+        results.append(await caget(name, timeout=SHORT, throw=False))
+
+    async with anyio.create_task_group() as group:
+        for name in names:
+            group.start_soon(one, name)
+    assert {result.errorcode for result in results} == {80}
+    assert looks < 20
+
+
 async def test_a_monitor_that_connects_in_time(p: str) -> None:
     await connect(p + "ai")
     for name in FRESH:

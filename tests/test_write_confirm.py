@@ -12,6 +12,7 @@ import pytest
 import aioca
 from aioca import CANothing, caget, caput, connect, run
 from aioca._ca import libca
+from aioca._channels.channel import CLOSED, CONNECTED
 from aioca._channels.context import current
 from aioca._errors import CAError
 from aioca.testing import SoftIoc
@@ -80,6 +81,45 @@ async def test_a_circuit_is_a_server_and_a_priority(p: str) -> None:
         patch.setattr(libca, "get_callback", noted)
         current().writes.wait_until_received(current().post, current().flush)
     assert len(asked) == 2  # one request for each circuit
+
+
+async def test_writes_to_a_lost_server_are_not_waited_for(
+    own_ioc: Callable[..., SoftIoc], unique: str
+) -> None:
+    """Nothing of them stays, neither when the PV is back nor when it is closed."""
+    ioc = own_ioc(f'record(ao, "{unique}X") {{}}')
+    with ioc:
+        await connect(unique + "X")
+        ioc.pause()
+        await caput(unique + "X", 1)
+        assert unconfirmed() == [unique + "X"]
+        ioc.kill()
+        channel = current().channel(unique + "X")
+        with anyio.fail_after(10):
+            while channel.state == CONNECTED or unconfirmed():
+                await anyio.sleep(0.01)
+        assert channel.unconfirmed == 0
+    await caput(unique + "X", 1, timeout=0, throw=False)
+    assert not current().writes
+
+
+async def test_libca_makes_no_second_channel(p: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The put that needs it fails; the first completes."""
+    pv = p + "slow.A"
+    await connect(pv)
+    monkeypatch.setattr(
+        current().ca_context, "create_channel", lambda *_: (libca.ECA_ALLOCMEM, libca.Chid())
+    )
+    results: list[CANothing] = []
+
+    async def put(value: float) -> None:
+        results.append(await caput(pv, value, wait=True, throw=False))
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(put, 1)
+            group.start_soon(put, 2)
+    assert sorted(result.errorcode for result in results) == [1, libca.ECA_ALLOCMEM]
 
 
 async def test_a_priority_stays_with_the_channel(p: str) -> None:
@@ -185,7 +225,7 @@ async def test_a_channel_that_libca_refuses_is_searched_for_again(
 
     monkeypatch.setattr(context.ca_context, "create_channel", refuse)
     channel.replace()
-    assert channel.state != channel_closed()
+    assert channel.state != CLOSED
     assert f"{pv}: the search could not start" in caplog.text
     failed = await caget(pv, timeout=0.05, throw=False)
     assert failed.errorcode == libca.ECA_TIMEOUT
@@ -194,12 +234,6 @@ async def test_a_channel_that_libca_refuses_is_searched_for_again(
     context.reconnector._look()
     await connect(pv)
     assert context.channel(pv) is channel
-
-
-def channel_closed() -> int:
-    from aioca._channels.channel import CLOSED
-
-    return CLOSED
 
 
 async def test_a_scout_that_libca_refuses(p: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,11 +117,13 @@ async def wait_for_value(
         stream = updates._stream
         left = math.inf  # number of updates that may still be checked
         while left > 0:
-            value = await stream.next_before(deadline)
+            value = await stream.next_before(deadline) if left == math.inf else stream.take()
             if value is NOTHING:
                 break
             if matches.needs_labels and value.ok:
-                matches.labels_are(await _labels(pv, deadline - context.portal.now()))
+                labels = await _labels(pv, deadline - context.portal.now())
+                if labels is not None:  # else they are read for the next update
+                    matches.labels_are(labels)
             if matches(value):
                 return value  # type: ignore[no-any-return]
             seen = value
@@ -134,13 +136,16 @@ async def wait_for_value(
     raise error_for([failure])
 
 
-async def _labels(pv: str, seconds: float) -> list[str]:
-    """Return the labels of an enum; an empty list for other PVs."""
-    if (await cainfo(pv, wait=False)).datatype != DBR_ENUM:
+async def _labels(pv: str, seconds: float) -> list[str] | None:
+    """Return the labels of an enum; an empty list for other PVs; None if they cannot be read."""
+    info = await cainfo(pv, wait=False)
+    if not info.ok:
+        return None
+    if info.datatype != DBR_ENUM:
         return []
     timeout = None if seconds == math.inf else max(0.0, seconds)
     reply = await caget(pv, DBR_ENUM, FORMAT_CTRL, 0, timeout, throw=False)
-    return getattr(reply, "enums", [])
+    return getattr(reply, "enums", []) if reply.ok else None
 
 
 def _why_not(subscription: Subscription, match: Any, seen: Any) -> Failure:

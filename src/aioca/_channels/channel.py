@@ -251,6 +251,7 @@ class Channel:
             self.connected = False
             self.scalar_key = -1
             self.searching_since = time.monotonic()
+            self._forget_writes()
             self._home.reconnector.begin()
         concerned = (*(self.listeners or ()), *self.monitors)
         if not concerned:
@@ -323,13 +324,18 @@ class Channel:
                 self._circuit = host, self.priority
         return self._circuit
 
+    def _forget_writes(self) -> None:
+        """Wait for no confirmation of earlier writes: no server will send one. On the loop."""
+        self.unconfirmed = 0
+        self._home.writes.forget(self)
+
     def note_write(self, size: int) -> None:
         """Count bytes that were passed to libca to write without wait. On the loop.
 
         Requests a confirmation when many bytes are unconfirmed. Does not wait for it.
         """
         self.unconfirmed += size
-        self._home.writes.add(self)
+        self._home.writes.add(self, self._circuit or self.circuit())
         if self.unconfirmed > _CONFIRM_AFTER_BYTES:
             self.request_confirmation()
 
@@ -401,6 +407,7 @@ class Channel:
         self.connected = False
         self.scalar_key = -1
         self._circuit = None
+        self._forget_writes()
         tokens.unregister(self._token)
         if self.confirmation is not None:
             self.confirmation.close()
@@ -488,8 +495,7 @@ class Channel:
         tokens.unregister(self._token)
         if self.confirmation is not None:
             self.confirmation.close()
-        if self.unconfirmed:
-            self._home.writes.forget(self)
+        self._forget_writes()
         self._close_put_channels()
         monitors = self.monitors
         listeners = (*(self.listeners or ()), *monitors)

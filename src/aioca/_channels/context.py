@@ -100,6 +100,9 @@ class LoopContext:
         self.writes: UnconfirmedWrites = UnconfirmedWrites()
         self.message_log: MessageLog = MessageLog(self.portal)
         self.reconnector: Reconnector = Reconnector(self, self._channels)
+        # What `_requests.pending_puts` found when it last examined the channels
+        self.puts_seen: list[Channel] = []
+        self.puts_seen_at = 0.0
         self.operations: dict[Operation, None] = {}
         self.starts: dict[Operation, None] = {}
         self._flush_due = False

@@ -131,7 +131,15 @@ class Reconnector:
         if time.monotonic() < self._lost_at + _QUIET_SECONDS:
             self._wait_for_quiet()
             return
-        self._in_turns(self._unconnected(), Channel.circuit_lost)
+        self._in_turns(self._unconnected_while_quiet(), Channel.circuit_lost)
+
+    def _unconnected_while_quiet(self) -> Iterator[Channel]:
+        """The channels to search for again, until another circuit is lost between two turns."""
+        for channel in self._unconnected():
+            if time.monotonic() < self._lost_at + _QUIET_SECONDS:
+                self._wait_for_quiet()
+                return
+            yield channel
 
 
 class _SecondSearch:

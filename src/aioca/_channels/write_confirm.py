@@ -48,14 +48,13 @@ class UnconfirmedWrites:
     def __bool__(self) -> bool:
         return bool(self._last)
 
-    def add(self, channel: Channel) -> None:
-        """Note that a write to this channel was passed to libca."""
+    def add(self, channel: Channel, circuit: Circuit | None) -> None:
+        """Note that a write to this channel, on this circuit, was passed to libca."""
         self.number += 1
-        circuit = channel.circuit()
-        channels = self._last.get(circuit)
-        if channels is None:
-            channels = self._last[circuit] = {}
-        channels[channel] = self.number
+        try:
+            self._last[circuit][channel] = self.number
+        except KeyError:
+            self._last[circuit] = {channel: self.number}
 
     def confirm(self, circuit: Circuit | None, number: int) -> None:
         """Remove the writes up to ``number`` on this circuit: the server has received them."""

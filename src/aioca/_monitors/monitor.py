@@ -217,14 +217,15 @@ class Monitor(ABC):
     def _subscribe(self) -> None:
         channel, options = self._channel, self._options
         assert channel is not None
+        # Before the reader is made: from now on libca's thread may find another type once more
+        ignoring, self._ignoring = self._ignoring, False
         reader = channel.reader(self._request_kind())
-        if not self._same(reader):
+        if ignoring or not self._same(reader):
             if self._reader is not None:
                 self._decode_pending()
             self._reader = reader
             self._unpack, self._kind = reader.shape.unpack, reader.shape.kind
             self._take_key(reader.shape.dbr)
-        self._ignoring = False
         with libca.unblocked:
             status, self._evid = libca.create_subscription(
                 reader.shape.dbr, 0, channel.chid,  # count 0: the current length
@@ -233,8 +234,7 @@ class Monitor(ABC):
         if status == libca.ECA_NORMAL:
             self.opened = True
             self.context.flush_soon()
-            if options.notify_disconnect and self.context.ca_context.array_limit is not None:
-                self._await_first_update(self._why_dropped(reader))
+            self._await_first_update(reader)
             return
         self._evid = 0
         if status != libca.ECA_DISCONN:  # else `channel_up` subscribes again
@@ -253,7 +253,12 @@ class Monitor(ABC):
             fewer=f"monitor a part of the array, such as {self.name}.[0:9]",
         )  # fmt: skip
 
-    def _await_first_update(self, why_dropped: str) -> None:
+    def _await_first_update(self, reader: Reader) -> None:
+        """Report it if the first update of a connection does not come, as libca may drop it."""
+        options, ca_context = self._options, self.context.ca_context
+        if not options.notify_disconnect or ca_context.array_limit is None:
+            return
+        why_dropped = self._why_dropped(reader)
         if not why_dropped:
             return
         receivers, key = self.context.portal.receivers, self._key
@@ -328,6 +333,8 @@ class Monitor(ABC):
             evid = self._evid
             self.context.clear_queue.subscription(evid, channel, self._leave_subscription())
             self._subscribe()
+        elif self._reader is not None:  # libca subscribes again by itself
+            self._await_first_update(self._reader)
 
     def channel_replaced(self) -> Callable[[], object] | None:
         return self._leave_subscription() if self._evid else None

@@ -20,7 +20,7 @@ from .._channels import explain
 from .._channels.channel import Channel
 from .._channels.context import LoopContext
 from .._channels.put_limit import PutCallbackLimit
-from .._errors import CAValueError, Failure
+from .._errors import CAError, CAValueError, Failure
 from .._values.encode import encode
 from .request import PART, Request
 
@@ -113,7 +113,11 @@ class Put(Request):
 
     def _request(self, index: int, channel: Channel) -> int:
         if self._notify and channel.put_owner is not None:
-            channel = channel.spare()
+            try:
+                channel = channel.spare()
+            except CAError as error:  # libca creates no second channel
+                self._settle(index, Failure(channel.name, error.errorcode, error._detail))
+                return libca.ECA_NORMAL
             self._borrowed[index] = channel
             self._second.add(index)
             if not channel.connected:

@@ -97,9 +97,12 @@ class Request:
             context.flush()
             # Wait even if all replies have arrived: a call that asks a server always lets other
             # tasks run. A call that asks no server does not suspend.
-            if self._awaited > 0 and deadline > context.portal.now():
-                self.suspended = True
-                if not await self._waiter.wait(deadline):
+            if self._awaited > 0 and deadline > -math.inf:
+                in_time = False
+                if deadline > context.portal.now():
+                    self.suspended = True
+                    in_time = await self._waiter.wait(deadline)
+                if not in_time:
                     await context.portal.catch_up()
                 self._turn_ends = context.portal.now() + TURN
         finally:

@@ -42,18 +42,20 @@ from .dbr import (
 )
 from .number_types import NUMBER_TYPES, Convert, Misfit, conversion, wire_type
 
-# All kinds of requests so far. The index is the number of the kind. There are few.
-request_kinds: list[tuple[int | None, int, bool, int]] = []
+_Kind = tuple[int | None, int, bool, int]
+# All kinds of requests so far; the index is the number of the kind. And the numbers, by kind.
+request_kinds: list[_Kind] = []
+_numbers: dict[_Kind, int] = {}
 
 
 def request_kind(code: int | None, format: int, monitor: bool = False, count: int = 0) -> int:
     """A small number for a kind of request: datatype, format, whether for a monitor, its count."""
-    way = code, format, monitor, count
-    try:
-        return request_kinds.index(way)
-    except ValueError:
-        request_kinds.append(way)  # if two threads append at once, both get the first index
-        return request_kinds.index(way)
+    kind = code, format, monitor, count
+    number = _numbers.get(kind)
+    if number is None:
+        request_kinds.append(kind)  # if two threads append at once, both get the first index
+        number = _numbers[kind] = request_kinds.index(kind)
+    return number
 
 
 def make_reader(
