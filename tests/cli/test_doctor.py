@@ -157,7 +157,7 @@ def _settings(**environment: str) -> Settings:
         ({"EPICS_CA_ADDR_LIST": "ioc 25240"}, "error", "takes it for the address 0.0.98.152"),
         ({"EPICS_CA_NAME_SERVERS": "::1"}, "error", "is an IPv6 address"),
         ({"EPICS_CA_ADDR_LIST": "[fe80::1]:5064"}, "error", "Channel Access has IPv4 only"),
-        ({"EPICS_CA_ADDR_LIST": "ioc ioc"}, "note", "there twice"),
+        ({"EPICS_CA_ADDR_LIST": "ioc ioc"}, "note", "listed twice"),
         ({"EPICS_CA_NAME_SERVERS": "gone"}, "error", "EPICS_CA_NAME_SERVERS: there is no host"),
         ({"EPICS_CA_SERVER_PORT": "5000"}, "error", "libca uses 5064"),
         ({"EPICS_CA_SERVER_PORT": "http"}, "error", "is not a port"),
@@ -165,15 +165,15 @@ def _settings(**environment: str) -> Settings:
         ({"EPICS_CA_SERVER_PORT": ""}, "note", "empty"),
         ({"EPICS_CA_REPEATER_PORT": "99999"}, "error", "libca uses 5065"),
         ({"EPICS_CA_CONN_TMO": "30s"}, "warning", "not a number of seconds"),
-        ({"EPICS_CA_CONN_TMO": "-1"}, "error", "no time"),
-        ({"EPICS_CA_CONN_TMO": "nan"}, "error", "no time"),
-        ({"EPICS_CA_CONN_TMO": "0.2"}, "warning", "counts as gone"),
-        ({"EPICS_CA_CONN_TMO": "1e6"}, "warning", "missed after"),
-        ({"EPICS_CA_MAX_ARRAY_BYTES": "lots"}, "warning", "no number of bytes"),
-        ({"EPICS_CA_MAX_ARRAY_BYTES": "-5"}, "warning", "no number of bytes"),
+        ({"EPICS_CA_CONN_TMO": "-1"}, "error", "not a usable time-out"),
+        ({"EPICS_CA_CONN_TMO": "nan"}, "error", "not a usable time-out"),
+        ({"EPICS_CA_CONN_TMO": "0.2"}, "warning", "counts as disconnected"),
+        ({"EPICS_CA_CONN_TMO": "1e6"}, "warning", "noticed only after"),
+        ({"EPICS_CA_MAX_ARRAY_BYTES": "lots"}, "warning", "not a number of bytes"),
+        ({"EPICS_CA_MAX_ARRAY_BYTES": "-5"}, "warning", "not a number of bytes"),
         ({"EPICS_CA_MAX_ARRAY_BYTES": "20MB"}, "warning", "is read as 20"),
         ({"EPICS_CA_MAX_ARRAY_BYTES": "1e6"}, "warning", "is read as 1;"),
-        ({"EPICS_CA_MAX_ARRAY_BYTES": "100"}, "note", "takes 16384"),
+        ({"EPICS_CA_MAX_ARRAY_BYTES": "100"}, "note", "uses 16384"),
         ({"EPICS_CA_AUTO_ARRAY_BYTES": "true"}, "warning", "means NO"),
         ({"EPICS_CA_AUTO_ARRAY_BYTES": "NO"}, "note", "more than 16408 bytes"),
         ({"EPICS_CA_AUTO_ARRAY_BYTES": "NO"}, "note", "can be written, but not read"),
@@ -414,14 +414,14 @@ ADVICE = {
     "no_that_means_yes": "Set EPICS_CA_AUTO_ADDR_LIST=NO",
     "misspelt": "Check the spelling",
     "wrong_case": "Use PUMP:CURRENT.",
-    "wrong_field": "Use a field that it has",
+    "wrong_field": "Use one of its fields",
     "refused_channel": "Use another field of PUMP:CURRENT",
     "array_too_large": "Unset EPICS_CA_AUTO_ARRAY_BYTES here",
     "two_servers": "Take PUMP:CURRENT off all of them but one",
-    "frozen": "See whether its process is stopped",
+    "frozen": "Check whether its process is stopped",
     "unknown_host": "Correct `pump-ioc.invalid` in EPICS_CA_ADDR_LIST",
     "read_only": "PUMP:SETPOINT may be read, not written, by",
-    "mute_circuit": "See whether its process is stopped or overloaded",
+    "mute_circuit": "Check whether its process is stopped or overloaded",
     "name_server_gone": "Start the name server 127.0.0.1:",
 }
 
@@ -732,7 +732,7 @@ def _channel_of(write: bool) -> Any:
     [
         ("Not Supported by Gateway", "behind a CA gateway", "access security file of the gateway"),
         ("caproto", "in a caproto server", "change that program"),
-        ("", "double, 1 element\n", "see to the access rights in its server"),
+        ("", "double, 1 element\n", "change the access rights in its server"),
         ("ao", "in a record of type ao", "have a RULE for"),
     ],
 )
@@ -760,8 +760,8 @@ def test_a_name_that_nobody_has_behind_a_gateway() -> None:
     known, missing = sorted(diagnose(report), key=lambda finding: finding.about)
     assert "gw:5064 is a CA gateway" in known.what
     assert known.severity == "note"
-    assert missing.what == "nobody has Y, or its IOC is down behind 127.0.0.1:6064"
-    assert "see whether the IOC runs" in missing.advice
+    assert missing.what == "no server has Y, or its IOC behind 127.0.0.1:6064 is down"
+    assert "check whether the IOC runs" in missing.advice
 
 
 # -- What cannot be set up so quickly --------------------------------------------------------------
@@ -824,4 +824,4 @@ def test_a_mute_circuit_is_a_finding_of_its_server() -> None:
     report.pvs = [pv]
     (finding,) = diagnose(report)
     assert finding.severity == "error"
-    assert f"127.0.0.1:{port} answers for X and takes connections" in finding.what
+    assert f"127.0.0.1:{port} answers for X and accepts connections" in finding.what

@@ -532,7 +532,7 @@ def test_the_doctor_knows_servers_that_are_no_iocs(
     advice = " ".join(finding["advice"] for finding in report["findings"])
     assert "RULE" not in advice
     if behind == "gateway":
-        assert "where that IOC is down, nobody answers for its PVs" in advice
+        assert "if that IOC is down, no server answers for its PVs" in advice
 
 
 # -- Connecting ------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""``aioca doctor``: why a PV does not connect."""
+"""``aioca doctor``: find out why a PV does not connect."""
 
 from __future__ import annotations
 
@@ -38,12 +38,13 @@ def command(
 ) -> int:
     """Find out why PVs do not connect.
 
-    Shows where libca looks (the EPICS_CA_* settings as it reads them, with the mistakes in them),
-    who is there, who answers a search for each PV and how fast, what the channel is, and the one
-    step that would help most. Without PVs it looks at the settings and the servers they name; then
-    nothing is sent to a broadcast address. It only reads.
+    Shows where libca searches (the EPICS_CA_* settings as libca reads them, and the mistakes in
+    them), which servers run there, which servers answer a search for each PV and how fast, the
+    channel that libca makes, and the one step that would help most. Without PVs, it checks only the
+    settings and the servers in them, and sends nothing to a broadcast address. It never writes to a
+    PV.
 
-    The exit status is 0 if nothing worse than a note was found, 1 otherwise.
+    The exit status is 0 if there is no finding, or only notes, and 1 otherwise.
 
     \b
     Examples:
@@ -54,10 +55,10 @@ def command(
     """
     for pv in pvs:
         if not pv.isprintable():
-            raise Failure(f"the name of a PV is text that can be printed, not {pv[:20]!r}")
+            raise Failure(f"the name of a PV is printable text, not {pv[:20]!r}")
         if not 0 < len(pv.encode()) <= LONGEST_NAME:
             raise Failure(f"the name of a PV has 1 to {LONGEST_NAME} bytes: {pv[:20] or repr(pv)}")
-    # Late, as others do not need it: rich, and the client
+    # Not at the top: only this command needs rich and the client, which take long to import.
     from ..diagnosis.diagnose import diagnose
     from ..diagnosis.examine import examine
     from ..diagnosis.findings import all_is_well
@@ -78,7 +79,7 @@ def command(
 
 @contextmanager
 def _libca_silenced() -> Generator[None, None, None]:
-    """What libca itself writes to standard error is among the findings, in other words."""
+    """Discard libca's messages on stderr: the findings say the same."""
     sys.stderr.flush()
     kept = os.dup(2)
     null = os.open(os.devnull, os.O_WRONLY)

@@ -1,1 +1,1 @@
-"""How the command doctor finds out why a PV does not connect."""
+"""The checks of `aioca doctor`: settings, searches, circuits, channels, and the findings."""

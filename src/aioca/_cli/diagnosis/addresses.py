@@ -1,4 +1,4 @@
-"""The addresses that are searched: what the settings and the interfaces of this host amount to."""
+"""The addresses to search: computed from the settings and the interfaces of this host."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .interfaces import Broadcast
 
 @dataclass(frozen=True)
 class Place:
-    """Where is searched, and why: an address, and the setting or interface that it comes from."""
+    """An address to search, and the setting or interface that it comes from."""
 
     target: Target
     origin: str
@@ -22,21 +22,21 @@ class Place:
 def local_networks(
     broadcasts: Callable[[], list[Broadcast] | None], port: int, findings: list[Finding]
 ) -> list[Place]:
-    """Where libca searches by itself."""
+    """List the addresses that libca searches because EPICS_CA_AUTO_ADDR_LIST is on."""
     about = "EPICS_CA_AUTO_ADDR_LIST"
     known = broadcasts()
     if known is None:
         findings.append(
             Finding(
-                "note", about, "the broadcast addresses of this system cannot be listed",
-                "name the servers in EPICS_CA_ADDR_LIST to have all of them asked", REMARK,
+                "note", about, "the broadcast addresses of this host cannot be listed",
+                "name the servers in EPICS_CA_ADDR_LIST: the doctor then asks all of them", REMARK,
             )
         )  # fmt: skip
         return []
-    if not known:  # as libca does on a host without a network
+    if not known:  # like libca on a host without a network
         return [Place(Target("127.0.0.1", port), "this host, which has no network")]
     places: dict[str, Place] = {}
-    for broadcast in known:  # two addresses of one network have the same
+    for broadcast in known:  # two addresses in one network have the same broadcast address
         place = Place(Target(broadcast.address, port, True), f"broadcast of {broadcast.interface}")
         places.setdefault(broadcast.address, place)
     return list(places.values())
@@ -50,15 +50,17 @@ def add_hosts(
     resolve: Callable[[str], str],
     findings: list[Finding],
 ) -> None:
-    """Add the hosts of a setting, or say what is wrong with them.
+    """Add the hosts of a setting to `places`, and their mistakes to `findings`.
+
+    Looks up host names, and blocks until the replies come.
 
     Args:
-        places: where there are some already.
-        name: of the setting.
-        words: what is in it.
-        default_port: for hosts without one.
-        resolve: gives the address of a host's name; raises OSError.
-        findings: where mistakes are put.
+        places: the addresses so far.
+        name: the name of the setting.
+        words: the words of its value.
+        default_port: the port of hosts without one.
+        resolve: returns the address of a host name; raises OSError.
+        findings: the findings so far.
     """
     for before, word in zip(["", *words], words, strict=False):
         host, _, port = word.partition(":")
@@ -72,7 +74,7 @@ def add_hosts(
         if not address:
             findings.append(
                 Finding(
-                    "error", name, f"{name}: there is no host `{host}`; libca leaves it out",
+                    "error", name, f"{name}: there is no host `{host}`; libca ignores it",
                     f"correct `{host}` in {name}, or write its address instead", CAUSE,
                 )
             )  # fmt: skip
@@ -81,8 +83,8 @@ def add_hosts(
         if any(place.target.address == target.address for place in places):
             findings.append(
                 Finding(
-                    "note", name, f"{name}: {target.host}:{target.port} is there twice",
-                    "leave it out once", REMARK,
+                    "note", name, f"{name}: {target.host}:{target.port} is listed twice",
+                    "remove one of the two", REMARK,
                 )
             )  # fmt: skip
         else:
@@ -90,7 +92,7 @@ def add_hosts(
 
 
 def _advice(name: str, before: str, word: str, problem: Problem) -> str:
-    """What to do about a word; `before` is the one before it, whose port it may be."""
+    """Return the advice on a word; `before` is the preceding word, whose port it may be."""
     instead = problem.instead
     if word.isdecimal() and before and ":" not in before and host_problem(before) is None:
         instead = f"{before}:{word}"
@@ -98,13 +100,13 @@ def _advice(name: str, before: str, word: str, problem: Problem) -> str:
 
 
 def _for_many(address: str) -> bool:
-    """Whether a whole network listens to it: broadcast (by custom ...255), or multicast."""
+    """Whether the address is a broadcast (...255 by convention) or multicast address."""
     first, *_, last = map(int, address.split("."))
     return last == 255 or 224 <= first < 240
 
 
 def _address(host: str, resolve: Callable[[str], str]) -> str:
-    """The address of a host; empty if there is none."""
+    """Return the IPv4 address of a host; empty if it has none. Blocks on the look-up."""
     if (address := ipv4(host)) is not None:
         return address
     try:

@@ -1,7 +1,7 @@
-"""Connect to one server, and see what it says.
+"""Connect to one server through TCP, and record its replies.
 
-Whether it is there, which PVs it has, and whether it makes a channel to one of them. Plain sockets
-that wait in the calling thread.
+The replies tell whether the server speaks Channel Access, which PVs it has, and whether it makes a
+channel to one of them. The sockets block the calling thread. libca is not used.
 """
 
 from __future__ import annotations
@@ -29,18 +29,19 @@ from ..wire.search import Found, Host
 
 @dataclass
 class Conversation:
-    """What a server said on a circuit.
+    """The replies of a server on a circuit.
 
     Attributes:
-        state (str): ``speaks`` Channel Access; ``silent``: it took the connection and said
-            nothing; ``refused``; ``unanswered``: nothing at all came from there; ``strange``:
-            it speaks something else; or why it cannot be reached.
-        milliseconds (float): until it was connected.
-        minor (int): which 4.x of the protocol it speaks.
-        found (list[Found]): the PVs that it knows where to find.
-        missing (list[str]): those that it says it does not have.
-        channel (str): what came of the channel that it was asked for: ``made``, ``refused``, or
-            empty, as long as it has not answered.
+        state (str): ``speaks``: it speaks Channel Access; ``silent``: it accepted the connection
+            and sent nothing; ``refused``: it refused the connection; ``unanswered``: nothing came
+            from its host; ``strange``: it speaks another protocol. Otherwise the error of the
+            operating system.
+        milliseconds (float): the time until the connection was made.
+        minor (int): the minor version x of its protocol 4.x.
+        found (list[Found]): the PVs that it has, or whose server it knows.
+        missing (list[str]): the PVs that it reported not to have.
+        channel (str): the reply to the request for a channel: ``made``, ``refused``, or empty
+            until a reply comes.
     """
 
     state: str = "silent"
@@ -54,13 +55,16 @@ class Conversation:
 def converse(
     server: Host, pvs: Sequence[str], timeout: float, channel: str | None = None
 ) -> Conversation:
-    """Connect to a server, see whether it speaks Channel Access, and ask it for PVs.
+    """Connect to a server, check that it speaks Channel Access, and ask it for PVs.
+
+    Blocks until all replies have come, the server closes the connection, or `timeout` has passed.
+    Failures are recorded in `Conversation.state`, not raised.
 
     Args:
-        server: its address.
-        pvs: names, or none.
-        timeout: seconds for all of it.
-        channel: the name of a PV to ask for a channel to.
+        server: the address of the server.
+        pvs: the names of the PVs; may be empty.
+        timeout: seconds for the whole conversation.
+        channel: the name of a PV to which a channel is requested, or None.
     """
     said = Conversation()
     begin = time.perf_counter()
@@ -91,7 +95,7 @@ _CHANNEL_ANSWERS = {CREATE_CHANNEL: "made", CREATE_CHANNEL_FAILED: "refused"}
 
 
 def _is_over(said: Conversation, pvs: int, channel: bool) -> bool:
-    """Whether everything that was asked has been answered."""
+    """Whether the server has answered every request."""
     answers = len(said.found) + len(said.missing)
     return said.state == "speaks" and answers >= pvs and (bool(said.channel) or not channel)
 
@@ -105,7 +109,7 @@ def _listen(
     until: float,
     is_over: Callable[[], bool],
 ) -> None:
-    """Until all is said, it hangs up, or the time is over."""
+    """Receive until `is_over()`, the server closes the connection, or the time `until`."""
     rest = b""
     while not is_over():
         left = until - time.perf_counter()
@@ -122,7 +126,7 @@ def _listen(
             elif message.command in _CHANNEL_ANSWERS and message.first == 0:
                 said.channel = _CHANNEL_ANSWERS[message.command]
         if not messages and len(rest) > 16 and said.state != "speaks":
-            raise ProtocolError("no message at all")
+            raise ProtocolError("not a Channel Access message")
         took = (time.perf_counter() - sent) * 1000
         for answer in search_answers(messages, server[0]):
             if answer.number < len(pvs):

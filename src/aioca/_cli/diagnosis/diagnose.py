@@ -1,4 +1,4 @@
-"""What the doctor makes of what it has seen: findings, and from them one suggestion."""
+"""Turns the doctor's report into findings, and the findings into one suggestion."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from .findings_pv import of_missing, of_pv
 
 
 def diagnose(report: Report) -> list[Finding]:
-    """All findings, those of the settings included; what matters most comes first."""
+    """Return all findings, including those of the settings, the most important first."""
     findings = list(report.settings.findings)
     unanswered = [pv for pv in report.pvs if not pv.found]
-    # Silence does no harm as long as others answer for all PVs.
+    # A silent address is harmless as long as other servers answer for all PVs.
     searching = "error" if unanswered or not report.pvs else "note"
     for place in report.places:
         findings += _of_place(place, searching)
@@ -26,14 +26,14 @@ def diagnose(report: Report) -> list[Finding]:
         findings.append(
             Finding(
                 "warning", "search", f"{report.strange} answers were not Channel Access",
-                "see who else uses the port, with a packet sniffer", REMARK,
+                "find out with a packet sniffer which other program uses the port", REMARK,
             )
         )  # fmt: skip
     return sorted_findings(findings)
 
 
 def suggestion(report: Report) -> str:
-    """The one step that is the most useful now."""
+    """Return the one step that is the most useful now."""
     if all_is_well(report.findings):
         remarks = [finding for finding in report.findings if finding.rank == PV]
         return f"{remarks[0].what}: {remarks[0].advice}." if remarks else "Nothing: all is well."
@@ -45,10 +45,10 @@ def suggestion(report: Report) -> str:
 
 
 def describe(place: PlaceReport) -> str:
-    """What is at an address, in a few words."""
+    """Describe in a few words what was found at an address."""
     if place.place.target.broadcast:
         state = "broadcast" if place.udp in ("silent", "not asked") else place.udp
-        return "broadcast: not asked, for no PV was named" if place.udp == "not asked" else state
+        return "broadcast: not asked, as no PV was named" if place.udp == "not asked" else state
     if place.udp == "answered":
         return "answers searches"
     tcp = place.tcp or Conversation()
@@ -56,16 +56,16 @@ def describe(place: PlaceReport) -> str:
         speaks = f"a server of CA 4.{tcp.minor} is there ({tcp.milliseconds:.1f} ms)"
         return speaks if place.udp in ("silent", "") else f"{speaks}, UDP: {place.udp}"
     if place.udp == "refused" and tcp.state == "refused":
-        return "nobody listens there"
+        return "nothing listens there"
     if place.udp not in ("silent", "refused", ""):
         return place.udp
     how = {
-        "silent": "takes connections, but says nothing",
-        "refused": "takes no connections",
+        "silent": "accepts connections, but sends nothing",
+        "refused": "accepts no connections",
         "unanswered": "does not answer at all",
         "strange": "something that does not speak Channel Access",
     }.get(tcp.state, tcp.state)
-    return f"nobody listens for searches; {how}" if place.udp == "refused" else how
+    return f"nothing listens for searches; {how}" if place.udp == "refused" else how
 
 
 def _of_place(place: PlaceReport, severity: str) -> list[Finding]:
@@ -79,8 +79,8 @@ def _of_place(place: PlaceReport, severity: str) -> list[Finding]:
         if tcp.found:
             return [
                 Finding(
-                    severity, target, f"{target} has the PV, but does not hear searches by UDP",
-                    f"let UDP port {place.place.target.port} through its firewall, or"
+                    severity, target, f"{target} has the PV, but receives no searches by UDP",
+                    f"open UDP port {place.place.target.port} in its firewall, or"
                     f" set EPICS_CA_NAME_SERVERS={target}", SERVER,
                 )
             ]  # fmt: skip
@@ -89,46 +89,46 @@ def _of_place(place: PlaceReport, severity: str) -> list[Finding]:
 
 
 def _of_silence(place: PlaceReport, target: str, tcp: Conversation, severity: str) -> Finding:
-    """No server speaks there."""
+    """Return the finding for a host where no server answered."""
     origin = place.place.origin
     if place.udp == "silent" and tcp.state == "refused":
         return Finding(
-            severity, target, f"{target} answers no search and takes no connections",
-            "see whether that is a server (`ss -ulpn` on its host), and whether a firewall"
+            severity, target, f"{target} answers no search and accepts no connections",
+            "check whether a server listens there (`ss -ulpn` on its host), and whether a firewall"
             " drops its answers", SERVER,
         )  # fmt: skip
     if place.udp == "refused":
         if place.on_default_port:
-            advice = f"search on the usual port: {origin} without `:{place.place.target.port}`"
-            what = f"nobody listens at {target}, but a server is on port 5064 there"
+            advice = f"search the default port: {origin} without `:{place.place.target.port}`"
+            what = f"nothing listens at {target}, but a server listens at port 5064 there"
         else:
-            what = f"nobody listens at {target} ({origin})"
+            what = f"nothing listens at {target} ({origin})"
             advice = (
-                f"start the server, or find out its port (`casr` in its shell) and put it into"
-                f" {origin}"
+                f"start the server, or find out its port (`casr` in its shell) and write that port"
+                f" in {origin}"
             )
         return Finding(severity, target, what, advice, SERVER)
     if tcp.state == "silent":
         return Finding(
             severity, target,
-            f"{target} takes connections, but answers nothing: the server is frozen",
-            "see whether its process is stopped (state T in `ps`), swapped out or in a"
+            f"{target} accepts connections, but sends nothing: the server is frozen",
+            "check whether its process is stopped (state T in `ps`), swapped out or in a"
             " debugger; continue or restart it", SERVER,
         )  # fmt: skip
     if tcp.state == "unanswered":
         return Finding(
             severity, target, f"{target} does not answer at all",
-            "see whether the host is up, and whether a firewall drops UDP and TCP at this port",
+            "check whether the host is up, and whether a firewall drops UDP and TCP at this port",
             SERVER,
         )  # fmt: skip
     return _unreachable(target, tcp.state, severity)
 
 
 def _unreachable(target: str, why: str, severity: str) -> Finding:
-    reason = "something else than Channel Access is there" if why == "strange" else why
+    reason = "the program there does not speak Channel Access" if why == "strange" else why
     return Finding(
         severity, target, f"{target} cannot be searched: {reason}",
-        "correct the address, or see to the network of this host", SERVER,
+        "correct the address, or check the network of this host", SERVER,
     )  # fmt: skip
 
 
@@ -139,7 +139,7 @@ def _of_name_server(server: PlaceReport, severity: str) -> list[Finding]:
     return [
         Finding(
             severity, target, f"the name server {target}: {describe(server)}",
-            f"start the name server {target}, or take it out of EPICS_CA_NAME_SERVERS", CAUSE,
+            f"start the name server {target}, or remove it from EPICS_CA_NAME_SERVERS", CAUSE,
         )
     ]  # fmt: skip
 
@@ -149,8 +149,8 @@ def _of_repeater(report: Report) -> list[Finding]:
     if report.repeater is None:
         return [
             Finding(
-                "warning", "repeater", f"something that is no CA repeater holds UDP port {port}",
-                f"see who it is (`ss -ulpn sport = :{port}`) and end it, or set"
+                "warning", "repeater", f"a program that is not a CA repeater holds UDP port {port}",
+                f"find that program (`ss -ulpn sport = :{port}`) and end it, or set"
                 " EPICS_CA_REPEATER_PORT", REMARK,
             )
         ]  # fmt: skip

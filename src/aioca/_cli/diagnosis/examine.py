@@ -1,10 +1,13 @@
-"""What the doctor does: ask servers and the repeater, connect through libca, compare.
+"""The examination of the doctor: ask the repeater and the servers, then connect through libca.
 
-`_settings` `_places` `_interfaces`   where libca looks
-`_search` `_conversation`             who answers, who is silent, and what one server says
-`_pv_examination`                     the channel that libca makes of a PV
-here                                  all of it
-`_diagnosis`                          what that means
+`settings` `addresses` `interfaces`       the addresses that libca searches
+`wire.search` `conversation`              the servers that answer, and the replies of one server
+`examine_pv`                              the channel that libca makes to a PV
+`examine` (this module)                   calls them in turn, and collects the report
+`diagnose` `findings` `findings_pv`       the findings that follow from the report
+`report`                                  prints the report
+
+The searches and conversations block; they run in the calling thread and in daemon threads.
 """
 
 from __future__ import annotations
@@ -24,18 +27,19 @@ from .examine_pv import PvReport, connect_all
 from .findings import Finding
 from .settings import Settings
 
-_MOST_VARIANTS = 200  # spellings that are searched for
+# Other spellings to search for, of all PVs together: they are few, and the search stays short.
+_MAX_VARIANTS = 200
 
 
 @dataclass
 class PlaceReport:
-    """What is at an address that is searched.
+    """What was found at a searched address.
 
     Attributes:
         place (Place): the address.
-        udp (str): what came of searches: a state of `Heard`; empty for name servers.
-        tcp (Conversation | None): what came of connecting to it, where that was tried.
-        on_default_port (bool): nobody listens there, but a server on the usual port.
+        udp (str): the result of the searches, one of the states in `Heard`; empty for name servers.
+        tcp (Conversation | None): the result of a TCP connection to it; None if none was tried.
+        on_default_port (bool): nothing listens at the port, but a server does at the default port.
     """
 
     place: Place
@@ -46,7 +50,7 @@ class PlaceReport:
 
 @dataclass
 class Report:
-    """All of it."""
+    """The results of one examination, and the findings."""
 
     settings: Settings
     repeater: bool | None = None
@@ -60,21 +64,24 @@ class Report:
 def examine(
     pvs: Sequence[str], settings: Settings, window: float, timeout: float, backend: str
 ) -> Report:
-    """Find out all there is to know.
+    """Examine the repeater, the searched addresses and the PVs.
+
+    Blocks for about `window` and `timeout`. Failures of servers are recorded in the report; what
+    else fails is raised.
 
     Args:
-        pvs: names; with none, nothing is sent to a broadcast address.
-        settings: where to search.
+        pvs: the names of the PVs; without any, nothing is sent to a broadcast address.
+        settings: the addresses to search.
         window: seconds to listen for answers.
         timeout: seconds to wait for a connection, and for a value.
-        backend: what libca's part runs on.
+        backend: the async library that the client runs on.
     """
-    window = max(window, 0.05)  # or no answer could come
+    window = max(window, 0.05)  # a shorter one would end before any answer can come
     report = Report(settings, pvs=[PvReport(pv) for pv in dict.fromkeys(pvs)])
-    # Before libca is used, which starts a repeater where none runs.
+    # Checked before libca is used, because libca starts a repeater if none runs.
     report.repeater = repeater_runs(settings.repeater_port)
     _search(report, window)
-    # Then libca, whose threads would hold up what is being timed.
+    # libca comes after the search, because its threads would falsify the measured times.
     unanswered = [pv for pv in report.pvs if not pv.found]
     others = _Call(_other_spellings, unanswered, report, window)
     if report.pvs:
@@ -86,7 +93,7 @@ def examine(
 
 
 class _Call(threading.Thread):
-    """A call in a thread of its own, which Ctrl-C does not wait for: it may listen for long."""
+    """A call in a daemon thread, so that Ctrl-C does not wait for its end: it may block long."""
 
     def __init__(self, function: Callable[..., object], *arguments: object) -> None:
         super().__init__(daemon=True)
@@ -101,7 +108,7 @@ class _Call(threading.Thread):
             self._error = error
 
     def finish(self) -> None:
-        """Wait for its end; raises what it has raised."""
+        """Wait until the call has ended; raises its exception."""
         self.join()
         if self._error is not None:
             raise self._error
@@ -120,7 +127,7 @@ def _search(report: Report, window: float) -> None:
     report.places = [PlaceReport(place) for place in report.settings.places]
     report.name_servers = [PlaceReport(place) for place in report.settings.name_servers]
     targets = [p.target for p in report.settings.places if names or not p.target.broadcast]
-    # Without names nobody will answer; whether somebody listens is known at once.
+    # Without names no server answers; an address where nothing listens is reported at once.
     listen = window if names else min(window, 0.2)
     name_servers = [_Call(_ask, server, names, window) for server in report.name_servers]
     heard = udp_search(names, targets, listen)
@@ -151,14 +158,14 @@ def _ask(report: PlaceReport, names: list[str], window: float) -> None:
 
 
 def _knock(pv: PvReport, window: float) -> None:
-    """See what servers do that have the PV, though it is not connected: ask for a channel."""
+    """Ask the servers that answered for a PV for a channel to it; for a PV that did not connect."""
     for server in {found.server for found in pv.found[:4]}:
         pv.circuits[server] = converse(server, [], window, pv.name)
 
 
 def _other_spellings(pvs: list[PvReport], report: Report, window: float) -> None:
-    """Whether servers know names that may have been meant."""
-    meant = [(pv, variant) for pv in pvs for variant in spellings(pv.name)][:_MOST_VARIANTS]
+    """Search for other spellings of the names, and note those that a server has."""
+    meant = [(pv, variant) for pv in pvs for variant in spellings(pv.name)][:_MAX_VARIANTS]
     names = list(dict.fromkeys(variant for _, variant in meant))
     if not names:
         return
@@ -174,7 +181,7 @@ def _other_spellings(pvs: list[PvReport], report: Report, window: float) -> None
 
 
 def spellings(pv: str) -> list[str]:
-    """Names that somebody may have meant who wrote this one."""
+    """Return other names that the user may have meant."""
     record = pv.rpartition(".")[0]
     tried = [pv.strip(), pv.upper(), pv.lower(), record, record.upper(), pv.replace("_", ":")]
     tried += [

@@ -1,4 +1,4 @@
-"""What is known of one PV, and what libca makes of it."""
+"""The examination of one PV through libca: connect, read, and ask for its record type."""
 
 from __future__ import annotations
 
@@ -20,33 +20,34 @@ from ... import (
 from ..wire.search import Found
 from .conversation import Conversation
 
-_MOST_BYTES = 64 << 20  # of an array that is read
-_WIDEST = 8  # bytes of an element, but for strings
-# What servers say instead of the type of a record
+_MAX_ARRAY_BYTES = 64 << 20  # of a larger array only the first elements are read, to save memory
+_MAX_ELEMENT_BYTES = 8  # of all types but strings
+# Replies of a gateway and of caproto to a request for the record type
 _GATEWAY, _CAPROTO = "Not Supported by Gateway", "caproto"
 
 
 @dataclass
 class PvReport:
-    """What is known of a PV: who answered, and what libca made of it.
+    """The results for one PV: the servers that answered, and the channel of libca.
 
     Attributes:
-        name (str): the PV.
-        found (list[Found]): who answered.
-        info (CAInfo | None): libca's channel.
-        connect_ms (float | None): how long it took to connect, if it did.
-        read_ms (float | None): how long it took to read one element, if that went well.
+        name (str): the name of the PV.
+        found (list[Found]): the answers to the search.
+        info (CAInfo | None): the channel of libca.
+        connect_ms (float | None): the time to connect; None if the PV did not connect.
+        read_ms (float | None): the time to read one element; None if the read failed.
         value (str): that element.
-        severity (str): its alarm severity.
-        problem (str): why it could not be read.
-        whole_ms (float | None): how long it took to read an array, if that went well.
-        whole_count (int): how many elements of it were read.
-        whole (CANothing | None): why it could not be read.
-        record_type (str): empty if the server does not tell.
+        severity (str): the alarm severity of the PV.
+        problem (str): why that element could not be read.
+        whole_ms (float | None): the time to read the array; None if that was not done or failed.
+        whole_count (int): the number of elements that were read.
+        whole (CANothing | None): why the array could not be read.
+        record_type (str): the record type; empty if the server does not tell it.
         others_writable (bool | None): whether this client may write to another field of the
-            record; None if that was not found out.
-        circuits (dict[tuple[str, int], Conversation]): how servers that answered take connections.
-        variants (list[str]): other spellings of the name that there is an answer for.
+            record; None if that is not known.
+        circuits (dict[tuple[str, int], Conversation]): the replies of the servers that answered,
+            to a request for a channel through TCP.
+        variants (list[str]): other spellings of the name that a server has.
     """
 
     name: str
@@ -69,17 +70,18 @@ class PvReport:
 
     @property
     def refusing(self) -> list[tuple[str, int]]:
-        """The servers that have it, and refuse a channel to it."""
+        """The servers that have the PV, and refuse a channel to it."""
         return [server for server, said in self.circuits.items() if said.channel == "refused"]
 
     @property
     def behind(self) -> str:
-        """What serves it, if that is known: ``gateway``, ``caproto``, ``record``; or empty."""
+        """The kind of server, ``gateway``, ``caproto`` or ``record`` (an IOC); empty: not known."""
         known = {_GATEWAY: "gateway", _CAPROTO: "caproto", "": ""}
         return known.get(self.record_type, "record")
 
 
 async def connect_all(pvs: list[PvReport], timeout: float) -> None:
+    """Connect to and read all PVs at the same time, and fill in their reports."""
     async with anyio.create_task_group() as tasks:
         for pv in pvs:
             tasks.start_soon(_through_libca, pv, timeout)
@@ -112,20 +114,24 @@ async def _class_name(name: str, timeout: float) -> str:
 
 
 async def _look_at_another_field(pv: PvReport, timeout: float) -> None:
-    """A record has one set of rules; what another field has and this one has not is no rule's."""
+    """Check whether another field of the record can be written.
+
+    Access security has one rule set for a record. If another field can be written, no rule forbids
+    writing to this one.
+    """
     name = f"{pv.name.partition('.')[0]}.DESC"
     other = await cainfo(name, timeout=timeout, throw=False)
     if isinstance(other, CAInfo):
         pv.others_writable = other.write
-        # A caproto server may give a PV, but not its fields, the type of a record.
+        # A caproto server may report a record type for a PV, and "caproto" for its fields.
         if await _class_name(name, timeout) == _CAPROTO:
             pv.record_type = _CAPROTO
 
 
 async def _read_whole(pv: PvReport, count: int, timeout: float) -> None:
-    """Read an array as `caget` does. Its first element may come where all of it does not."""
+    """Read an array like `caget`: this can fail although reading its first element did not."""
     begin = time.perf_counter()
-    most = _MOST_BYTES // _WIDEST
+    most = _MAX_ARRAY_BYTES // _MAX_ELEMENT_BYTES
     wanted = 0 if count <= most else most
     value: Any = await caget(pv.name, count=wanted, timeout=timeout, throw=False)
     if value.ok:

@@ -1,11 +1,11 @@
-"""What the doctor finds, and which of it matters most."""
+"""A finding of the doctor, and the order of importance of findings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-# Causes before what follows from them: the advice of the first is the one that is given.
+# Ranks: a cause comes before its effects, because the first finding gives the advice.
 CAUSE, SERVER, PV, HABIT, REMARK = range(5)
 
 _WEIGHT = {"error": 0, "warning": 1, "note": 2}
@@ -13,15 +13,15 @@ _WEIGHT = {"error": 0, "warning": 1, "note": 2}
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is not as it should be, or is good to know.
+    """One fault, or one remark.
 
     Attributes:
-        severity (str): ``error`` (things do not work for it), ``warning`` (not what was meant, or
-            bound to go wrong), ``note``.
+        severity (str): ``error`` (something does not work because of it), ``warning`` (probably
+            not what the user meant, or will fail later), ``note``.
         about (str): the setting, the PV or the address.
-        what (str): what it is.
-        advice (str): what to do about it.
-        rank (int): how far up in the chain of causes it is; 0 is at the top.
+        what (str): the fault, in one sentence without a full stop.
+        advice (str): what to do about it, without a full stop.
+        rank (int): its place in the chain of causes; 0 is the first cause.
     """
 
     severity: str
@@ -32,10 +32,10 @@ class Finding:
 
 
 def sorted_findings(findings: Iterable[Finding]) -> list[Finding]:
-    """Those that matter most first."""
+    """Return the findings, the most important first."""
     return sorted(findings, key=lambda f: (_WEIGHT[f.severity], f.rank))
 
 
 def all_is_well(findings: Iterable[Finding]) -> bool:
-    """Whether none of them is more than a note."""
+    """Whether all findings are notes."""
     return all(finding.severity == "note" for finding in findings)

@@ -1,4 +1,4 @@
-"""What the doctor makes of what it has seen of one PV."""
+"""The findings about one PV."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .examine import Report
 from .examine_pv import PvReport
 from .findings import PV, REMARK, SERVER, Finding
 
-# Fields of any record that its server lets no client write
+# Fields of dbCommon that no client may write, on any record; a test compares them with an IOC
 _FIXED = {
     "ACKS", "ACKT", "AMSG", "LCNT", "NAME", "NAMSG", "NSEV", "NSTA", "PACT", "PUTF", "RPRO", "SEVR",
     "STAT", "UTAG",
@@ -23,21 +23,21 @@ _FIXED = {
 
 
 def of_missing(pv: PvReport, report: Report) -> list[Finding]:
-    """Nobody answers for it."""
+    """Return the findings for a PV for which no server answered."""
     if pv.connect_ms is not None:
         return [
             Finding(
-                "warning", pv.name, f"{pv.name} is connected, but nobody answered the search now",
-                "try again with a longer --window: searches get lost, or come late", PV,
+                "warning", pv.name, f"{pv.name} is connected, but no server answered this search",
+                "try again with a longer --window: searches and answers get lost, or come late", PV,
             )
         ]  # fmt: skip
     if pv.variants:
         names = " and ".join(pv.variants[:3])
         record = pv.name.rpartition(".")[0]
-        what, advice = f"nobody has {pv.name}, but there is {names}", f"use {pv.variants[0]}"
+        what, advice = f"no server has {pv.name}, but there is {names}", f"use {pv.variants[0]}"
         if record in pv.variants:
             what = f"the record {record} has no field {pv.name.rpartition('.')[2]}"
-            advice = f"use a field that it has (`dbpr {record} 4` in its server's shell shows them)"
+            advice = f"use one of its fields (`dbpr {record} 4` in its server's shell lists them)"
         return [Finding("error", pv.name, what, advice, SERVER)]
     places = [*report.places, *report.name_servers]
     answers = [p for p in places if p.udp == "answered" or (p.tcp and p.tcp.state == "speaks")]
@@ -45,33 +45,34 @@ def of_missing(pv: PvReport, report: Report) -> list[Finding]:
         return [
             Finding(
                 "error", pv.name,
-                f"nobody has {pv.name}, or its IOC is down behind {_list(gateways)}",
-                "see whether the IOC runs, and the gateway finds it: behind a gateway an IOC that"
-                " is down looks like a name that nobody has. Check the spelling, too", PV,
+                f"no server has {pv.name}, or its IOC behind {_list(gateways)} is down",
+                "check whether the IOC runs, and whether the gateway finds it: a gateway does not"
+                " answer for the PVs of an IOC that is down. Check the spelling, too", PV,
             )
         ]  # fmt: skip
     if answers:
         servers = ", ".join(shown(p.place.target.address) for p in answers[:3])
-        verb = "is there and does" if len(answers) == 1 else "are there and do"
+        verb = "runs, but does" if len(answers) == 1 else "run, but do"
         return [
             Finding(
-                "error", pv.name, f"nobody has {pv.name}: {servers} {verb} not",
-                "check the spelling, upper and lower case too (`dbl` in the server's shell lists"
-                " its records), and whether another server has it; if one of them is a gateway,"
-                " whether the IOC behind it runs", PV,
+                "error", pv.name, f"no server has {pv.name}: {servers} {verb} not have it",
+                "check the spelling, with upper and lower case (`dbl` in the server's shell lists"
+                " its records), and whether another server has the PV; if a server is a gateway,"
+                " check whether the IOC behind it runs", PV,
             )
         ]  # fmt: skip
     return [
         Finding(
-            "error", pv.name, f"nobody answers for {pv.name}",
-            "see whether its server runs, whether it is in EPICS_CA_ADDR_LIST or a network that is"
-            f" searched, and whether its port is {report.settings.server_port}", PV,
+            "error", pv.name, f"no server answers for {pv.name}",
+            "check whether its server runs, whether that server is in EPICS_CA_ADDR_LIST or in a"
+            " searched network, and whether its port is"
+            f" {report.settings.server_port}", PV,
         )
     ]  # fmt: skip
 
 
 def _gateways(report: Report) -> list[str]:
-    """The gateways that other PVs have shown."""
+    """Return the gateways that serve other PVs of the report."""
     servers = [
         found.server for pv in report.pvs if pv.behind == "gateway" for found in pv.found[:4]
     ]
@@ -83,7 +84,7 @@ def _list(names: list[str]) -> str:
 
 
 def of_pv(pv: PvReport, report: Report) -> list[Finding]:
-    """Somebody answers for it."""
+    """Return the findings for a PV for which a server answered."""
     findings: list[Finding] = []
     servers = list(dict.fromkeys(found.server for found in pv.found))
     if len(servers) > 1:
@@ -111,21 +112,21 @@ def _no_circuit(pv: PvReport, server: Host, said: Conversation) -> Finding:
         what = f"{at} has {pv.name}, but refuses a channel to it"
         advice = advice_when_refused(pv.name)
     elif said.channel == "made":
-        what = f"{at} makes a channel to {pv.name}, but did not in time"
-        advice = "try again with a longer --timeout; the server, or the network, is slow"
+        what = f"{at} makes a channel to {pv.name}, but not in time"
+        advice = "try again with a longer --timeout; the server or the network is slow"
     elif said.state == "speaks":
-        what = f"{at} answers for {pv.name}, and takes connections, but makes no channel in time"
+        what = f"{at} answers for {pv.name} and accepts connections, but makes no channel in time"
         advice = "try again with a longer --timeout; if that does not help, restart the server"
     elif said.state == "silent":
-        what = f"{at} answers for {pv.name} and takes connections, but says nothing then"
-        advice = "see whether its process is stopped or overloaded, and restart it"
+        what = f"{at} answers for {pv.name} and accepts connections, but sends nothing"
+        advice = "check whether its process is stopped or overloaded, and restart it"
     elif said.state == "refused":
-        what = f"{at} answers for {pv.name}, but nobody takes connections there"
-        advice = f"see whether the server still runs, and why its TCP port {server[1]} is closed"
+        what = f"{at} answers for {pv.name}, but refuses connections"
+        advice = f"check whether the server still runs, and why its TCP port {server[1]} is closed"
     else:
-        what = f"{at} answers for {pv.name}, but cannot be connected to"
+        what = f"{at} answers for {pv.name}, but a connection to it cannot be made"
         advice = (
-            f"let TCP port {server[1]} through the firewalls, and see that {server[0]} can be"
+            f"open TCP port {server[1]} in the firewalls, and check that {server[0]} can be"
             " reached from here"
         )
     return Finding("error", pv.name, what, advice, SERVER)
@@ -144,7 +145,7 @@ def _of_channel(pv: PvReport, read: bool, write: bool, report: Report) -> list[F
         return [
             Finding(
                 "error", pv.name, f"{pv.name} is connected, but cannot be read: {pv.problem}",
-                "see the log of the server; a busy record, or a full network, would do that", PV,
+                "see the log of the server; the cause may be a busy record or a full network", PV,
             )
         ]  # fmt: skip
     findings: list[Finding] = []
@@ -157,21 +158,21 @@ def _of_channel(pv: PvReport, read: bool, write: bool, report: Report) -> list[F
             Finding(
                 "note", pv.name,
                 f"{pv.info.host} is a CA gateway: {pv.name} is on an IOC behind it",
-                "where that IOC is down, nobody answers for its PVs", REMARK,
+                "if that IOC is down, no server answers for its PVs", REMARK,
             )
         )  # fmt: skip
     if pv.severity == "INVALID":
         findings.append(
             Finding(
                 "note", pv.name, f"the value of {pv.name} is INVALID",
-                "it is connected; see why the record has no good value (its STAT field)", REMARK,
+                "the PV is connected; its STAT field tells why it has no valid value", REMARK,
             )
         )  # fmt: skip
     return findings
 
 
 def _of_array(pv: PvReport, why: CANothing, report: Report) -> Finding:
-    """Its first element can be read, but not all of it."""
+    """Return the finding for an array of which only the first element could be read."""
     assert pv.info is not None
     count, limit = pv.info.count, report.settings.array_limit
     size = body_size(pv.info.datatype, count)
@@ -179,13 +180,13 @@ def _of_array(pv: PvReport, why: CANothing, report: Report) -> Finding:
     if why.errorcode == libca.ECA_TOLARGE:
         advice = (
             f"start the server with EPICS_CA_MAX_ARRAY_BYTES={size} or more in its environment:"
-            " the limit is there, not here"
+            " the limit is that of the server, not of this client"
         )
     elif limit is not None and size > limit:
         but = ", though they can be written" if pv.info.write else ""
         what = (
             f"the {count} elements of {pv.name} cannot be read{but}: libca drops the {size} bytes,"
-            f" as it takes {limit} at most"
+            f" because its limit is {limit}"
         )
         advice = f"unset {AUTO} here, or set EPICS_CA_MAX_ARRAY_BYTES={size} or more"
     else:
@@ -194,21 +195,21 @@ def _of_array(pv: PvReport, why: CANothing, report: Report) -> Finding:
 
 
 def _read_only(pv: PvReport, client: str) -> Finding:
-    """It can be read. Whether a rule would help to write it depends on what serves it."""
+    """Return the finding for a PV that can be read only; the advice depends on its server."""
     field = pv.name.partition(".")[2]
     what = f"{pv.name} may be read, not written, by {client}"
     if pv.behind == "caproto":
-        what = f"{pv.name} may be read, not written: the caproto program that serves it says so"
+        what = f"{pv.name} may be read, not written: its server, a caproto program, allows no write"
         advice = "to write it, change that program (`read_only`, or its own access checks)"
     elif pv.behind == "gateway":
         advice = (
             f"to write it, have {client} allowed in the access security file of the gateway, and"
-            " the gateway in that of the IOC behind it"
+            " the gateway allowed in the access security file of the IOC behind it"
         )
     elif pv.behind != "record":
         advice = (
-            "to write it, see to the access rights in its server: what serves it did not say what"
-            " it is"
+            "to write it, change the access rights in its server, whose kind the doctor does not"
+            " know"
         )
     elif pv.others_writable or field.rstrip("$") in _FIXED:
         what = f"{pv.name} may be read, not written, by any client"
@@ -222,7 +223,7 @@ def _read_only(pv: PvReport, client: str) -> Finding:
 
 
 def user() -> str:
-    """Who the client says that it is."""
+    """Return the user name that the client sends to servers."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

@@ -1,4 +1,7 @@
-"""Where a client that searches all local networks sends to: the addresses of the interfaces."""
+"""The broadcast addresses of this host's interfaces, which libca searches automatically.
+
+They are read with ioctl calls, on Linux with 64 bits only.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +12,24 @@ from typing import Any
 
 _GET_LIST, _GET_FLAGS, _GET_PEER, _GET_BROADCAST = 0x8912, 0x8913, 0x8917, 0x8919
 _UP, _BROADCAST, _LOOPBACK, _POINT_TO_POINT = 1, 2, 8, 16
-_ENTRY = 40  # bytes of a `struct ifreq` where pointers have 8
-_ADDRESS = slice(20, 24)  # in it, behind the name (16), the family (2) and a port (2)
+_ENTRY = 40  # bytes of a `struct ifreq` if pointers have 8 bytes
+_ADDRESS = slice(20, 24)  # of the IPv4 address in it: after name (16), family (2) and port (2)
 
 
 @dataclass(frozen=True)
 class Broadcast:
-    """One address that all hosts of a local network listen to."""
+    """An interface, and the broadcast address of its network."""
 
     interface: str
     address: str
 
 
 def broadcasts() -> list[Broadcast] | None:
-    """Those to which libca searches by itself: broadcast addresses, and the other ends of links.
+    """List the broadcast addresses, and the peers of point-to-point links. Does not block or raise.
 
     Returns:
-        list[Broadcast] | None: of the interfaces that are up, loopback left out as libca does;
-            None where there is no way to know (systems other than Linux with 64 bits).
+        list[Broadcast] | None: those of the interfaces that are up, without loopback, like libca;
+            None if they cannot be known (on systems other than Linux with 64 bits).
     """
     try:
         import fcntl
@@ -53,7 +56,7 @@ def broadcasts() -> list[Broadcast] | None:
 
 
 def _entries(sock: socket.socket, fcntl: Any) -> list[bytes]:
-    """The `struct ifreq` of each IPv4 address of this host."""
+    """Return the `struct ifreq` of each IPv4 address of this host; raises OSError."""
     import array
     import sys
 

@@ -1,4 +1,4 @@
-"""The doctor's report for people, in colour where there is a terminal, and for programs."""
+"""Print the doctor's report as text (in colour on a terminal), or return it for JSON."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from .findings import all_is_well
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 _GOOD, _BAD, _DIM = "green", "red", "dim"
 
-_Row = tuple[str, str | Text, str]  # what, its value, from where
+_Row = tuple[str, str | Text, str]  # name, value, source of the value
 
 
 class ReportConsole(Console):
-    """Where it is printed to."""
+    """The console that the report is printed to."""
 
     def on_broken_pipe(self) -> None:
-        """Leave it to `main` that nobody reads on."""
+        """Let `main` handle a closed pipe."""
         raise BrokenPipeError
 
 
 def print_report(report: Report, console: Console) -> None:
-    """Show all of it; the suggestion comes last, where the eye is then."""
+    """Print the report; the suggestion comes last, where the user looks first."""
     _print_rows(
         console, "Settings",
         [(row.name, row.value or "(none)", row.source) for row in report.settings.rows],
@@ -56,9 +56,9 @@ def print_report(report: Report, console: Console) -> None:
 
 
 def _print(console: Console, line: Text) -> None:
-    if not line.plain.isprintable():  # strings of servers and of the environment may be anything
+    if not line.plain.isprintable():  # servers and the environment can contain any characters
         line = Text(printable(line.plain))
-    # Not wrapped: a terminal does that, and who cuts lines apart does not want it.
+    # Not wrapped: a terminal wraps lines itself, and programs that split lines need whole ones.
     console.print(line, soft_wrap=True, highlight=False)
 
 
@@ -94,7 +94,7 @@ def _repeater_row(report: Report) -> _Row:
     state = {
         True: Text("runs", _GOOD),
         False: Text("does not run; clients start one"),
-        None: Text("the port is held by something else", _BAD),
+        None: Text("another program holds the port", _BAD),
     }[report.repeater]
     return (f"127.0.0.1:{report.settings.repeater_port}", state, "")
 
@@ -102,7 +102,7 @@ def _repeater_row(report: Report) -> _Row:
 def _pv_rows(pv: PvReport) -> list[_Row]:
     rows: list[_Row] = []
     if not pv.found:
-        rows.append(("answered by", Text("nobody", _BAD), ""))
+        rows.append(("answered by", Text("no server", _BAD), ""))
     many = len({found.server for found in pv.found}) > 1
     rows += [("answered by", Text(_found(found), _BAD if many else ""), "") for found in pv.found]
     if pv.connect_ms is None:
@@ -148,7 +148,7 @@ def _found(found: Found) -> str:
 
 
 def as_json(report: Report) -> dict[str, Any]:
-    """The report as what `json.dumps` takes."""
+    """Return the report as a dictionary for `json.dumps`."""
     return {
         "ok": all_is_well(report.findings),
         "suggestion": suggestion(report),

@@ -1,8 +1,8 @@
-"""The EPICS_CA_* settings as libca reads them, with the mistakes that it does not tell.
+"""The EPICS_CA_* settings as libca reads them, and findings for the mistakes in them.
 
-What libca makes of each value was tried with EPICS 7.0.10, and a test
-compares the two: it reads numbers as C does, up to the first character that does not fit; it takes
-an unusable one for not given; and yes and no are not what one thinks.
+The rules were tried with EPICS 7.0.10, and a test compares them with libca. libca reads a number
+like C, up to the first character that does not belong to it. It ignores a number that it cannot
+use. Its rules for yes and no are unusual: see `_auto` and `_arrays`.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ _DEFAULTS = {
     "EPICS_CA_MAX_SEARCH_PERIOD": "300",
     "EPICS_CA_MCAST_TTL": "1",
 }
-_OF_SERVERS = {"EPICS_CA_BEACON_PERIOD"}  # which old servers read
-_SHORTEST_ARRAY = 16384
+_OF_SERVERS = {"EPICS_CA_BEACON_PERIOD"}  # old servers read these, clients do not
+_MIN_ARRAY_BYTES = 16384  # libca raises EPICS_CA_MAX_ARRAY_BYTES to this
 _AUTO = "EPICS_CA_AUTO_ADDR_LIST"
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One of them.
+    """One setting.
 
     Attributes:
-        name (str): of the variable.
-        value (str): as libca has it.
-        given (str | None): as the environment has it, if that is not empty.
+        name (str): the name of the variable.
+        value (str): the value that libca uses.
+        given (str | None): the value in the environment; None if it is empty or not set.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Setting:
 
     @property
     def source(self) -> str:
-        """``environment``, with what is there if libca makes something else of it; ``default``."""
+        """``default`` or ``environment``; with the given value if libca uses another one."""
         if self.given is None:
             return "default"
         return "environment" if self.given == self.value else f"environment: {self.given}"
@@ -63,14 +63,14 @@ class Setting:
 
 @dataclass
 class Settings:
-    """All of them, and what follows from them."""
+    """All settings, and the addresses, ports, limit and findings that follow from them."""
 
     rows: list[Setting] = field(default_factory=list[Setting])
     places: list[Place] = field(default_factory=list[Place])
     name_servers: list[Place] = field(default_factory=list[Place])
     server_port: int = DEFAULT_SERVER_PORT
     repeater_port: int = DEFAULT_REPEATER_PORT
-    array_limit: int | None = None  # bytes; see `_array_limit`
+    array_limit: int | None = None  # bytes; see `_ca.array_limit`
     findings: list[Finding] = field(default_factory=list[Finding])
 
 
@@ -79,12 +79,12 @@ def read_settings(
     broadcasts: Callable[[], list[Broadcast] | None],
     resolve: Callable[[str], str] = socket.gethostbyname,
 ) -> Settings:
-    """Read them as libca does.
+    """Read the settings by libca's rules. Blocks while host names are looked up.
 
     Args:
-        environment: where they are.
-        broadcasts: gives the broadcast addresses of this host; None if they cannot be known.
-        resolve: gives the address (dotted quad) of a host's name; raises OSError.
+        environment: the environment variables.
+        broadcasts: returns the broadcast addresses of this host; None if they cannot be known.
+        resolve: returns the address (dotted quad) of a host name; raises OSError.
     """
     return _Reader(environment, broadcasts, resolve).read()
 
@@ -123,7 +123,7 @@ class _Reader:
         if not s.places and not s.name_servers:
             self._find(
                 "error", "EPICS_CA_ADDR_LIST",
-                "there is no address to search at: no PV can be found",
+                "there is no address to search: no PV can be found",
                 "set EPICS_CA_ADDR_LIST to the hosts of the servers, or unset"
                 " EPICS_CA_AUTO_ADDR_LIST",
                 CAUSE,
@@ -138,11 +138,11 @@ class _Reader:
         self._settings.findings.append(Finding(severity, about, what, advice, rank))
 
     def _text(self, name: str) -> str | None:
-        """What is given; an empty one is as none."""
+        """Return the value in the environment; None if it is empty or not set."""
         return self._given.get(name) or None
 
     def _row(self, name: str, value: str | None = None) -> None:
-        """Note a setting: as given or by default, if libca has no other value."""
+        """Note a setting: with `value`, or else with the given or default value."""
         given = self._text(name)
         value = given or _DEFAULTS[name] if value is None else value
         self._settings.rows.append(Setting(name, value, given))
@@ -156,14 +156,14 @@ class _Reader:
         if text and auto and text.strip().lower() != "yes":
             self._find(
                 "error", _AUTO,
-                f"{_AUTO}={text} means YES: only `NO` or `no` turns it off, and so the local"
+                f"{_AUTO}={text} means YES: only `NO` or `no` turns it off, so the local"
                 " networks are searched",
                 f"set {_AUTO}=NO, or YES if that is meant",
             )  # fmt: skip
         elif text and not auto and text not in ("NO", "no"):
             self._find(
                 "warning", _AUTO,
-                f"{_AUTO}={text} means NO, since `no` is in it",
+                f"{_AUTO}={text} means NO, because it contains `no`",
                 f"set {_AUTO}=NO, or YES if that is meant",
             )  # fmt: skip
         return auto
@@ -180,21 +180,22 @@ class _Reader:
             )  # fmt: skip
         given = self._text(most)
         number = c_integer(given) if given else None
-        size = max(number or 0, _SHORTEST_ARRAY)
+        size = max(number or 0, _MIN_ARRAY_BYTES)
         self._row(most, str(size))
         if most in self._given and (number is None or number < 0):
             self._find(
-                "warning", most, f"{most}={given or ''} is no number of bytes; libca takes {size}",
+                "warning", most,
+                f"{most}={given or ''} is not a number of bytes; libca uses {size}",
                 f"set {most} to a number of bytes, or unset it",
             )  # fmt: skip
         elif given and given.strip() != str(number):
             self._find(
-                "warning", most, f"{most}={given} is read as {number}; libca takes {size}",
+                "warning", most, f"{most}={given} is read as {number}; libca uses {size}",
                 f"set {most} to a number of bytes, digits only",
             )  # fmt: skip
-        elif given and number is not None and number < _SHORTEST_ARRAY:
+        elif given and number is not None and number < _MIN_ARRAY_BYTES:
             self._find(
-                "note", most, f"{most}={given} is less than libca has; it takes {size}",
+                "note", most, f"{most}={given} is below libca's minimum; libca uses {size}",
                 f"unset {most}", REMARK,
             )  # fmt: skip
         self._settings.array_limit = limit = limit_of(self._given)
@@ -243,19 +244,19 @@ class _Reader:
             )  # fmt: skip
         elif not math.isfinite(value) or value <= low:
             self._find(
-                "error", name, f"{name}={text} is no time that a server could be waited for",
+                "error", name, f"{name}={text} is not a usable time-out",
                 f"unset {name}: {default:g} s is the default", CAUSE,
             )  # fmt: skip
         elif value < 1:
             self._find(
                 "warning", name,
-                f"{name}={text}: a server that is busy for {value:g} s counts as gone",
+                f"{name}={text}: a server that is busy for {value:g} s counts as disconnected",
                 f"unset {name}: {default:g} s is the default",
             )  # fmt: skip
         elif value > high:
             self._find(
                 "warning", name,
-                f"{name}={text}: a server that is gone is missed after {value:g} s only",
+                f"{name}={text}: the loss of a server is noticed only after {value:g} s",
                 f"unset {name}: {default:g} s is the default",
             )  # fmt: skip
         return value
@@ -273,7 +274,7 @@ class _Reader:
             )  # fmt: skip
         elif number is not None and not number >= 60.0:
             self._find(
-                "note", name, f"{name}={text} is below the least that libca takes, 60",
+                "note", name, f"{name}={text} is below libca's minimum, 60",
                 f"unset {name}", REMARK,
             )  # fmt: skip
 
@@ -297,5 +298,5 @@ class _Reader:
                 similar = difflib.get_close_matches(name, _DEFAULTS, 1)
                 meant = f"; {similar[0]} is one" if similar else ""
                 self._find(
-                    "warning", name, f"{name} is no setting of libca{meant}", f"unset {name}"
+                    "warning", name, f"{name} is not a setting of libca{meant}", f"unset {name}"
                 )
