@@ -220,7 +220,7 @@ def test_it_starts_a_repeater_where_none_runs(port: int) -> None:
         assert casw.stdout is not None and casw.stderr is not None
         messages = Output(casw.stderr.fileno())
         messages.until(lambda text: "\n" in text)
-        found = re.search(r"started one \(pid (\d+)\), which stays", messages.text)
+        found = re.search(r"started one \(pid (\d+)\), which keeps running", messages.text)
         assert found is not None, messages.text
         repeater = int(found[1])
         try:
@@ -254,7 +254,7 @@ def test_without_a_repeater_it_says_what_to_do(
         monkeypatch.setenv("EPICS_CA_REPEATER_PORT", str(port))
         assert main(["casw"]) == 1
     assert capsys.readouterr().err == (
-        f"aioca casw: no CA repeater answers at UDP port {port}; aioca doctor says who has it\n"
+        f"aioca casw: no CA repeater answers at UDP port {port}; `aioca doctor` shows the cause\n"
     )
 
 

@@ -121,7 +121,7 @@ def test_a_port_that_is_taken(database: Path, capsys: pytest.CaptureFixture[str]
         assert main(["ioc", str(database), "-m", "P=X:", "--port", str(port)]) == 1
     errors = capsys.readouterr().err
     assert re.fullmatch(
-        rf"aioca ioc: port {port} cannot be had \(.*\); choose another by --port\n", errors
+        rf"aioca ioc: port {port} cannot be used \(.*\); choose another with --port\n", errors
     )
 
 

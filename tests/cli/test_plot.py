@@ -158,7 +158,7 @@ def test_what_is_older_is_forgotten_but_for_the_last() -> None:
 
 
 def test_no_more_is_kept_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aioca._cli.live.recording._MOST", 100)
+    monkeypatch.setattr("aioca._cli.live.recording._MAX_UPDATES", 100)
     now = time.time()
     recording = strip()
     for number in range(1000):
@@ -508,7 +508,7 @@ def test_ctrl_c_writes_what_there_is(
     [
         ("picture.xyz", "png"),
         ("picture", "png"),
-        ("nowhere/picture.png", "no such directory"),
+        ("nowhere/picture.png", "its directory does not exist"),
     ],
 )
 def test_files_that_cannot_be(output: str, said: str, tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def test_clients_that_have_ended_are_forgotten(
     leaves.close()
     repeater.take(BEACON, ("10.1.2.3", 5064))  # refused, which the system tells the next time
     repeater.take(protocol.register(), comes.getsockname())
-    assert events[-1] == f"127.0.0.1:{address[1]} has gone"
+    assert events[-1] == f"127.0.0.1:{address[1]} is gone"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as again:  # and has the same port
         again.settimeout(5.0)
         again.bind(address)
@@ -271,14 +271,14 @@ def test_coming_and_going_is_told(running: tuple[int, Output]) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         assert registered(client, port, 10.0)
         line = f"127.0.0.1:{client.getsockname()[1]}"
-        output.until(lambda text: f"{line} has come" in text)
+        output.until(lambda text: f"{line} has registered" in text)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         give_up = time.monotonic() + 10.0
-        while f"{line} has gone" not in output.text:  # beacons find out
+        while f"{line} is gone" not in output.text:  # beacons find out
             assert time.monotonic() < give_up
             sender.sendto(BEACON, ("127.0.0.1", port))
             try:
-                output.until(lambda text: f"{line} has gone" in text, 0.2)
+                output.until(lambda text: f"{line} is gone" in text, 0.2)
             except AssertionError:
                 pass
 
@@ -327,7 +327,9 @@ def test_a_port_that_something_else_has(capsys: pytest.CaptureFixture[str]) -> N
         assert main(["repeater", "--port", str(port)]) == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith(f"aioca repeater: something that is no CA repeater has UDP port {port};")
+    assert err.startswith(
+        f"aioca repeater: a program that is not a CA repeater holds UDP port {port};"
+    )
     assert err.count("\n") == 1
 
 

@@ -188,7 +188,7 @@ def test_states_without_a_label(running: SoftIoc, unique: str, backend: str) -> 
 def test_a_state_that_cannot_be_named_is_asked_for_once(
     unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aioca._cli.live.labels._PATIENCE", 0.05)
+    monkeypatch.setattr("aioca._cli.live.labels._REPLY_SECONDS", 0.05)
     state = PVState(f"{unique}NOWHERE")
     state.properties = SimpleNamespace(enums=["a", "b"])
     state.value = 17

@@ -1,27 +1,21 @@
 """The ``aioca`` command.
 
-Each subcommand has a module of its own here, of the same name, and uses the public API only (the
-doctor also what `_environment` and `_hosts` know of libca), and `_printable` for what it shows.
+Each subcommand has a module of the same name in `commands`. The subcommands use the public API.
+Besides that, they use `_printable`, the rules of libca in `_ca`, and a few helpers.
 
-    `_app`       the group of them: found by name, imported when asked for; completion
-    `_common`    what they share: options, errors, the run; `_typed`: their arguments as text
-    `caget` `caput` `camonitor` `cainfo`, after the tools of EPICS base:
-        `_syntax` their options, `_reading` how they connect and read, `_text` and `_stamps` what
-        they print, `_details` for ``caget -d``, `_json`, `_properties` for
-        camonitor; `_progress` while they connect
-    `demo`       `_tour`: what it does, which needs nothing but aioca itself
-    `watch`      `_watch_view`: its table; `_history`: rates and sparklines; `_screen` and `_keys`:
-                 the terminal
-    `plot`       `_recording`: what it keeps; `_figure`: what it draws, the only matplotlib
-                 Both: `_pv_state`: what is known of a PV, and as text; `_labels`: states of an
-                 enum that come without one; `_signals`: Ctrl-C
-    `doctor`     `_examination`: what it looks at; `_diagnosis`, `_findings`: what that means;
-                 `_doctor_report`; `_settings` `_numbers` `_places` `_interfaces`: where libca looks
-    `casw`       `_beacons`: which of them are anomalies; `repeater`: `_repeater`
-    `ioc`        a soft IOC at the prompt; `completion`: for the shells
-    `_protocol`  messages of Channel Access that need no channel; `_search`: who answers
+    `app`          the group of subcommands: imports each when it is called; completion
+    `shared`       options, errors and the run, for all subcommands
+    `typed`        arguments and file names as text, in any locale
+    `numbers`      numbers read by the rules of C; the ports in the environment
+    `commands`     one module for each subcommand, and `tour` for the demo
+    `tools`        caget, caput, camonitor and cainfo: options, reading, output
+    `live`         watch and plot: the state of a PV, its history, the table, the figure
+    `terminal`     screen, keys, Ctrl-C, progress bar
+    `diagnosis`    the doctor
+    `wire`         Channel Access messages without libca: searches, beacons, the repeater
 
-All else needs the extra ``cli`` (click and rich).
+`demo` and ``--version`` need only aioca itself. Everything else needs the extra ``cli`` (click and
+rich).
 """
 
 from __future__ import annotations
@@ -36,11 +30,11 @@ from .. import __version__
 from .typed import typed
 
 _EXTRA = ("click", "rich")
-_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # a disk is full, or broken
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # the disk is full or broken
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
+    """Run the command line, and return the exit status. Blocks until the command has ended."""
     arguments = [typed(text) for text in (sys.argv[1:] if arguments is None else arguments)]
     _ready_streams()
     try:
@@ -52,9 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status = _bare(arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        return 130  # what a shell reports for a program that Ctrl-C has ended
+        return 130  # the status that a shell reports after Ctrl-C
     except BrokenPipeError:
-        _drop_output()  # whoever read it has seen enough
+        _drop_output()  # the reader of the pipe has closed it on purpose, as `head` does
         return 0
     except OSError as error:
         if error.errno not in _UNWRITABLE:
@@ -66,22 +60,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _ready_streams() -> None:
-    """Whatever a shell has made of the standard streams, they can be used."""
+    """Make the standard streams usable, if the shell has closed them or has an odd locale."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:  # closed (``>&-``): or libca's sockets get their numbers
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  # as long as we run
-    reconfigure = getattr(sys.stdout, "reconfigure", None)  # not of what a test has put there
-    if reconfigure is not None:  # names and units have what its locale has not
+        if getattr(sys, name) is None:  # closed (``>&-``); otherwise libca's sockets get fd 0 to 2
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  # for the whole run
+    reconfigure = getattr(sys.stdout, "reconfigure", None)  # a test's replacement may have none
+    if reconfigure is not None:  # names and units may have characters that the locale lacks
         reconfigure(errors="backslashreplace")
 
 
 def _drop_output() -> None:
-    """What is left of it goes nowhere, so that Python does not complain at exit either."""
+    """Discard the rest of the output, so that Python reports no error at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _bare(arguments: Sequence[str]) -> int:
-    """What there is without the extra ``cli``."""
+    """Run without the extra ``cli``: the demo, or a message. Returns the exit status."""
     if arguments == ["demo"]:
         from .commands.tour import demo
 
@@ -91,7 +85,7 @@ def _bare(arguments: Sequence[str]) -> int:
         print(__version__)
         return 0
     print(
-        "aioca: there is only `aioca demo` here; for all else: pip install 'aioca[cli]'",
+        "aioca: only `aioca demo` is installed; for all other commands: pip install 'aioca[cli]'",
         file=sys.stderr,
     )
     return 2

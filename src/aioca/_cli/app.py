@@ -1,4 +1,7 @@
-"""The group of all subcommands: found by name, imported when asked for, errors in one line."""
+"""The group of all subcommands.
+
+A subcommand's module is imported when it is called. An error is one line on stderr.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from click.shell_completion import get_completion_class
 from .. import __version__
 from .._printable import printable
 
-# In the order in which `aioca --help` shows them; each is `command` in the module of its name.
+# In the order of `aioca --help`. Each name is a module in `commands` that defines `command`.
 COMMANDS = (
     "caget",
     "caput",
@@ -29,12 +32,12 @@ COMMANDS = (
     "completion",
 )
 
-# By which a shell asks for completions; what is to be done is its value.
+# The environment variable in which a shell requests completions; its value is the request.
 COMPLETE = "_AIOCA_COMPLETE"
 
 
 class _Group(click.Group):
-    """Subcommands from modules of their names: `caget` does not wait for what `plot` imports."""
+    """Imports a subcommand when it is called: `caget` does not wait for the imports of `plot`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -59,7 +62,7 @@ def app() -> None:
 
 
 def run_app(arguments: Sequence[str]) -> int:
-    """Run a subcommand; returns the exit status, which is what its function returns."""
+    """Run a subcommand, and return its exit status. Blocks until it has ended."""
     if wanted := os.environ.get(COMPLETE):
         return _complete(wanted)
     try:
@@ -71,16 +74,16 @@ def run_app(arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         context_of_error: click.Context | None = getattr(error, "ctx", None)
         program = context_of_error.command_path if context_of_error else "aioca"
-        hint = f" ({program} --help tells more)" if isinstance(error, click.UsageError) else ""
+        hint = f" ({program} --help shows more)" if isinstance(error, click.UsageError) else ""
         message = printable(error.format_message().rstrip("."))
         print(f"{program}: {message}{hint}", file=sys.stderr)
         return error.exit_code
 
 
 def _complete(wanted: str) -> int:
-    """What may follow the words so far, for a shell: ``bash_complete`` and the like.
+    """Print completions, or the script, for a shell; `wanted` is ``bash_complete`` or similar.
 
-    click's own `shell_complete` fails where a word is no text of the locale.
+    click's own `shell_complete` fails if a word cannot be encoded in the locale.
     """
     shell, _, what = wanted.partition("_")
     kind = get_completion_class(shell)

@@ -1,4 +1,4 @@
-"""Numbers in the environment and on the command line, read with the rules of C."""
+"""Numbers in the environment and on the command line, read by the rules of C."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ c_integer = array_limit.c_integer
 
 
 def c_real(text: str) -> float | None:
-    """As strtod reads it, with nothing behind it."""
+    """Read a number like strtod; None if anything follows the number."""
     try:
-        return float(text.replace("_", "?"))  # which is a digit's neighbour in Python only
+        return float(text.replace("_", "?"))  # Python allows 1_000, C does not
     except ValueError:
         return None
 
 
 def usable_port(text: str | None) -> int | None:
-    """The port in a setting, if libca takes it."""
+    """Return the port in a setting; None if libca ignores it."""
     number = c_integer(text) if text else None
     return number if number is not None and 5000 < number < 65536 else None
 
 
 def repeater_port() -> int:
-    """The port of the CA repeater."""
+    """Return the port of the CA repeater: EPICS_CA_REPEATER_PORT, or 5065."""
     return usable_port(os.environ.get("EPICS_CA_REPEATER_PORT")) or DEFAULT_REPEATER_PORT
 
 
 def server_port() -> int:
-    """The usual port of servers."""
+    """Return the default port of servers: EPICS_CA_SERVER_PORT, or 5064."""
     return usable_port(os.environ.get("EPICS_CA_SERVER_PORT")) or DEFAULT_SERVER_PORT

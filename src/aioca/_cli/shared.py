@@ -1,4 +1,4 @@
-"""What the subcommands share: options, errors, the run of their coroutine."""
+"""Options, errors, and the run of the coroutine, for all subcommands."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ T = TypeVar("T")
 
 
 class Failure(click.ClickException):
-    """What a command cannot do, in one line that says what to do about it.
+    """An error of a command: one line that says what failed and what to do.
 
     Attributes:
-        ctx (click.Context | None): of the command, which is gone where this is printed.
+        ctx (click.Context | None): the context of the command; kept here, because it has been
+            closed by the time the error is printed.
     """
 
     def __init__(self, message: str) -> None:
@@ -37,16 +38,16 @@ backend_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.optio
     type=click.Choice(["asyncio", "trio"]),
     default="asyncio",
     callback=_installed,
-    help="The async library that it runs on (default: asyncio).",
+    help="The async library that the command runs on (default: asyncio).",
 )
 
 
 def run_command(main: Coroutine[Any, Any, T], backend: str) -> T:
-    """Run the coroutine of a command to its end, and return what it returns.
+    """Run the coroutine of a command to its end, and return its result. Blocks.
 
     Raises:
-        KeyboardInterrupt: on Ctrl-C, wherever that was: a task group raises it in a group.
-        Whatever else the coroutine raised.
+        KeyboardInterrupt: on Ctrl-C, also if a task group raised it inside an exception group.
+        Other exceptions of the coroutine are raised as they are.
     """
     try:
         return run(main, backend=backend)  # type: ignore[return-value]  # None only of `forever`
@@ -57,7 +58,7 @@ def run_command(main: Coroutine[Any, Any, T], backend: str) -> T:
 
 
 def _only_interrupted(error: BaseException) -> bool:
-    """Whether nothing but Ctrl-C is in it."""
+    """Whether the error is a KeyboardInterrupt, or a group of nothing else."""
     within: Sequence[BaseException] = getattr(error, "exceptions", ())
     if within:
         return all(map(_only_interrupted, within))
@@ -65,10 +66,10 @@ def _only_interrupted(error: BaseException) -> bool:
 
 
 class FilePath(click.Path):
-    """A file, named as it was typed."""
+    """A file name, with the bytes that were typed."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """From the command line's text."""
+        """Convert the text of the command line."""
         return super().convert(file_name(value) if isinstance(value, str) else value, param, ctx)
 
 
@@ -80,7 +81,7 @@ class Seconds(click.ParamType):  # type: ignore[type-arg]  # generic since click
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        """From the command line's text."""
+        """Convert the text of the command line."""
         try:
             seconds = float(value)
         except ValueError:

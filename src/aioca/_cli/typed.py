@@ -1,7 +1,7 @@
-r"""What was typed at the prompt, as text, whatever the locale.
+r"""Convert the text typed at the prompt to UTF-8, and file names back, in any locale.
 
-Names and values go to servers as UTF-8. In a locale that has no UTF-8 (``LC_ALL=C``) Python makes
-lone surrogates of its bytes, which nothing else takes for text.
+Names and values are sent to servers as UTF-8. In a locale without UTF-8 (``LC_ALL=C``) Python
+decodes its bytes to lone surrogates, which cannot be encoded to UTF-8 again.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import os
 
 
 def typed(text: str) -> str:
-    """An argument as the UTF-8 that its bytes are; what is none stays as it is."""
+    """Decode the bytes of an argument as UTF-8; bytes that are not UTF-8 stay surrogates."""
     if not any("\udc80" <= character <= "\udcff" for character in text):
         return text
     return os.fsencode(text).decode("utf-8", "surrogateescape")
 
 
 def file_name(text: str) -> str:
-    """The same the other way round: as Python takes the name of a file in this locale."""
+    """Undo `typed`: return the name by which Python opens the file in this locale."""
     try:
         os.fsencode(text)
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""``aioca caget``: read PVs and print them, as the tool of EPICS base does."""
+"""``aioca caget``: read PVs and print them, like the tool of EPICS base."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _PLAIN, _TERSE, _WIDE, _DETAILS = "plain", "terse", "wide", "details"
 
 @dataclass
 class Choices(Common):
-    """What the command line says."""
+    """The options of the command line."""
 
     mode: str = _PLAIN
     dbr: int = 0
-    whole: bool = True  # ask for as many elements as there is room for
+    whole: bool = True  # request the native count of elements, not the current count
     as_json: bool = False
 
     def __post_init__(self) -> None:
@@ -41,7 +41,7 @@ class Choices(Common):
 
     def take(self, option: str, argument: str) -> bool:
         if option == "integer_base":
-            self.dbr = DBR_LONG  # base does the same, so that -d is overruled
+            self.dbr = DBR_LONG  # like base: -0 overrides -d
         if option in (_TERSE, _WIDE, _DETAILS):
             self._choose(option, argument)
         elif option == "callback":
@@ -64,10 +64,10 @@ class Choices(Common):
 
 
 @tool("caget")
-@flag("c", "callback", "Ask for the elements that there are now, not for all there is room for.")
+@flag("c", "callback", "Request only the elements that an array has now (default: native count).")
 @flag("t", _TERSE, "Print the value only.")
 @flag("a", _WIDE, "Print name, time stamp, value, status and severity.")
-@value("d", _DETAILS, "TYPE", "Ask for a DBR type, by name (DBR_ may be left out) or number.")
+@value("d", _DETAILS, "TYPE", "Request a DBR type, by number or name (with or without DBR_).")
 @format_options
 @click.argument("pvs", nargs=-1, metavar="PV...")
 def command(pvs: tuple[str, ...], as_json: bool, backend: str) -> int:

@@ -1,4 +1,4 @@
-"""``aioca cainfo``: what is known of the channels of PVs, as the tool of EPICS base prints it."""
+"""``aioca cainfo``: print the channels of PVs, like the tool of EPICS base."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..tools.text import put_line
 
 @dataclass
 class Choices(Common):
-    """What the command line says."""
+    """The options of the command line."""
 
     level: int = 0
     as_json: bool = False
@@ -39,7 +39,7 @@ class Choices(Common):
 
 
 @tool("cainfo")
-@value("s", "level", "LEVEL", "Show the state of this client instead; 2 and more: each channel.")
+@value("s", "level", "LEVEL", "Show the state of this client instead; from 2 on, each channel too.")
 @click.argument("pvs", nargs=-1, metavar="PV...")
 def command(pvs: tuple[str, ...], as_json: bool, backend: str) -> int:
     """Show the server, the type, the size of PVs, and the access to them.
@@ -76,7 +76,7 @@ async def _cainfo(pvs: list[str], choices: Choices) -> int:
 
 
 def _show_client(infos: list[CAInfo], level: int) -> None:
-    """In the place of what libca prints of its own memory: what a user can make something of."""
+    """Print the client's settings, circuits and channels; base prints libca's internals instead."""
     put_line(f"Channel Access client: aioca {__version__}")
     settings = sorted(name for name in os.environ if name.startswith("EPICS_CA_"))
     for name in settings:

@@ -1,4 +1,4 @@
-"""``aioca camonitor``: print the updates of PVs, as the tool of EPICS base does."""
+"""``aioca camonitor``: print the updates of PVs, like the tool of EPICS base."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ from ..tools.text import coloured, name_text, put_line, stamp_text, status_text,
 from ..tools.timestamps import Stamps
 
 _EVENTS = {"v": DBE_VALUE, "a": DBE_ALARM, "l": DBE_LOG, "p": DBE_PROPERTY}
-_AT_ONCE = 0.1  # seconds in which no further PV connects: those that there are have done so
-_TOGETHER = 0.01  # seconds
-_MANY = 1000  # PVs of which nobody reads the first lines: they wait for all, with a progress bar
-_MOST_PENDING = 100_000  # updates of a PV that wait for a slow reader of our output
+_QUIET_SECONDS = 0.1  # without a new connection: the reachable PVs are then all connected
+_BATCH_SECONDS = 0.01  # PVs that connect within this time are started in the given order
+_MANY_PVS = 1000  # from here on, wait for all with a progress bar: nobody reads the first lines
+_MAX_PENDING_UPDATES = 100_000  # of one PV, that wait for a slow reader of the output
 
 
 @dataclass
 class Choices(Common):
-    """What the command line says."""
+    """The options of the command line."""
 
     events: int = DBE_VALUE | DBE_ALARM
     stamps: str = "s"
@@ -57,7 +57,7 @@ class Choices(Common):
     def __post_init__(self) -> None:
         for option, argument in given():
             self.take(option, argument)
-        # There is no room for them in the lines of base
+        # The lines of base have no place for properties, so -m p prints them with --json only
         self.properties |= self.as_json and bool(self.events & DBE_PROPERTY)
 
     def take(self, option: str, argument: str) -> bool:
@@ -84,13 +84,13 @@ class Choices(Common):
     "t",
     "stamps",
     "KEY",
-    "Time stamps: s (server's), c (client's), n (none); with s or c: r (since the start),"
-    " i (since the last update), I (since the last of that PV) (default: s).",
+    "Time stamps: s (of the server), c (of the client), n (none); with s or c: r (since the start),"
+    " i (since the last update), I (since the last update of the same PV) (default: s).",
 )
 @format_options
 @click.option(
     "--properties", is_flag=True,
-    help="Print units, precision, limits and labels, too: at first, and when one has changed"
+    help="Also print units, precision, limits and labels: at first, and when one has changed"
     " (with --json, -m p is enough).",
 )  # fmt: skip
 @click.argument("pvs", nargs=-1, metavar="PV...")
@@ -109,13 +109,13 @@ def command(pvs: tuple[str, ...], as_json: bool, properties: bool, backend: str)
         complain(f"No pv name specified. {see_help()}")
         return 1
     configure(priority=choices.priority)
-    # "For ever", so that Ctrl-C ends it cleanly whatever task is running just then
+    # With forever=True, Ctrl-C ends the run cleanly, whichever task is running
     run(_Monitors(list(pvs), choices).run(), forever=True, backend=backend)
-    return 130  # what a shell reports for a program that Ctrl-C has ended
+    return 130  # the status that a shell reports after Ctrl-C
 
 
 class _Monitors:
-    """The monitors of all PVs, and what is printed of them."""
+    """The monitors of all PVs, and the lines for their updates. Runs on the event loop's thread."""
 
     def __init__(self, pvs: list[str], choices: Choices) -> None:
         self._pvs = pvs
@@ -128,7 +128,7 @@ class _Monitors:
         self._properties = Properties()
 
     async def run(self) -> None:
-        """Until it is cancelled; BrokenPipeError if nobody reads our output any more."""
+        """Monitor until cancelled; raises BrokenPipeError if the output's reader has closed it."""
         timeout = self._choices.timeout
         give_up = math.inf if timeout is None else anyio.current_time() + timeout
         async with anyio.create_task_group() as group:
@@ -147,11 +147,11 @@ class _Monitors:
             raise self._failure
 
     async def _connected(self, give_up: float) -> list[int]:
-        """Wait for those that connect at once, so that they come in the order they were given."""
+        """Wait for the PVs that connect at once, so that they start in the given order."""
         before = 0
         while True:
-            patience = min(_AT_ONCE, give_up - anyio.current_time())
-            if len(self._pvs) > _MANY and math.isfinite(give_up):
+            patience = min(_QUIET_SECONDS, give_up - anyio.current_time())
+            if len(self._pvs) > _MANY_PVS and math.isfinite(give_up):
                 patience = give_up - anyio.current_time()
             results = await connect_all(self._pvs, max(0.0, patience))
             if complain_of_names(results):
@@ -170,26 +170,26 @@ class _Monitors:
             self._more.set()
 
     async def _start_late(self) -> None:
-        """Start what connects later; what does so at about the same time in the order given."""
+        """Start the PVs that connect later; those of one batch in the given order."""
         while True:
             await self._more.wait()
-            await anyio.sleep(_TOGETHER)
+            await anyio.sleep(_BATCH_SECONDS)
             self._more = anyio.Event()
             late, self._late = self._late, set()
             await self._start(sorted(late))
 
     async def _start(self, indices: list[int]) -> None:
-        """Monitor PVs that are connected: the type depends on what they are."""
+        """Monitor connected PVs; the requested type depends on their native type."""
         self._pending.difference_update(indices)
         if not self._choices.events:
-            return  # as base: without any event there is nothing to hear of
+            return  # like base: without any event there is nothing to subscribe to
         style = self._choices.style
         infos = await cainfo([self._pvs[index] for index in indices], wait=False)
         for index, info in zip(indices, infos, strict=True):
-            # One by one: those of one call need not start before those of the next
+            # One call for each: the monitors of one call may start after those of the next
             if self._choices.properties and info.datatype != DBR_STRING:
-                # Before the values: the server tells of a change in the order of subscription.
-                # One element is enough: an array has the properties of its record.
+                # Before the values: the server sends a change in the order of subscription.
+                # One element is enough: the properties are those of the record.
                 camonitor(
                     info.name, partial(self._print, self._properties_text, index), DBE_PROPERTY,
                     None, FORMAT_CTRL, 1, notify_disconnect=True,
@@ -197,7 +197,7 @@ class _Monitors:
             camonitor(
                 info.name, partial(self._print, self._text, index), self._choices.events,
                 usual_datatype(info.datatype, style), FORMAT_TIME, request_count(style, False),
-                notify_disconnect=True, max_pending=_MOST_PENDING,
+                notify_disconnect=True, max_pending=_MAX_PENDING_UPDATES,
             )  # fmt: skip
 
     # -- Lines -------------------------------------------------------------------------------------
@@ -234,9 +234,9 @@ class _Monitors:
         return wide_line(reply, style, self._stamps.text(index, reply), self._colour)
 
     def _properties_text(self, index: int, reply: Any) -> str:
-        """For an update of the properties: nothing if they are as before."""
+        """Return the lines for an update of the properties; empty if they have not changed."""
         if isinstance(reply, CANothing):
-            return ""  # which the values tell, too
+            return ""  # the monitor of the values reports the disconnection
         changed = self._properties.learn(index, json_properties(reply))
         if self._choices.as_json:
             return _line_if(self._properties.corrected(index))
@@ -250,5 +250,5 @@ class _Monitors:
 
 
 def _line_if(row: dict[str, Any] | None) -> str:
-    """An object as a line; nothing where there is none."""
+    """Return an object as a JSON line; empty for None."""
     return json_line(row) if row is not None else ""

@@ -1,4 +1,4 @@
-"""``aioca caput``: write to a PV, and show what it was and is, as the tool of EPICS base does."""
+"""``aioca caput``: write to a PV, and print its old and new value, like the tool of EPICS base."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ from ..tools.reading import connect_or_complain, plain_failure, read, usual_ask,
 from ..tools.syntax import Common, complain, flag, given, see_help, tool, value
 from ..tools.text import coloured, plain_line, put_line, status_text, value_text, wide_line
 
-_STRING_SIZE = 39
+_STRING_SIZE = 39  # bytes of a DBR_STRING, without its NUL
 _PLAIN, _TERSE, _LONG = "plain", "terse", "long"
 _AUTO, _NUMBERS, _STRINGS = "auto", "numbers", "strings"
-# Letters behind a backslash; any other character stands for itself
+# Letters after a backslash, and their codes; any other character stands for itself
 _UNESCAPED = {"a": 7, "b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11, "0": 0}
 
 
 class _RefusedError(Exception):
-    """A value that is none for this PV; the message says so."""
+    """A value that this PV cannot take; the message says why."""
 
 
 @dataclass
 class Choices(Common):
-    """What the command line says."""
+    """The options of the command line."""
 
     mode: str = _PLAIN
     enums: str = _AUTO
@@ -76,11 +76,11 @@ class Choices(Common):
 @flag("c", "callback", "Wait until the server has processed the write (put-callback).")
 @flag("t", _TERSE, "Print the new value only.")
 @flag("l", _LONG, "Print name, time stamp, value, status and severity.")
-@flag("n", _NUMBERS, "Take the values for an enum as numbers.")
-@flag("s", _STRINGS, "Take the values for an enum as labels.")
-@flag("a", "array", "Write an array: COUNT VALUE...; the count may be anything.")
+@flag("n", _NUMBERS, "Read the values for an enum as numbers.")
+@flag("s", _STRINGS, "Read the values for an enum as labels.")
+@flag("a", "array", "Write an array: COUNT VALUE...; the count is ignored.")
 @flag("S", "long_strings", "Write the text as an array of CHAR (long string).")
-@value("F", "separator", "CHARACTER", "What to put between fields (default: a space).")
+@value("F", "separator", "CHARACTER", "The separator of fields (default: a space).")
 @click.argument("pv", required=False, metavar="PV")
 @click.argument("values", nargs=-1, type=click.UNPROCESSED, metavar="VALUE...")
 def command(pv: str | None, values: tuple[str, ...], as_json: bool, backend: str) -> int:
@@ -150,7 +150,7 @@ def _text(reply: Any, choices: Choices) -> str:
 
 
 async def _write(pv: str, data: Any, datatype: Datatype, choices: Choices) -> bool:
-    """Write; False if it could not be, which has been said."""
+    """Write; returns False, after a message, if the write failed."""
     try:
         await caput(pv, data, datatype, wait=choices.callback, timeout=choices.timeout)
     except CATimeout:
@@ -165,7 +165,7 @@ async def _write(pv: str, data: Any, datatype: Datatype, choices: Choices) -> bo
     return True
 
 
-# What a put-callback ends with, rather than its request
+# Statuses that end a put-callback; other ones come from the request
 _FROM_SERVER = (ECA.PUTFAIL, ECA.DISCONN)
 
 
@@ -173,7 +173,7 @@ _FROM_SERVER = (ECA.PUTFAIL, ECA.DISCONN)
 
 
 async def _to_send(info: CAInfo, values: list[str], choices: Choices) -> tuple[Any, Datatype]:
-    """What to write, and as which type."""
+    """Return the data to write, and their type."""
     values = values[1:] if choices.array else [" ".join(values)]
     if info.datatype == DBR_ENUM:
         numbers = await _states(info.name, values, choices)
@@ -190,7 +190,7 @@ def _one_or_all(values: list[Any], choices: Choices) -> Any:
 
 
 def unescaped(text: str) -> bytes:
-    r"""A text of the command line with its escapes (\n, \x41, \0...) as the bytes they mean."""
+    r"""Replace the escapes (\n, \x41, \0...) in a text of the command line by their bytes."""
 
     def meant(found: re.Match[bytes]) -> bytes:
         letter, digits = found[1], found[2]
@@ -204,7 +204,7 @@ def unescaped(text: str) -> bytes:
 
 
 async def _states(pv: str, values: Sequence[str], choices: Choices) -> list[int]:
-    """The states of an enum that labels or numbers stand for."""
+    """Return the states of an enum for labels or numbers."""
     reply = await caget(pv, DBR_ENUM, FORMAT_CTRL, 1, choices.timeout, throw=False)
     labels: list[str] = getattr(reply, "enums", [])
     return [_state(text, labels, choices.enums) for text in values]
@@ -234,7 +234,7 @@ _NUMBER = re.compile(
 
 
 def _number(text: str) -> float | None:
-    """The number at the beginning, as C's strtod finds it."""
+    """Return the number at the beginning of a text, like C's strtod; None if there is none."""
     found = _NUMBER.match(text)
     if found is None:
         return None
@@ -242,5 +242,5 @@ def _number(text: str) -> float | None:
 
 
 def _sixteen_bits(number: float) -> int:
-    # As the processor converts it: what does not fit into 32 bits is the smallest of them
+    # Like a C cast on x86: out-of-range values become INT32_MIN, whose lower 16 bits are 0
     return int(number) & 0xFFFF if -(2.0**31) - 1 < number < 2.0**31 else 0

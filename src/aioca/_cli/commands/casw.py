@@ -1,4 +1,4 @@
-"""``aioca casw``: the beacons of servers."""
+"""``aioca casw``: print the beacons of servers, like the tool of EPICS base."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from ..wire.beacons import Sighting, Watch
 from ..wire.protocol import Beacon, ProtocolError, beacons, take
 from ..wire.repeater import registered, repeater_runs
 
-_SILENCE = 15.0  # seconds after which it is seen whether the repeater is still there
-_ATTEMPT = 0.2  # seconds to wait for the repeater, again and again for so many in all:
-_PATIENCE, _PATIENCE_WITH_A_NEW_ONE = 2.0, 20.0
+_QUIET_SECONDS = 15.0  # without a beacon, check whether the repeater still runs
+_ATTEMPT_SECONDS = 0.2  # for one registration with the repeater
+# Seconds for all attempts. A new repeater is a Python process, which may start slowly.
+_REGISTER_SECONDS, _REGISTER_SECONDS_NEW = 2.0, 20.0
 
 
 @click.command()
@@ -30,14 +31,15 @@ _PATIENCE, _PATIENCE_WITH_A_NEW_ONE = 2.0, 20.0
     type=click.IntRange(0),
     default=0,
     metavar="LEVEL",
-    help="0: anomalies; 1: with the periods of the beacons; 2: all beacons, anomalies marked by *.",
+    help="0: anomalies; 1: also the periods of the beacons; 2: all beacons, * marks anomalies.",
 )
-@click.option("--json", "as_objects", is_flag=True, help="Print each as a JSON object.")
+@click.option("--json", "as_objects", is_flag=True, help="Print each beacon as a JSON object.")
 def command(interest: int, as_objects: bool) -> int:
     """Show beacons: servers that start, or come back.
 
-    Beacons come through the CA repeater of this host, at EPICS_CA_REPEATER_PORT. If none runs, one
-    is started, which stays when this ends, since other programs may count on it by then.
+    Beacons arrive through the CA repeater of this host, at EPICS_CA_REPEATER_PORT. If no repeater
+    runs, casw starts one. That repeater keeps running after casw ends, because other programs may
+    use it by then.
 
     \b
     Examples:
@@ -50,7 +52,7 @@ def command(interest: int, as_objects: bool) -> int:
         sock.bind(("", 0))
         _register(sock, port)
         while True:
-            sock.settimeout(_SILENCE)
+            sock.settimeout(_QUIET_SECONDS)
             try:
                 data, source = sock.recvfrom(65536)
             except TimeoutError:
@@ -68,8 +70,11 @@ def command(interest: int, as_objects: bool) -> int:
 
 
 def _register(sock: socket.socket, port: int) -> None:
-    """With the repeater, which is started if there is none, as libca does."""
-    patience = _PATIENCE
+    """Register with the repeater; like libca, start one if none runs.
+
+    Blocks for at most 2 s, or 20 s with a new repeater. Raises `Failure` if no repeater answers.
+    """
+    patience = _REGISTER_SECONDS
     if repeater_runs(port) is False:
         process = subprocess.Popen(
             [sys.executable, "-m", "aioca", "repeater", "--port", str(port)],
@@ -77,18 +82,18 @@ def _register(sock: socket.socket, port: int) -> None:
             start_new_session=True,
         )  # fmt: skip
         print(
-            f"aioca casw: no CA repeater ran: started one (pid {process.pid}), which stays",
+            f"aioca casw: no CA repeater ran: started one (pid {process.pid}), which keeps running",
             file=sys.stderr,
         )
-        process.returncode = 0  # it is nobody's to wait for
-        patience = _PATIENCE_WITH_A_NEW_ONE
-    for _ in range(round(patience / _ATTEMPT)):
+        process.returncode = 0  # so that Popen neither waits for it nor warns about it
+        patience = _REGISTER_SECONDS_NEW
+    for _ in range(round(patience / _ATTEMPT_SECONDS)):
         begin = time.monotonic()
-        if registered(sock, port, _ATTEMPT):
+        if registered(sock, port, _ATTEMPT_SECONDS):
             return
-        # Refused, it is known at once.
-        time.sleep(max(0.0, _ATTEMPT - (time.monotonic() - begin)))
-    raise Failure(f"no CA repeater answers at UDP port {port}; aioca doctor says who has it")
+        # A refusal comes at once: wait for the rest of the attempt.
+        time.sleep(max(0.0, _ATTEMPT_SECONDS - (time.monotonic() - begin)))
+    raise Failure(f"no CA repeater answers at UDP port {port}; `aioca doctor` shows the cause")
 
 
 def _show(beacon: Beacon, sighting: Sighting, stamp: int, interest: int, as_objects: bool) -> None:
@@ -119,7 +124,7 @@ def _show(beacon: Beacon, sighting: Sighting, stamp: int, interest: int, as_obje
 
 @lru_cache(maxsize=10_000)
 def _name(address: str) -> str:
-    """The name of a host; its address if it has none."""
+    """Return the name of a host; its address if it has no name. Blocks on the look-up."""
     try:
         return printable(socket.gethostbyaddr(address)[0])
     except OSError:

@@ -1,4 +1,4 @@
-"""``aioca completion``: what a shell needs to complete the command line."""
+"""``aioca completion``: print the script by which a shell completes the command line."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from click.shell_completion import get_completion_class
 
 from ..shared import Failure
 
-# Where to put it: for the running shell, and for those to come.
+# How to install the script: for the running shell, and for all new shells.
 _INSTALL = {
     "bash": """\
 # Completion of aioca for bash (4.4 or later). For this shell: eval "$(aioca completion bash)"
-# For all to come:
+# For all new shells:
 #   mkdir -p ~/.local/share/bash-completion/completions
 #   aioca completion bash > ~/.local/share/bash-completion/completions/aioca
-# or, where the package bash-completion is not installed, put the eval into ~/.bashrc.
+# or, if the package bash-completion is not installed, put the eval into ~/.bashrc.
 """,
     "zsh": """\
 #compdef aioca
 # Completion of aioca for zsh. For this shell, after compinit: eval "$(aioca completion zsh)"
-# For all to come:
+# For all new shells:
 #   mkdir -p ~/.zfunc && aioca completion zsh > ~/.zfunc/_aioca
 # and in ~/.zshrc: fpath+=~/.zfunc; autoload -Uz compinit && compinit
 """,
     "fish": """\
 # Completion of aioca for fish. For this shell: aioca completion fish | source
-# For all to come:
+# For all new shells:
 #   aioca completion fish > ~/.config/fish/completions/aioca.fish
 """,
 }
@@ -36,16 +36,16 @@ _INSTALL = {
 def command(shell: str) -> int:
     """Print a completion script for a shell.
 
-    It completes commands, options and files.
+    The shell then completes commands, options and file names.
 
     \b
     Examples:
       eval "$(aioca completion bash)"
       eval "$(aioca completion zsh)"
       aioca completion fish | source
-    How to have it in every shell is written at the top of what is printed.
+    The first lines of the script say how to install it for every new shell.
     """
-    # At the top it would import what imports this.
+    # Not at the top: `app` imports this module.
     from ..app import COMPLETE, app
 
     kind = get_completion_class(shell)
@@ -53,6 +53,6 @@ def command(shell: str) -> int:
         raise Failure(f"this version of click does not know {shell}; pip install -U click")
     source = kind(app, {}, "aioca", COMPLETE).source()
     if source.startswith("#compdef"):
-        source = source.partition("\n")[2]  # which has to be the first line, and is
+        source = source.partition("\n")[2]  # it has to be the first line: `_INSTALL` has it
     print(_INSTALL[shell] + source)
     return 0

@@ -1,4 +1,4 @@
-"""``aioca demo``."""
+"""``aioca demo``: start a soft IOC, and read, write and monitor its records."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from .tour import demo
 def command(backend: str, seconds: float) -> int:
     """Start a soft IOC and read, write and monitor its records.
 
-    The soft IOC is on this machine, on loopback and with a random prefix, so that it touches no
-    control system; it is stopped at the end.
+    The soft IOC listens on loopback only, and its records have a random prefix, so that it does not
+    affect a control system. It is stopped at the end.
 
     Example: aioca demo --backend trio --seconds 20
     """
@@ -25,5 +25,5 @@ def command(backend: str, seconds: float) -> int:
         demo(backend, seconds)
     except KeyboardInterrupt:
         print("\nstopped")
-        return 130  # what a shell reports for a program that Ctrl-C has ended
+        return 130  # the status that a shell reports after Ctrl-C
     return 0

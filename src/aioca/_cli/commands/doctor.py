@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import click
 
 from ..shared import Failure, Seconds, backend_option
-from ..wire.protocol import LONGEST_NAME
+from ..wire.protocol import MAX_NAME_BYTES
 
 
 @click.command()
@@ -56,8 +56,10 @@ def command(
     for pv in pvs:
         if not pv.isprintable():
             raise Failure(f"the name of a PV is printable text, not {pv[:20]!r}")
-        if not 0 < len(pv.encode()) <= LONGEST_NAME:
-            raise Failure(f"the name of a PV has 1 to {LONGEST_NAME} bytes: {pv[:20] or repr(pv)}")
+        if not 0 < len(pv.encode()) <= MAX_NAME_BYTES:
+            raise Failure(
+                f"the name of a PV has 1 to {MAX_NAME_BYTES} bytes: {pv[:20] or repr(pv)}"
+            )
     # Not at the top: only this command needs rich and the client, which take long to import.
     from ..diagnosis.diagnose import diagnose
     from ..diagnosis.examine import examine

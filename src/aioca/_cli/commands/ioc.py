@@ -1,4 +1,4 @@
-"""``aioca ioc``: a soft IOC with databases of one's own, for trying things."""
+"""``aioca ioc``: run a soft IOC with the user's databases, for trials."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ..typed import typed
 
 _FILE = FilePath(exists=True, dir_okay=False, readable=True, path_type=Path)
 _PROMPT = "ioc> "
-_LOOK = 0.5  # seconds between looks at what the IOC prints, where nobody types
+_OUTPUT_INTERVAL = 0.5  # seconds between two reads of the IOC's output, without a terminal
 
-# NAME=VALUE, the value with or without quotes, as the macro library of EPICS has it
+# NAME=VALUE, the value with or without quotes, by the rules of EPICS' macro library
 _MACRO = re.compile(
     r"""\s*(?P<name>[\w:.-]+)\s*=\s*
     (?:"(?P<double>(?:[^"\\]|\\.)*)"|'(?P<single>[^']*)'|(?P<plain>(?:[^,"'\\]|\\.)*))\s*(?:,|$)""",
@@ -35,20 +35,24 @@ _MACRO = re.compile(
     "--macros",
     multiple=True,
     metavar="NAME=VALUE,...",
-    help="Values for the $(NAME) in the files; may be given several times.",
+    help="Values for $(NAME) in the files; can be given several times.",
 )
 @click.option(
     "-p",
     "--port",
     type=click.IntRange(5001, 65535),
     metavar="PORT",
-    help="Where it listens (default: a free port; with --public EPICS_CA_SERVER_PORT, or 5064).",
+    help="The port of the IOC (default: a free one; with --public EPICS_CA_SERVER_PORT, or 5064).",
 )
 @click.option(
     "--public", is_flag=True, help="Listen on all interfaces, and send beacons to all networks."
 )
 @click.option(
-    "-a", "--access-security", type=_FILE, metavar="FILE.acf", help="Who may read and write what."
+    "-a",
+    "--access-security",
+    type=_FILE,
+    metavar="FILE.acf",
+    help="The IOC's access security file.",
 )
 def command(
     files: tuple[Path, ...],
@@ -59,11 +63,12 @@ def command(
 ) -> int:
     """Run a soft IOC with your databases.
 
-    It is on this machine only, unless told otherwise.
+    The IOC listens on this machine only, unless --public is given. It has the record types of EPICS
+    base.
 
-    Says which EPICS_CA_* settings reach it. In a terminal it takes commands of the IOC shell (dbl,
-    dbpf, dbgf, help...), until `exit`, Ctrl-D or Ctrl-C; elsewhere it runs until it is ended. It
-    knows the record types of EPICS base.
+    Prints the EPICS_CA_* settings with which clients find the IOC. In a terminal, it takes commands
+    of the IOC shell (dbl, dbpf, dbgf, help...) until `exit`, Ctrl-D or Ctrl-C. Without a terminal,
+    it runs until it is ended.
 
     \b
     Examples:
@@ -101,13 +106,13 @@ def command(
 
 
 def parse_macros(text: str) -> dict[str, str]:
-    """``A=1,B="x, y"`` as a dictionary."""
+    """Parse ``A=1,B="x, y"`` into a dictionary; raises `Failure`."""
     values: dict[str, str] = {}
     at = 0
     while at < len(text):
         found = _MACRO.match(text, at)
         if found is None:
-            raise Failure(f"-m {text}: not understood from `{text[at:]}`; write NAME=VALUE,...")
+            raise Failure(f"-m {text}: cannot read `{text[at:]}`; write NAME=VALUE,...")
         at = found.end()
         if (literal := found["single"]) is None:
             literal = found["double"] if found["double"] is not None else found["plain"].rstrip()
@@ -120,17 +125,20 @@ def parse_macros(text: str) -> dict[str, str]:
 
 
 def _see_that_it_is_free(port: int, public: bool) -> None:
-    """Or the IOC would take another for TCP, and share this one for searches."""
+    """Raise `Failure` if the port is in use.
+
+    Otherwise the IOC would take another port for TCP, and share this one for searches.
+    """
     address = "" if public else "127.0.0.1"
     for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
         with socket.socket(socket.AF_INET, kind) as sock:
-            if kind == socket.SOCK_STREAM:  # as the IOC does: old connections are no obstacle
+            if kind == socket.SOCK_STREAM:  # like the IOC: old connections do not matter
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 sock.bind((address, port))
             except OSError as error:
                 raise Failure(
-                    f"port {port} cannot be had ({error.strerror}); choose another by --port"
+                    f"port {port} cannot be used ({error.strerror}); choose another with --port"
                 ) from None
 
 
@@ -147,7 +155,7 @@ def _environment(public: bool) -> dict[str, str]:
 
 
 def explain(output: str) -> str:
-    """The error in what an IOC has printed, in one line."""
+    """Return the error in the output of an IOC, as one line."""
     undefined = sorted(set(re.findall(r"macLib: macro (\S+) is undefined", output)))
     if undefined:
         values = ",".join(f"{name}=VALUE" for name in undefined)
@@ -176,12 +184,12 @@ def _introduce(ioc: SoftIoc, files: tuple[Path, ...], count: int, public: bool) 
 
 
 def _somebody_types() -> bool:
-    """Whether there is a terminal, and this is what it is about (not ``aioca ioc x.db &``)."""
+    """Whether stdin is a terminal, and this is its foreground job (not ``aioca ioc x.db &``)."""
     return sys.stdin.isatty() and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
 
 
 def _shell(ioc: SoftIoc, names: list[str]) -> None:
-    """Commands of the IOC shell, as they are typed."""
+    """Run the commands of the IOC shell that are typed, until ``exit`` or Ctrl-D. Blocks."""
     _complete([*ioc.command("help").split(), "exit", *names])
     while True:
         try:
@@ -196,7 +204,7 @@ def _shell(ioc: SoftIoc, names: list[str]) -> None:
 
 
 def _complete(words: list[str]) -> None:
-    """Complete words with the Tab key, where Python has readline."""
+    """Complete words with the Tab key, if Python has readline."""
     try:
         import readline
     except ImportError:
@@ -212,11 +220,11 @@ def _complete(words: list[str]) -> None:
 
 
 def _wait(ioc: SoftIoc) -> None:
-    """Until it ends; what it prints is passed on."""
+    """Print the IOC's output until the IOC ends; then raises SoftIocError. Blocks."""
     while True:
         assert ioc.process is not None
         try:
-            ioc.process.wait(_LOOK)
+            ioc.process.wait(_OUTPUT_INTERVAL)
         except subprocess.TimeoutExpired:
             pass
         if output := _said(ioc, ""):
@@ -224,7 +232,7 @@ def _wait(ioc: SoftIoc) -> None:
 
 
 def _said(ioc: SoftIoc, line: str) -> str:
-    """What a command prints; that it does not end in time is no reason to end the IOC."""
+    """Return the output of a command, or a message if it times out, while the IOC runs."""
     try:
         return ioc.command(typed(line))
     except SoftIocError as error:

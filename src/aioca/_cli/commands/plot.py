@@ -1,10 +1,11 @@
-"""``aioca plot``: strip charts and traces, in a window or into a file.
+"""``aioca plot``: strip charts and traces, in a window or a file.
 
-The window is drawn on the event loop's thread, because that is the main thread, where every GUI
-wants to be, and it is the only thread that touches the data. A drawing holds the loop for some tens
-of milliseconds. No update is lost by that: libca's own threads go on to receive, each monitor of a
-number keeps what comes (`_KEPT` of them, and the rest is counted), and each update brings the IOC's
-time. After a drawing the loop has at least twice as long for itself.
+The window is drawn on the event loop's thread. That thread is the main thread, which GUIs require,
+and the only thread that touches the data. Drawing blocks the event loop for some tens of
+milliseconds. No update is lost by that: libca's threads continue to receive, each monitor of a
+number keeps up to `_MAX_PENDING_UPDATES` updates (and counts the rest), and each update has the
+time stamp of the IOC. After each drawing, the event loop runs at least twice as long as the drawing
+took.
 """
 
 from __future__ import annotations
@@ -34,51 +35,51 @@ from ..live.recording import Recording
 from ..shared import Failure, FilePath, Seconds, backend_option, run_command
 from ..terminal.signals import Interruption
 
-_KEPT = 10_000  # updates of a PV that may wait while something is drawn
-_FRAME = 0.1  # seconds between two drawings, at least
-_PATIENCE = 5.0  # seconds to wait for first values, with --seconds 0
+_MAX_PENDING_UPDATES = 10_000  # of one PV, during a drawing
+_FRAME_SECONDS = 0.1  # least time between two drawings: faster ones cannot be seen
+_FIRST_VALUE_SECONDS = 5.0  # to wait for first values, with --seconds 0
 
-_WINDOW_SHOWS, _FILE_SHOWS = 60.0, 10.0  # seconds
+_WINDOW_SECONDS, _FILE_SECONDS = 60.0, 10.0  # shown by default
 
 
 @click.command()
 @click.argument("pvs", nargs=-1, required=True, metavar="PV...")
 @click.option(
     "--seconds", type=Seconds(), metavar="S",
-    help="How much time is shown (default: 60), and with -o recorded before (default: 10; 0: until"
-    " every PV has a value).",
+    help="The time to show (default: 60), and with -o to record first (default: 10; 0: until every"
+    " PV has a value).",
 )  # fmt: skip
 @click.option(
     "-o", "--output", type=FilePath(dir_okay=False, path_type=Path), metavar="FILE",
-    help="Write a picture (.png, .svg, .pdf) in place of opening a window.",
+    help="Write a picture (.png, .svg, .pdf) instead of opening a window.",
 )  # fmt: skip
 @backend_option
 def command(pvs: tuple[str, ...], seconds: float | None, output: Path | None, backend: str) -> int:
     """Plot PVs: numbers against time, arrays as they are now.
 
-    Bands are alarm limits (HIGH, HIHI, LOW, LOLO), the axis has at least the display limits.
-    Hatched is where a PV was not connected, magenta where its value was INVALID. Ctrl-C ends it;
-    with -o what was recorded until then is written.
+    Bands show the alarm limits (HIGH, HIHI, LOW, LOLO). The axis includes the display limits. The
+    plot is hatched where a PV was not connected, and magenta where its value was INVALID. Ctrl-C
+    ends the command; with -o, the data recorded until then are written.
 
     \b
     Examples: aioca plot TEMPERATURE SPECTRUM
               aioca plot TEMPERATURE --seconds 30 -o temperature.png
-    """  # click is to see the backspace
+    """  # not a raw string: click needs the backspace
     if importlib.util.find_spec("matplotlib") is None:
         raise Failure("matplotlib is not installed; pip install 'aioca[plot]'")
     recordings = [Recording(name) for name in dict.fromkeys(pvs)]
     try:
         if output is None:
-            seconds = _WINDOW_SHOWS if seconds is None else seconds
+            seconds = _WINDOW_SECONDS if seconds is None else seconds
             return run_command(Live(recordings, seconds).run(), backend)
-        seconds = _FILE_SHOWS if seconds is None else seconds
+        seconds = _FILE_SECONDS if seconds is None else seconds
         return _write(recordings, seconds, output, backend)
     except CAValueError as error:
         raise Failure(str(error)) from None
 
 
 class Recorder:
-    """Monitors that fill recordings."""
+    """Monitors PVs into recordings, on the event loop's thread."""
 
     def __init__(self, recordings: Sequence[Recording]) -> None:
         self._recordings = {recording.name: recording for recording in recordings}
@@ -86,11 +87,11 @@ class Recorder:
 
     @property
     def dropped(self) -> int:
-        """Updates that came faster than they could be kept."""
+        """The number of updates that were lost because more than the maximum were pending."""
         return sum(subscription.dropped_callbacks for subscription in self._subscriptions)
 
     async def record(self, properties: Updates, tasks: anyio.abc.TaskGroup) -> None:
-        """Learn of each PV what it is, and monitor it accordingly: of arrays the last one only."""
+        """Monitor each PV by its kind: every update of a number, only the latest of an array."""
         monitored: set[str] = set()
         async for update in properties:
             recording = self._recordings[update.name]
@@ -100,14 +101,14 @@ class Recorder:
                 strip = recording.kind == "strip"
                 subscription = camonitor(
                     recording.name, recording.take, format=FORMAT_TIME, notify_disconnect=True,
-                    max_pending=_KEPT if strip else None, task_group=tasks,
+                    max_pending=_MAX_PENDING_UPDATES if strip else None, task_group=tasks,
                 )  # fmt: skip
                 if strip:
                     self._subscriptions.append(subscription)
 
 
 class _Run:
-    """What a window and a file have in common."""
+    """The run of the command, for a window or a file."""
 
     def __init__(self, recordings: Sequence[Recording], seconds: float) -> None:
         self.recordings = recordings
@@ -116,10 +117,10 @@ class _Run:
         self.recorder = Recorder(recordings)
 
     async def run(self) -> int:
-        """Record until it is over; returns the exit status."""
+        """Record until `until_over` returns; returns the exit status."""
         names = [recording.name for recording in self.recordings]
         async with camonitor(
-            # One element is enough to learn what an array's units are
+            # One element is enough for the properties of an array
             names, format=FORMAT_CTRL, events=DBE_PROPERTY, count=1, notify_disconnect=True,
         ) as properties, anyio.create_task_group() as tasks:  # fmt: skip
             tasks.start_soon(self.interruption.watch, tasks.cancel_scope)
@@ -134,7 +135,7 @@ class _Run:
 
 
 class Timed(_Run):
-    """For a file."""
+    """The run with a file: records for the given time."""
 
     async def until_over(self) -> None:
         if self.seconds:
@@ -142,13 +143,13 @@ class Timed(_Run):
                 print(f"recording {self.seconds:g} s; Ctrl-C ends it sooner", file=sys.stderr)
             await anyio.sleep(self.seconds)
             return
-        with anyio.move_on_after(_PATIENCE):
+        with anyio.move_on_after(_FIRST_VALUE_SECONDS):
             while any(r.value is None or r.unlabelled is not None for r in self.recordings):
                 await anyio.sleep(0.02)
 
 
 class Live(_Run):
-    """In a window."""
+    """The run with a window: draws until the window is closed."""
 
     def __init__(self, recordings: Sequence[Recording], seconds: float) -> None:
         from ..live.figure import Chart
@@ -163,19 +164,19 @@ class Live(_Run):
         while not self._closed:
             begin = time.perf_counter()
             toolbar = getattr(self._canvas, "toolbar", None)
-            if not getattr(toolbar, "mode", ""):  # panned or zoomed by hand just now
+            if not getattr(toolbar, "mode", ""):  # the user is not panning or zooming
                 self._chart.update(time.time())
                 self._canvas.draw_idle()
-            self._canvas.flush_events()  # the GUI's turn: it draws, and may close the window
+            self._canvas.flush_events()  # runs the GUI, which draws, and may close the window
             took = time.perf_counter() - begin
-            await anyio.sleep(min(max(_FRAME, 2 * took), 1.0))
+            await anyio.sleep(min(max(_FRAME_SECONDS, 2 * took), 1.0))
 
     def _close(self, _event: object) -> None:
         self._closed = True
 
 
 def _window(panels: int) -> Any:
-    """A figure in a window of its own, of whatever GUI there is."""
+    """Return a figure in a new window of the installed GUI; raises `Failure`."""
     from matplotlib import pyplot
 
     from ..live.figure import WIDTH, height
@@ -184,7 +185,7 @@ def _window(panels: int) -> Any:
         figure = pyplot.figure(  # pyright: ignore[reportUnknownMemberType]
             "aioca plot", figsize=(WIDTH, min(9.0, height(["strip"] * panels)))
         )
-    except Exception as error:  # each GUI has its own
+    except Exception as error:  # each GUI raises another class
         raise Failure(f"no window can be opened ({error}); -o FILE.png writes a picture") from None
     if figure.canvas.required_interactive_framework is None:
         raise Failure("there is no display for a window; -o FILE.png writes a picture")
@@ -201,9 +202,9 @@ def _write(recordings: Sequence[Recording], seconds: float, output: Path, backen
     suffix = output.suffix.lstrip(".").lower()
     known = figure.canvas.get_supported_filetypes()
     if suffix not in known:
-        raise Failure(f"{output}: no kind of picture that is known ({' '.join(sorted(known))})")
+        raise Failure(f"{output}: unknown kind of picture; known are {' '.join(sorted(known))}")
     if not output.parent.is_dir():
-        raise Failure(f"{output}: there is no such directory")
+        raise Failure(f"{output}: its directory does not exist")
     begin = time.time()
     run = Timed(recordings, seconds)
     status = run_command(run.run(), backend)
@@ -218,7 +219,7 @@ def _write(recordings: Sequence[Recording], seconds: float, output: Path, backen
     except OSError as error:
         raise Failure(f"{output}: {error.strerror}") from None
     if run.recorder.dropped:
-        print(f"aioca plot: {run.recorder.dropped} updates came too fast", file=sys.stderr)
+        print(f"aioca plot: {run.recorder.dropped} updates came too fast: lost", file=sys.stderr)
     if missing:
         raise Failure(f"not connected: {', '.join(missing)}; the others are in {output}")
     return status

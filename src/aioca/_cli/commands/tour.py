@@ -1,4 +1,7 @@
-"""``aioca demo``: a soft IOC of its own, and the main job done on it."""
+"""``aioca demo``: start a soft IOC, and read, write and monitor its records.
+
+It needs only aioca itself, without the extra ``cli``.
+"""
 
 from __future__ import annotations
 
@@ -54,10 +57,10 @@ _MOVING = ("COUNTER", "SINE", "NOISE")
 
 
 def demo(backend: str, seconds: float) -> None:
-    """Start the IOC, get, put and monitor, stop the IOC; prints what it does."""
+    """Start the IOC, get, put and monitor, stop the IOC, and print each step. Blocks."""
     prefix = f"DEMO-{secrets.token_hex(4).upper()}:"
     port = free_port()
-    # Loopback and this port only, whatever the environment of the user says.
+    # Use loopback and this port only, instead of the settings of the user.
     for name in [name for name in os.environ if name.startswith("EPICS_CA")]:
         del os.environ[name]
     os.environ.update(loopback_environment(port))
@@ -67,7 +70,8 @@ def demo(backend: str, seconds: float) -> None:
             run(_tour(prefix, backend, seconds), backend=backend)
             print("\nStopping the soft IOC.")
         finally:
-            # libca closes the circuit in its own time; if the server went first, it would say so.
+            # libca closes the circuit some time later. If the server ended first, libca would
+            # report a disconnection.
             give_up = time.monotonic() + 1.0
             while ioc.client_count() and time.monotonic() < give_up:
                 time.sleep(0.01)
@@ -110,7 +114,7 @@ async def _tour(prefix: str, backend: str, seconds: float) -> None:
 
 
 async def _watch(pvs: list[str], seconds: float) -> None:
-    """A live view: redrawn in a terminal, a line for each second elsewhere."""
+    """Show live values: redrawn in a terminal; otherwise a line for each second."""
     terminal = sys.stdout.isatty()
     latest: dict[str, Any] = {}
     updates_seen = 0

@@ -1,8 +1,8 @@
 """``aioca watch``: a live table of PVs in the terminal.
 
-Its work is bounded whatever the PVs do: each PV's latest update is taken at most ten times a
-second, and what is drawn takes at most a sixth of the time. How many updates there really were is
-known from the subscriptions, which count those that newer ones have overtaken.
+The load is bounded, however many updates come: the latest update of each PV is taken at most ten
+times a second, and drawing takes at most a sixth of the time. The subscriptions count the updates
+that newer ones have replaced, so the displayed rate counts all updates.
 """
 
 from __future__ import annotations
@@ -34,17 +34,20 @@ from ..terminal.keys import Keyboard
 from ..terminal.screen import Screen
 from ..terminal.signals import Interruption
 
-_FRAME = 0.1  # seconds between two drawings, at least
-_MESSAGE = 10.0  # seconds for which what was logged is shown
+_FRAME_SECONDS = 0.1  # least time between two drawings: faster ones cannot be read
+_MESSAGE_SECONDS = 10.0  # a log message is shown that long
 
 
 @click.command()
 @click.argument("pvs", nargs=-1, required=True, metavar="PV...")
 @click.option(
-    "--seconds", type=Seconds(), metavar="S", help="End after so long (default: with the key q)."
+    "--seconds", type=Seconds(), metavar="S", help="End after this time (default: at the key q)."
 )
 @click.option(
-    "--sort", type=click.Choice(ORDERS), default="given", help="The order (default: given; key s)."
+    "--sort",
+    type=click.Choice(ORDERS),
+    default="given",
+    help="The order (default: given; s changes it).",
 )
 @click.option("-S", "--strings", is_flag=True, help="Show arrays of CHAR as long strings.")
 @backend_option
@@ -53,16 +56,17 @@ def command(
 ) -> int:
     """Show PVs in a live table, until q is pressed.
 
-    With precision and units, alarms in colour, updates per second, and the last minute as a line
-    (of an array: its shape). Arrows, PgUp, PgDn, Home and End scroll; s sorts otherwise.
+    The table shows values with precision and units, alarms in colour, updates per second, and the
+    last minute as a line (of an array: its shape). Arrows, PgUp, PgDn, Home and End scroll; s
+    changes the order.
 
     \b
     Examples: aioca watch TEMPERATURE SETPOINT
               aioca watch --sort alarm $(cat pvs.txt)
-    """  # click is to see the backspace
+    """  # not a raw string: click needs the backspace
     console = Console()
     if not console.is_terminal or console.is_dumb_terminal:
-        raise Failure("standard output is no terminal; `aioca camonitor` prints line by line")
+        raise Failure("standard output is not a terminal; `aioca camonitor` prints line by line")
     rows = [Row(name, n, strings) for n, name in enumerate(dict.fromkeys(pvs))]
     watch = Watch(View(rows, sort, Painter(console)))
     try:
@@ -72,7 +76,7 @@ def command(
 
 
 class Watch:
-    """The run of the command: its tasks, and what they share."""
+    """The run of the command: its tasks, and their shared state. All on the event loop's thread."""
 
     def __init__(self, view: View) -> None:
         self._view = view
@@ -83,13 +87,13 @@ class Watch:
         self._log = _Log()
 
     async def run(self, seconds: float | None) -> int:
-        """Returns the exit status."""
+        """Show the table until q, a signal, or the end of `seconds`; returns the exit status."""
         self._changed = anyio.Event()
         names = list(self._rows)
         interruption = Interruption()
         async with (
             camonitor(names, format=FORMAT_TIME, notify_disconnect=True) as values,
-            # One element is enough to learn what an array's units are
+            # One element is enough for the properties of an array
             camonitor(
                 names, format=FORMAT_CTRL, events=DBE_PROPERTY, count=1, notify_disconnect=True
             ) as properties,
@@ -116,8 +120,8 @@ class Watch:
             take(self._rows[update.name], update)
             self._changed.set()
             taken += 1
-            if taken >= len(self._rows):  # meanwhile the newer overtake the older
-                await anyio.sleep(_FRAME)
+            if taken >= len(self._rows):  # during the pause, newer updates replace older ones
+                await anyio.sleep(_FRAME_SECONDS)
                 taken = 0
 
     async def _count(self, updates: Updates) -> None:
@@ -134,11 +138,11 @@ class Watch:
         self._screen.open()
         while True:
             self._changed = anyio.Event()
-            begin = time.thread_time()  # the processor's: not that of a terminal which is stopped
+            begin = time.thread_time()  # CPU time, without the wait for a terminal that is stopped
             size = self._screen.size()
             self._screen.show(size, self._view.lines(*size, time.time()))
             took = time.thread_time() - begin
-            await anyio.sleep(min(max(_FRAME, 5 * took), 1.0))
+            await anyio.sleep(min(max(_FRAME_SECONDS, 5 * took), 1.0))
             await self._changed.wait()
 
     def _redraw(self) -> None:
@@ -154,7 +158,7 @@ class Watch:
             self._changed.set()
 
     async def _heed_terminal(self) -> None:
-        """It has another size; or Ctrl-Z, which gives it back meanwhile."""
+        """Redraw when the terminal changes its size; release the terminal during Ctrl-Z."""
         with anyio.open_signal_receiver(signal.SIGWINCH, signal.SIGTSTP) as signals:
             async for number in signals:
                 if number == signal.SIGTSTP:
@@ -167,11 +171,11 @@ class Watch:
 
 
 class _Log(logging.Handler):
-    """What is logged as a warning meanwhile: kept for the last line, for the screen is taken."""
+    """Keeps the last warning for the last line of the screen, instead of printing it over it."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self._last: tuple[float, str] = (-_MESSAGE, "")
+        self._last: tuple[float, str] = (-_MESSAGE_SECONDS, "")
         self._logger = logging.getLogger("aioca")
 
     def __enter__(self) -> None:
@@ -187,4 +191,4 @@ class _Log(logging.Handler):
 
     def message(self, now: float) -> str:
         logged, text = self._last
-        return text if now - logged < _MESSAGE else ""
+        return text if now - logged < _MESSAGE_SECONDS else ""

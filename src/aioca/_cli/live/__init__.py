@@ -1,1 +1,1 @@
-"""What the commands watch and plot share."""
+"""The live state of PVs, and the views of it: the table of `watch` and the figure of `plot`."""

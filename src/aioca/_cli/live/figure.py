@@ -1,6 +1,7 @@
-"""The figure of `plot`: one panel for each PV, under each other. matplotlib is imported here only.
+"""The figure of `plot`: one panel for each PV, from top to bottom.
 
-A panel is made once and then told of new data, so that a window can be drawn ten times a second.
+A panel is made once, and then updated with new data, so that a window can be drawn ten times a
+second. Besides the window in `commands.plot`, only this module imports matplotlib.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from .recording import Recording
 dates: Any = matplotlib.dates  # it has no types
 
 DPI = 120
-WIDTH = 10.0  # inches, as all that follows
+WIDTH = 10.0  # inches, like the lengths in the next line
 _PANEL, _ABOVE, _BELOW, _BETWEEN, _LEFT, _RIGHT = 1.65, 0.45, 0.5, 0.62, 0.95, 0.6
 
-# Of the height of a panel; there is nothing but words in the last two
+# Parts of a full panel's height; the last two kinds have text only
 _SHARES = {"strip": 1.0, "trace": 1.0, "text": 0.01, None: 0.01}
 
-_MOST_STATES = 32  # of an enum, between the ends of an axis: more could not be read
+_MAX_STATE_TICKS = 32  # states of an enum on an axis; the labels of more would overlap
 
 _LINE = "#1763a6"
 _GREY = "#6b7280"
@@ -36,7 +37,7 @@ _MINOR_EDGE, _MAJOR_EDGE = "#d97706", "#dc2626"
 
 
 def height(kinds: Sequence[str | None]) -> float:
-    """Inches that a figure of such recordings takes."""
+    """Return the height in inches of a figure of recordings of these kinds."""
     panels = sum(_SHARES[kind] for kind in kinds) * _PANEL
     return _ABOVE + _BELOW + panels + (len(kinds) - 1) * _BETWEEN
 
@@ -45,9 +46,9 @@ class Chart:
     """The panels of a figure.
 
     Args:
-        figure: an empty one; of `WIDTH` and `height` if it is to look as meant.
-        recordings: one for each panel; arrays come after numbers, and text last.
-        seconds: how much time is shown.
+        figure: an empty figure, with the size `WIDTH` by `height`.
+        recordings: one for each panel; numbers come first, then arrays, then text.
+        seconds: the time to show.
     """
 
     def __init__(self, figure: Figure, recordings: Sequence[Recording], seconds: float) -> None:
@@ -58,7 +59,7 @@ class Chart:
         self._panels: list[_Panel] = []
 
     def update(self, now: float) -> None:
-        """Bring the figure up to date; what is to be seen is drawn by whoever owns it."""
+        """Update the artists of the figure; the owner of the figure draws them."""
         kinds = [recording.kind for recording in self._recordings]
         if kinds != self._kinds:
             self._build()
@@ -67,7 +68,7 @@ class Chart:
             panel.update(now - self._seconds, now)
 
     def _build(self) -> None:
-        """Panels for what the PVs have turned out to be."""
+        """Make the panels for the known kinds of the PVs."""
         self._figure.clear()
         order = list(_SHARES)
         ordered = sorted(self._recordings, key=lambda recording: order.index(recording.kind))
@@ -83,18 +84,18 @@ class Chart:
         for number, recording in enumerate(ordered):
             axes = self._figure.add_subplot(grid[number, 0])
             following = ordered[number + 1].kind if number + 1 < len(ordered) else None
-            labelled = not (recording.kind == following == "strip")  # its times are those below
+            labelled = not (recording.kind == following == "strip")  # the panel below has its times
             self._panels.append(kinds.get(recording.kind or "", _Panel)(axes, recording, labelled))
 
 
 class _Panel:
-    """The axes of one PV: its name, its value in words, and nothing else yet."""
+    """The axes of one PV, with its name and its value as text; subclasses add a curve."""
 
     def __init__(self, axes: Any, recording: Recording, labelled: bool) -> None:
         self.axes = axes
         self.recording = recording
         self._bands: list[Any] = []
-        self._banded: Any = None  # for what the bands were drawn
+        self._banded: Any = None  # the limits and range of the drawn bands
         axes.set_title(_plain(recording.shown_name), loc="left", fontsize=10, fontweight="bold")
         self._said = axes.set_title("", loc="right", fontsize=10)
         self.prepare(labelled)
@@ -110,7 +111,7 @@ class _Panel:
         self._said.set(text=_plain(text), color=_ALARMS[state.severity])
 
     def frame(self) -> None:
-        """What strips and traces have in common."""
+        """Set the style of the axes, for strips and traces."""
         self.axes.spines[["top", "right"]].set_visible(False)
         self.axes.spines[["left", "bottom"]].set_color(_GREY)
         self.axes.tick_params(colors=_GREY, labelsize=8)
@@ -118,7 +119,7 @@ class _Panel:
         self.axes.set_axisbelow(True)
 
     def scale(self, values: Any) -> None:
-        """The vertical axis, and the bands on it."""
+        """Set the vertical axis, and draw its bands."""
         properties = self.recording.properties
         self.axes.set_ylabel(_plain(self.recording.units), fontsize=9, color=_GREY)
         if labels := self.recording.labels:
@@ -154,7 +155,7 @@ class _Panel:
 
 
 class _Strip(_Panel):
-    """A number against time."""
+    """The panel of a number against time."""
 
     def prepare(self, labelled: bool) -> None:
         self.frame()
@@ -195,7 +196,7 @@ class _Strip(_Panel):
 
 
 class _Trace(_Panel):
-    """An array against its index."""
+    """The panel of an array against its index."""
 
     def prepare(self, labelled: bool) -> None:
         self.frame()
@@ -220,12 +221,12 @@ class _Trace(_Panel):
 
 
 def days(times: Any) -> Any:
-    """Seconds of the Unix epoch as matplotlib counts time."""
+    """Convert seconds of the Unix epoch to the times of matplotlib."""
     return dates.date2num((np.asarray(times, float) * 1e6).astype("datetime64[us]"))
 
 
 def span(values: Any, properties: Any) -> tuple[float, float]:
-    """The ends of a vertical axis: the display limits, widened where the values go beyond them."""
+    """Return the ends of a vertical axis: the display limits, widened to include all values."""
     finite = values[np.isfinite(values)]
     low, high = (finite.min(), finite.max()) if len(finite) else (math.inf, -math.inf)
     bottom = getattr(properties, "lower_disp_limit", math.nan)
@@ -239,25 +240,25 @@ def span(values: Any, properties: Any) -> tuple[float, float]:
 
 
 def ticks_of_states(values: Any, labels: int) -> tuple[float, float, list[int]]:
-    """The ends of the axis of an enum, and which states are written at it.
+    """Return the ends of the axis of an enum, and the states to label on it.
 
-    All that have labels, and those beyond them that there are; or only those that there are, where
-    the labels would be written over each other.
+    These are the states with labels, and states in the values. If the labels would overlap, they
+    are only states in the values.
     """
     present = {int(state) for state in np.unique(values[np.isfinite(values)])}
     states = sorted({*range(labels), *present})
     low, high = states[0], states[-1]
-    if high - low >= _MOST_STATES:
+    if high - low >= _MAX_STATE_TICKS:
         states = sorted(present)
-        states = states[:: len(states) // _MOST_STATES + 1]
+        states = states[:: len(states) // _MAX_STATE_TICKS + 1]
     margin = max(0.5, 0.03 * (high - low))
     return low - margin, high + margin, states
 
 
 def alarm_limits(properties: Any) -> dict[str, float]:
-    """Those that are set, by name.
+    """Return the alarm limits that are set, by name.
 
-    One that is not is NaN, or, of an integer PV, both of a pair are 0.
+    A limit that is not set is NaN; of an integer PV, both limits of a pair are 0.
     """
     names = {
         "LOLO": "lower_alarm_limit", "LOW": "lower_warning_limit",
@@ -271,7 +272,7 @@ def alarm_limits(properties: Any) -> dict[str, float]:
 
 
 def bands(limits: dict[str, float], bottom: float, top: float) -> list[tuple[float, float, str]]:
-    """From, to and colour of what is to be coloured between the ends of the axis."""
+    """Return the lower end, upper end and colour of each band, cut at the ends of the axis."""
     lolo, low = limits.get("LOLO", -math.inf), limits.get("LOW", -math.inf)
     high, hihi = limits.get("HIGH", math.inf), limits.get("HIHI", math.inf)
     wanted = [
@@ -283,5 +284,5 @@ def bands(limits: dict[str, float], bottom: float, top: float) -> list[tuple[flo
 
 
 def _plain(text: str) -> str:
-    """Text in which no dollar begins a formula."""
+    """Escape the dollars in a text, with which matplotlib begins a formula."""
     return text.replace("$", r"\$")

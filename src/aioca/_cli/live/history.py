@@ -1,6 +1,6 @@
 """The last minute of one PV for `watch`: its rate and its sparkline.
 
-Memory is bounded: a minute has `SPARKS` steps, whatever comes in one of them.
+Memory is bounded: a minute has `SPARKS` steps, however many updates arrive in one of them.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ SPARKS = 30
 STEP = 60.0 / SPARKS  # seconds
 
 _BARS = "▁▂▃▄▅▆▇█"
-_RATE_OVER = 3  # seconds that the rate is a mean of
+_RATE_SECONDS = 3  # the rate is the mean over this time, so that it can be read
 
 
 class Rate:
-    """Updates per second, from a count that is looked at once a second."""
+    """Updates per second, from a count that is noted once a second."""
 
     __slots__ = ("_seen", "value")
 
     def __init__(self) -> None:
-        self._seen: deque[tuple[float, int]] = deque(maxlen=_RATE_OVER + 1)
+        self._seen: deque[tuple[float, int]] = deque(maxlen=_RATE_SECONDS + 1)
         self.value = 0.0
 
     def count(self, now: float, updates: int) -> None:
-        """So many updates have come since the start."""
+        """Note the number of updates since the start."""
         self._seen.append((now, updates))
         (begin, before), (end, after) = self._seen[0], self._seen[-1]
         self.value = (after - before) / (end - begin) if end > begin else 0.0
 
 
 class Sparkline:
-    """The values of the last minute: the mean of each step, or where it was, if it did not move."""
+    """The values of the last minute: the mean in each step; without updates, the last value."""
 
     __slots__ = ("_count", "_last", "_step", "_steps", "_sum")
 
@@ -47,7 +47,7 @@ class Sparkline:
         self._count = 0
 
     def add(self, now: float, value: float) -> None:
-        """The PV has this value now; NaN: none, it is disconnected."""
+        """Note the current value; NaN if the PV is disconnected."""
         self.advance(now)
         if not self._count or math.isnan(self._sum):
             self._sum, self._count = 0.0, 0
@@ -56,7 +56,7 @@ class Sparkline:
         self._count += 1
 
     def advance(self, now: float) -> None:
-        """End the steps that are over; one without updates keeps the value of the last one."""
+        """Complete the steps that are over; a step without updates has the last value."""
         step = int(now / STEP)
         if self._step < 0:
             self._step = step
@@ -66,13 +66,13 @@ class Sparkline:
         self._step = step
 
     def text(self, width: int) -> str:
-        """One character for each of the last steps, the newest last."""
+        """Return one character for each of the last steps, the newest last."""
         present = self._sum / self._count if self._count else self._last
         return bars([*self._steps, present][-width:]) if width else ""
 
 
 def shape(array: Any, width: int) -> str:
-    """An array as such a line: what it looks like now."""
+    """Return an array as a line of bars."""
     numbers = np.asarray(array, float)
     if len(numbers) > width:
         edges = np.linspace(0, len(numbers), width + 1).astype(int)
@@ -82,13 +82,13 @@ def shape(array: Any, width: int) -> str:
 
 
 def bars(numbers: list[float]) -> str:
-    """Numbers as bars between the least and the greatest of them; a blank for none."""
+    """Return numbers as bars, from the minimum to the maximum; a blank for NaN or infinity."""
     finite = [number for number in numbers if math.isfinite(number)]
     if not finite:
         return ""
     low, high = min(finite), max(finite)
     scale = (len(_BARS) - 1) / (high - low) if high > low else math.inf
-    if not 0 < scale < math.inf:  # nor could such tiny or huge differences be shown
+    if not 0 < scale < math.inf:  # equal, or a difference too small or large to compute with
         return "".join("─" if math.isfinite(number) else " " for number in numbers)
     return "".join(
         _BARS[round((number - low) * scale)] if math.isfinite(number) else " " for number in numbers

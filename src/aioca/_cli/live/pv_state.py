@@ -1,10 +1,10 @@
-"""What `watch` and `plot` know of one PV, and how its value is written for people.
+"""The state of one PV in `watch` and `plot`, and its value as text.
 
-A value comes with alarm and time stamp (FORMAT_TIME); units, precision, limits and labels come
-from a second monitor of the same channel (FORMAT_CTRL, DBE_PROPERTY), which has an update on each
-connection and whenever one of them changes.
+One monitor gets the value with alarm and time stamp (FORMAT_TIME). A second monitor of the same
+channel gets units, precision, limits and labels (FORMAT_CTRL, DBE_PROPERTY), on each connection and
+whenever one of them changes.
 
-Text from a server is made harmless here: no control character of it reaches the terminal.
+Control characters in texts from a server are escaped here, so none reaches the terminal.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ import numpy as np
 from ... import ECA, CANothing
 from ..._printable import printable
 
-# Time stamps up to here are of records that were never processed: 1990 is the epoch of EPICS.
+# A time stamp up to one day after the EPICS epoch (1990) is that of a record never processed.
 _NEVER = 631152000 + 86400
 
 
 class PVState:
-    """One PV.
+    """The state of one PV.
 
     Attributes:
-        name: as it was given.
-        value: the last value, None before the first; an augmented value with FORMAT_TIME.
-        properties: the last one with FORMAT_CTRL, None before the first.
-        failure: what came in the place of a value last, if the last update was none.
+        name: the name as given.
+        value: the last value, an augmented value with FORMAT_TIME; None before the first.
+        properties: the last augmented value with FORMAT_CTRL; None before the first.
+        failure: the last update, if it was a `CANothing`; None if it was a value.
         strings: whether an array of CHAR is a long string.
-        shown_name: the name as it may be written to a terminal.
+        shown_name: the name with unprintable characters escaped.
     """
 
     __slots__ = ("_beyond", "failure", "name", "properties", "shown_name", "strings", "value")
@@ -38,14 +38,14 @@ class PVState:
     def __init__(self, name: str, strings: bool = False) -> None:
         self.name = name
         self.shown_name = printable(name)
-        self._beyond: dict[int, str] = {}  # what states without a label are called
+        self._beyond: dict[int, str] = {}  # found labels of states that came without one
         self.value: Any = None
         self.properties: Any = None
         self.failure: CANothing | None = None
         self.strings = strings
 
     def take(self, update: Any) -> None:
-        """An update of the value: a value, or the `CANothing` of a disconnection."""
+        """Note an update: a value, or the `CANothing` of a disconnection."""
         if isinstance(update, CANothing):
             self.failure = update
         else:
@@ -53,7 +53,7 @@ class PVState:
             self.failure = None
 
     def learn(self, update: Any) -> None:
-        """An update of the properties."""
+        """Note an update of the properties."""
         if not isinstance(update, CANothing):
             self.properties = update
             self._beyond = {}
@@ -64,12 +64,12 @@ class PVState:
 
     @property
     def labels(self) -> list[str]:
-        """Those of an enum."""
+        """The labels of an enum; empty for other types."""
         return [printable(label) for label in getattr(self.properties, "enums", ())]
 
     @property
     def unlabelled(self) -> int | None:
-        """The state of an enum that the PV has now, if it came without a label: see `_labels`."""
+        """The current state of an enum if its label is not known (see `labels`); else None."""
         labels = getattr(self.properties, "enums", None)
         if not labels or not self.connected or not isinstance(self.value, int):
             return None
@@ -77,28 +77,28 @@ class PVState:
         return None if 0 <= number < len(labels) or number in self._beyond else number
 
     def name_state(self, number: int, text: str) -> None:
-        """A state without a label is called so."""
+        """Note the label of a state that came without one; empty: its number is shown."""
         self._beyond[number] = printable(text)
 
     def state_text(self, number: int) -> str:
-        """What a state of an enum is called: its number, if it has no label or an empty one."""
+        """Return the label of a state; its number if it has no label or an empty one."""
         labels = self.labels
         known = 0 <= number < len(labels)
         return (labels[number] if known else self._beyond.get(number, "")) or str(number)
 
     @property
     def connected(self) -> bool:
-        """Whether the value is that of now."""
+        """Whether the PV is connected, and its value is current."""
         return self.value is not None and self.failure is None
 
     @property
     def is_array(self) -> bool:
-        """Whether the value is one of an array, of however many elements."""
+        """Whether the value is an array, with any number of elements."""
         return isinstance(self.value, np.ndarray)
 
     @property
     def severity(self) -> int:
-        """0 to 3; -1 where nobody can know, because the PV is not connected."""
+        """The alarm severity, 0 to 3; -1 if the PV is not connected."""
         return int(self.value.severity) if self.connected else -1
 
     @property
@@ -113,7 +113,7 @@ class PVState:
         return str(self.failure).removeprefix(f"{self.shown_name}: ")
 
     def text(self) -> str:
-        """The value with its precision, or its label; an array as its count and its range."""
+        """Return the value with its precision, or its label; an array as count and range."""
         value = self.value
         if value is None:
             return ""
@@ -148,7 +148,7 @@ class PVState:
         return f"{self._scalar_text(lowest)} to {self._scalar_text(highest)}"
 
     def time_text(self, now: float) -> str:
-        """The time of the value: of day, or its date if that is not today's."""
+        """Return the time of day of the value, or its date if it is not from today."""
         if self.value is None:
             return ""
         stamp, nanoseconds = divmod(self.value.timestamp_ns, 10**9)
@@ -161,10 +161,11 @@ class PVState:
 
 
 def number_text(value: float, precision: int | None) -> str:
-    """A number with so many digits after the point, as short as it takes without.
+    """Return a number with `precision` digits after the point; without a precision, as ``%g``.
 
-    With an exponent where that would be a long row of digits, or nothing but zeros: a pressure
-    that is thousands of times smaller than the last digit, though not what is left by rounding.
+    The number has an exponent if it would otherwise be a long row of digits, or only zeros (such as
+    a pressure that is thousands of times smaller than the last digit). Rounding errors below 1e-14
+    are shown as zero.
     """
     if precision is None or not 0 <= precision <= 17:
         return f"{value:g}"

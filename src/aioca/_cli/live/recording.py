@@ -1,7 +1,8 @@
-"""What `plot` keeps of one PV: its updates of some time, or the last one if it is an array.
+"""The recording of one PV for `plot`: its updates over some time, or the last one of an array.
 
-Times are those of the IOC. Where they cannot be believed (never processed, a clock that is wrong)
-and for the value that a connection begins with, it is the time of arrival. They never go back.
+The times are the time stamps of the IOC. The time of arrival is used if the time stamp is wrong
+(record never processed, wrong clock), and for the first value after a reconnection. Times never
+decrease.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ import numpy as np
 from ... import DBR_STRING
 from .pv_state import PVState
 
-_CLOCKS_DIFFER = 5.0  # seconds, from which on the clock of the IOC is not believed
-_MOST = 200_000  # updates that are kept
+_MAX_CLOCK_DIFFERENCE = 5.0  # seconds; with a larger one, the time stamp of the IOC is not used
+_MAX_UPDATES = 200_000  # kept for one PV; bounds the memory
 _INVALID = 3
-_DISCONNECTED = -1  # in the place of a severity
+_DISCONNECTED = -1  # recorded instead of a severity
 
 
 class Recording(PVState):
-    """The PV and its past.
+    """The state of a PV, and its past values. Used on the event loop's thread.
 
     Attributes:
-        kind: ``strip`` (a number against time), ``trace`` (an array), ``text``, or None as
-            long as nobody knows. It stays what it was first.
+        kind: ``strip`` (a number against time), ``trace`` (an array) or ``text``; None until it is
+            known. It never changes afterwards.
     """
 
     __slots__ = ("_severities", "_times", "_values", "kind")
@@ -65,16 +66,16 @@ class Recording(PVState):
     @staticmethod
     def _time_of(stamp: float, now: float, known: bool, connected: bool) -> float:
         if not known:
-            return min(stamp, now)  # it has had this value since then
+            return min(stamp, now)  # the PV has had this value since then
         if not connected:
-            return now  # what it did meanwhile is not known
-        return stamp if abs(stamp - now) < _CLOCKS_DIFFER else now
+            return now  # the values during the disconnection are not known
+        return stamp if abs(stamp - now) < _MAX_CLOCK_DIFFERENCE else now
 
     def _append(self, when: float, number: float, severity: int) -> None:
         if self._times:
             when = max(when, self._times[-1])
-        if len(self._times) >= _MOST:
-            self._forget(_MOST // 2)
+        if len(self._times) >= _MAX_UPDATES:
+            self._forget(_MAX_UPDATES // 2)
         self._times.append(when)
         self._values.append(number)
         self._severities.append(severity)
@@ -83,9 +84,9 @@ class Recording(PVState):
         del self._times[:count], self._values[:count], self._severities[:count]
 
     def curve(self, since: float, now: float) -> Curve:
-        """What is known of that time; what is older is forgotten."""
+        """Return the curve from `since` to `now`; forgets older updates."""
         times = np.array(self._times)
-        # The last one before says what the value was at the beginning
+        # The last update before `since` has the value at the beginning
         self._forget(max(0, int(np.searchsorted(times, since, side="right")) - 1))
         times = np.maximum(np.array(self._times), since)
         return Curve(times, np.array(self._values), np.array(self._severities), now)
@@ -95,14 +96,14 @@ class Curve:
     """A number against time: each value holds until the next one.
 
     Attributes:
-        times: seconds of the Unix epoch; the last one is now.
-        values: NaN while it was not connected.
-        invalid: the same, where the severity is INVALID; NaN elsewhere.
-        gaps: from when until when it was not connected.
+        times: in seconds of the Unix epoch; the last one is now.
+        values: the values; NaN while the PV was not connected.
+        invalid: the values with severity INVALID; NaN for all others.
+        gaps: the begin and end of each disconnection.
     """
 
     def __init__(self, times: Any, values: Any, severities: Any, now: float) -> None:
-        if len(times):  # the last value, until now
+        if len(times):  # the last value holds until now
             times = np.append(times, max(now, times[-1]))
             values = np.append(values, values[-1])
             severities = np.append(severities, severities[-1])

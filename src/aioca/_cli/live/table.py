@@ -1,7 +1,7 @@
-"""What `watch` shows: the state of the table, and its lines for a screen of any size.
+"""The table of `watch`: its state, and its lines for a screen of any size.
 
-Lines are made by hand from rich's styles and widths: a `rich.table.Table` of a full screen takes
-tens of milliseconds, ten times a second, where this takes one or two.
+The lines are made here from rich's styles and widths: a `rich.table.Table` of a full screen takes
+tens of milliseconds, ten times a second; this module takes one or two.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _GAP = "  "
 
 
 class Row(PVState):
-    """A PV with what is counted and kept of it; `updates` is how many have been taken."""
+    """The state of a PV with its rate and sparkline; `updates` is the number of taken updates."""
 
     __slots__ = ("_spark", "dropped", "position", "rate", "updates")
 
@@ -49,18 +49,18 @@ class Row(PVState):
         super().take(update)
         number = math.nan
         if self.connected:
-            self.updates += known  # the first on a connection is no change
+            self.updates += known  # the first update after a connection is not a change
             if isinstance(update, (int, float)):
                 number = float(update)
         self._spark.add(time.monotonic(), number)
 
     def count(self, now: float, dropped: int) -> None:
-        """Once a second: so many updates were overtaken by newer ones before they were taken."""
+        """Note the number of replaced updates, once a second; newer ones came before `take`."""
         self.rate.count(now, self.updates + dropped)
         self._spark.advance(now)
 
     def spark(self, width: int) -> str:
-        """Of a number the last minute, or as much of it as fits; of an array its shape now."""
+        """Return the last minute of a number, as far as it fits; of an array, its shape now."""
         value = self.value
         if not self.is_array:
             return self._spark.text(width)
@@ -68,7 +68,7 @@ class Row(PVState):
 
 
 class Painter:
-    """Text in a style, as the terminal takes it."""
+    """Returns text in a style, with the escape codes for the terminal."""
 
     def __init__(self, console: Console) -> None:
         systems = {"standard": ColorSystem.STANDARD, "256": ColorSystem.EIGHT_BIT}
@@ -83,7 +83,7 @@ class Painter:
 
 
 def fit(text: str, width: int, right: bool = False) -> str:
-    """The text in so many cells of the screen, cut with an ellipsis if it is longer."""
+    """Pad or cut a text to a width in cells of the screen; a cut text ends with an ellipsis."""
     missing: int = width - cell_len(text)
     if missing < 0:
         return set_cell_size(text, width - 1) + "…" if width > 0 else ""
@@ -91,7 +91,7 @@ def fit(text: str, width: int, right: bool = False) -> str:
 
 
 class Widths(NamedTuple):
-    """Of the columns; 0 for one for which the screen is too narrow."""
+    """The widths of the columns; 0 for a column that is not shown on a narrow screen."""
 
     name: int
     value: int
@@ -102,20 +102,20 @@ class Widths(NamedTuple):
     spark: int
 
 
-_LEAST = Widths(name=12, value=10, units=5, alarm=12, time=12, rate=7, spark=10)
-_WIDEST = 40  # of a column that is as wide as what is in it
-_LEAVE = ("spark", "units", "rate", "time")  # in this order, where there is no room
+_MIN_WIDTHS = Widths(name=12, value=10, units=5, alarm=12, time=12, rate=7, spark=10)
+_MAX_COLUMN_WIDTH = 40  # of value, units and alarm, which grow with their texts
+_DROP_ORDER = ("spark", "units", "rate", "time")  # columns left out on a narrow screen
 
 
 def widths(screen: int, most: dict[str, int]) -> Widths:
-    """Share a line among the columns; `most` is what each could make use of."""
-    least: dict[str, int] = _LEAST._asdict()
+    """Divide the width of a line among the columns; `most` is the largest useful width of each."""
+    least: dict[str, int] = _MIN_WIDTHS._asdict()
 
     def free() -> int:
         shown = [width for width in least.values() if width]
         return screen - sum(shown) - len(_GAP) * (len(shown) - 1)
 
-    for column in _LEAVE:
+    for column in _DROP_ORDER:
         if free() < 0:
             least[column] = 0
     for column, width in most.items():
@@ -130,10 +130,10 @@ class View:
     """The table.
 
     Attributes:
-        rows: of all PVs, in the order in which they were given.
-        shown: those that are on the screen.
-        order: which of `ORDERS` they are shown in.
-        message: what is to be said in the last line.
+        rows: the rows of all PVs, in the given order.
+        shown: the rows on the screen.
+        order: the current order, one of `ORDERS`.
+        message: the text in the last line.
     """
 
     def __init__(self, rows: Sequence[Row], order: str, painter: Painter) -> None:
@@ -144,12 +144,12 @@ class View:
         self._paint = painter
         self._top = 0
         self._page = 1
-        # How wide the columns can become; they never shrink, or the table would be restless
+        # The largest useful widths so far. They never shrink, so that columns do not jump.
         longest = max(cell_len(row.shown_name) for row in self.rows)
         self._most = {"name": longest, "value": 0, "units": 0, "alarm": 0, "spark": SPARKS}
 
     def press(self, key: str) -> None:
-        """Scroll, or sort otherwise."""
+        """Scroll, or change the order."""
         if key == "s":
             self.order = ORDERS[(ORDERS.index(self.order) + 1) % len(ORDERS)]
         moves = {
@@ -163,8 +163,8 @@ class View:
         self._top = max(0, min(self._top, len(self.rows) - self._page))
 
     def lines(self, width: int, height: int, now: float) -> list[str]:
-        """The screen, from top to bottom; `now` is of `time.time`."""
-        width = max(1, width - 1)  # the last column is where terminals differ
+        """Return the lines of the screen, from top to bottom; `now` is from `time.time`."""
+        width = max(1, width - 1)  # terminals differ in their last column
         self._page = max(1, height - 3)
         self._bound()
         self.shown = self._sorted()[self._top : self._top + self._page]
@@ -178,12 +178,12 @@ class View:
         for row in shown:
             texts = {"value": row.text(), "units": row.units, "alarm": row.condition}
             for column, text in texts.items():
-                self._most[column] = max(self._most[column], min(cell_len(text), _WIDEST))
+                self._most[column] = max(self._most[column], min(cell_len(text), _MAX_COLUMN_WIDTH))
 
     def _sorted(self) -> list[Row]:
         if self.order == "name":
             return sorted(self.rows, key=lambda row: row.name)
-        if self.order == "alarm":  # those not connected are the worst
+        if self.order == "alarm":  # PVs that are not connected come first
             return sorted(self.rows, key=lambda row: -(row.severity % 5))
         if self.order == "rate":
             return sorted(self.rows, key=lambda row: -row.rate.value)
@@ -241,7 +241,7 @@ class View:
         return self._spread(width, texts, self.message, "message")
 
     def _spread(self, width: int, texts: list[tuple[str, str]], right: str, style: str) -> str:
-        """Texts from the left as far as they fit, and one at the right."""
+        """Return a line with the texts that fit at the left, and one text at the right."""
         right = fit(right, min(cell_len(right), width // 2))
         left: list[str] = []
         room = width - cell_len(right)

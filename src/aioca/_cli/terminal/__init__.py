@@ -1,1 +1,1 @@
-"""The terminal: screen, keys, signals, progress."""
+"""The terminal: screen, keys, signals, progress bar."""

@@ -1,6 +1,6 @@
-"""The keyboard of a terminal, key by key, while the event loop runs.
+"""Read single keys from a terminal, while the event loop runs.
 
-Only echo and the waiting for whole lines are switched off: Ctrl-C and Ctrl-Z stay signals.
+Only echo and line buffering are switched off: Ctrl-C and Ctrl-Z stay signals.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 
 import anyio
 
-# One key: a sequence with or without parameters, or a character
+# One key: an escape sequence with or without parameters, or a character
 _KEY = re.compile(r"\x1b\[[0-9;]*[A-Za-z~]|\x1bO[A-Za-z]|[\s\S]")
-# What may be the beginning of one whose rest has not been read yet
+# The beginning of an escape sequence, whose rest has not been read yet
 _BEGUN = re.compile(r"\x1b(\[[0-9;]*|O)?$")
 
 _NAMES = {
@@ -29,7 +29,7 @@ _NAMES = {
 
 
 class Keyboard:
-    """Standard input, if it is a terminal; else no key is ever pressed."""
+    """The keys of standard input; none if it is not a terminal."""
 
     def __init__(self) -> None:
         self._fd = sys.stdin.fileno() if sys.stdin is not None and sys.stdin.isatty() else None
@@ -37,7 +37,7 @@ class Keyboard:
         self._begun = ""
 
     def open(self) -> None:
-        """No echo, and every key at once. Idempotent."""
+        """Switch off echo and line buffering. May be called again."""
         if self._fd is None or self._saved is not None:
             return
         self._saved = termios.tcgetattr(self._fd)
@@ -47,7 +47,10 @@ class Keyboard:
         termios.tcsetattr(self._fd, termios.TCSADRAIN, mode)
 
     def close(self) -> None:
-        """As it was; what was typed and not read is not for the shell. Idempotent."""
+        """Restore the terminal, and discard unread keys, which the shell would run.
+
+        May be called again.
+        """
         if self._fd is None or self._saved is None:
             return
         try:
@@ -57,7 +60,7 @@ class Keyboard:
         self._saved = None
 
     async def read(self) -> list[str]:
-        """Wait for keys, each by its name or its character; none at the end of the terminal."""
+        """Wait for keys, and return their names or characters; an empty list at end of file."""
         if self._fd is None:
             return []
         keys: list[str] = []
@@ -77,7 +80,7 @@ class Keyboard:
         return keys
 
 
-# The name that anyio 4.7 gave it; the older one takes file descriptors too.
+# `wait_readable` is its name since anyio 4.7. The older function takes file descriptors, too.
 _readable: Callable[[int], Awaitable[None]] = getattr(
     anyio, "wait_readable" if hasattr(anyio, "wait_readable") else "wait_socket_readable"
 )

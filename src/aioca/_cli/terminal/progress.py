@@ -1,4 +1,4 @@
-"""What takes long, shown on stderr while it does: on a terminal, and after a second."""
+"""A progress bar on stderr while PVs connect: on a terminal only, and after a second."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import anyio
 
 from ... import CANothing, connect, get_channel_infos
 
-_PATIENCE = 1.0  # seconds before anything is shown
-_EVERY = 0.1
+_DELAY_SECONDS = 1.0  # before the bar is shown: most commands have ended by then
+_REFRESH_SECONDS = 0.1
 
 
 async def connect_all(pvs: list[str], timeout: float | None) -> list[CANothing]:
-    """Connect to all PVs, with a progress bar; a falsy CANothing for each that was not found."""
+    """Connect to all PVs, with a progress bar; returns a falsy CANothing for each not found."""
     if not sys.stderr.isatty():
         return await connect(pvs, timeout=timeout, throw=False)
     results: list[CANothing] = []
@@ -25,8 +25,8 @@ async def connect_all(pvs: list[str], timeout: float | None) -> list[CANothing]:
 
 
 async def _show(total: int) -> None:
-    await anyio.sleep(_PATIENCE)
-    # Not at the top: it takes longer to import than most commands take to run.
+    await anyio.sleep(_DELAY_SECONDS)
+    # Not at the top: importing rich takes longer than most commands.
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -37,4 +37,4 @@ async def _show(total: int) -> None:
         while True:
             connected = sum(channel.connected for channel in get_channel_infos())
             bar.update(task, completed=connected, refresh=True)
-            await anyio.sleep(_EVERY)
+            await anyio.sleep(_REFRESH_SECONDS)

@@ -1,4 +1,4 @@
-"""Signals of a terminal, in order: Ctrl-C ends a block, whatever it is in, on both backends."""
+"""Ctrl-C and SIGTERM end a block by cancelling it, on both backends."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ ENDS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """Which signal has ended a block.
+    """Cancels a block at a signal.
 
     Attributes:
-        status: the exit status by it, as a shell has it: 130 for Ctrl-C; 0 if there was none.
+        status: the exit status for the signal, as in a shell: 130 for Ctrl-C; 0 without a signal.
     """
 
     def __init__(self) -> None:
         self.status = 0
 
     async def watch(self, scope: anyio.CancelScope) -> None:
-        """Cancel the scope at the first signal.
+        """Wait for the first signal, and cancel the scope.
 
-        A KeyboardInterrupt could come out of any line, and from trio in a group; this cannot.
+        This avoids KeyboardInterrupt, which can be raised in any line, and by trio in a group.
         """
         with anyio.open_signal_receiver(*ENDS) as signals:
             async for number in signals:

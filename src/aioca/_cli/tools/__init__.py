@@ -1,1 +1,1 @@
-"""What the commands caget, caput, camonitor and cainfo share."""
+"""Shared code of caget, caput, camonitor and cainfo: options, reading, output."""

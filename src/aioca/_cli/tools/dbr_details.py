@@ -1,4 +1,4 @@
-"""``caget -d``: what a value of a DBR type is made of, line by line."""
+"""``caget -d``: print the fields of a DBR type, one on each line."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DBR_NAMES = {
     DBR_STSACK_STRING: "DBR_STSACK_STRING",
     DBR_CLASS_NAME: "DBR_CLASS_NAME",
 }
-_MOST_STATES = 16
+_MAX_STATES = 16  # labels of an enum in a DBR_GR_ENUM or DBR_CTRL_ENUM
 _SEVERITIES = ("NO_ALARM", "MINOR", "MAJOR", "INVALID")
 _DISPLAY_LIMITS = (
     ("Lo disp limit", "lower_disp_limit"),
@@ -47,7 +47,7 @@ _CTRL_LIMITS = (("Lo ctrl limit", "lower_ctrl_limit"), ("Hi ctrl limit", "upper_
 
 
 def dbr_code(text: str) -> int | None:
-    """The DBR type of a number or name, whose DBR_ may be left out; None if there is none."""
+    """Return the DBR type for a number or name (with or without DBR_); None if there is none."""
     code = c_integer(text)
     if code is not None:
         return code if code in DBR_NAMES else None
@@ -56,7 +56,7 @@ def dbr_code(text: str) -> int | None:
 
 
 def details_ask(info: CAInfo, dbr: int, style: Style, whole: bool) -> Ask:
-    """How to ask for what a DBR type has; the API has the forms RAW, TIME and CTRL."""
+    """Return the read that gets the fields of a DBR type; the API has RAW, TIME and CTRL only."""
     count = request_count(style, whole)
     if dbr == DBR_CLASS_NAME:
         return Ask(DBR_CLASS_NAME, FORMAT_RAW, 1)
@@ -71,12 +71,12 @@ def details_ask(info: CAInfo, dbr: int, style: Style, whole: bool) -> Ask:
 
 
 def acknowledge_ask() -> Ask:
-    """What DBR_STSACK_STRING has beside the value."""
+    """Return the read of DBR_STSACK_STRING, for its alarm acknowledgement fields."""
     return Ask(DBR_STSACK_STRING, FORMAT_RAW, 1)
 
 
 def details_text(info: CAInfo, dbr: int, reply: Any, extra: Any, style: Style) -> str:
-    """The lines for a value; ``extra`` is the reply to `acknowledge_ask` if there was one."""
+    """Return the lines for a value; ``extra`` is the reply to `acknowledge_ask`, or None."""
     for nothing in (reply, extra):
         if isinstance(nothing, CANothing):
             return f"{printable(nothing.name)}\n    {why_not(nothing)}"
@@ -112,7 +112,7 @@ def _form_rows(reply: Any, dbr: int, extra: Any) -> list[tuple[str, str]]:
 
 
 def properties_text(reply: Any) -> str:
-    """The lines for units, precision, limits or labels; empty for a value that has none."""
+    """Return the lines for units, precision, limits or labels; empty for a value without any."""
     if reply.datatype == DBR_ENUM:
         rows = [("Enums", _states(reply.enums))]
     elif reply.datatype == DBR_STRING:
@@ -133,7 +133,7 @@ def _value(reply: Any, dbr: int, style: Style) -> str:
 
 
 def _label(state: int, labels: list[str]) -> str:
-    if state >= _MOST_STATES:
+    if state >= _MAX_STATES:
         return f"Illegal Value ({state})"
     return printable(labels[state]) if state < len(labels) else f"Enum Index Overflow ({state})"
 

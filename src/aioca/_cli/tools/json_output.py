@@ -1,4 +1,4 @@
-"""``--json``: a value as one object in one line."""
+"""``--json``: print a value as a JSON object, on one line."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ _EXTRA = (
 
 
 def json_line(row: dict[str, Any]) -> str:
-    """An object as one line."""
+    """Return an object as one line of printable text."""
     text = json.dumps(row, ensure_ascii=False, allow_nan=False)
     if text.isprintable():
         return text
-    # Only strings have such characters. json escapes but those below a blank.
+    # Only strings contain unprintable characters. json escapes only those below U+0020.
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def put_json(row: dict[str, Any]) -> None:
-    """One line on stdout."""
+    """Print an object as one line on stdout."""
     put_line(json_line(row))
 
 
 def json_reply(pv: str, reply: Any, extra: Any, style: Style) -> dict[str, Any]:
-    """What is known of a PV: its value, or an ``error``.
+    """Return the object for a PV: with its value, or with an ``error``.
 
     Args:
-        pv: its name.
+        pv: the name of the PV.
         reply: its value, a CANothing, or None if it did not connect.
-        extra: what DBR_STSACK_STRING has beside the value, or None.
-        style: how values are asked for.
+        extra: the reply to `acknowledge_ask`, or None.
+        style: the options for requests and output.
     """
     row: dict[str, Any] = {"name": pv}
     if reply is None:
@@ -58,7 +58,7 @@ def json_reply(pv: str, reply: Any, extra: Any, style: Style) -> dict[str, Any]:
 
 
 def json_properties(reply: Any) -> dict[str, Any]:
-    """Units, precision, labels and limits, as far as they came with a value."""
+    """Return the units, precision, labels and limits that came with a value."""
     return {name: _element(getattr(reply, name)) for name in _EXTRA if hasattr(reply, name)}
 
 
@@ -68,7 +68,7 @@ def _time(timestamp_ns: int) -> float:
 
 
 def json_value(reply: Any, style: Style) -> Any:
-    """A scalar, or a list for an array; what is not finite is a string, as JSON has none of it."""
+    """Return a scalar, or a list for an array; NaN and infinities as strings, which JSON lacks."""
     found = elements(reply)
     array = is_array(reply)
     if reply.datatype == DBR_CHAR and style.long_strings and array:
@@ -86,7 +86,7 @@ def _element(element: Any) -> Any:
 
 
 def json_info(info: CAInfo) -> dict[str, Any]:
-    """What cainfo tells."""
+    """Return the object that ``cainfo --json`` prints."""
     return {
         "name": info.name,
         "state": info.state_strings[info.state],

@@ -1,8 +1,8 @@
-"""Units, precision, limits and labels for camonitor: what is known, and what has been printed.
+"""Units, precision, limits and labels for camonitor: the known ones, and the printed ones.
 
-They come by a subscription of their own. When they have changed, the last JSON object of the PV is
-printed once more, with them: the last object of a PV always has the properties that the PV has. The
-subscription of the values may tell of the same event (``-m p``), with nothing new to be printed.
+They arrive through a subscription of their own. When they have changed, the last JSON object of the
+PV is printed again with the new ones, so the last object of a PV always has its current properties.
+The subscription of the values may report the same event (``-m p``); then nothing is printed again.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from typing import Any
 
 
 class Properties:
-    """Of each PV, by its number."""
+    """The properties of all PVs, by the index of the PV."""
 
     def __init__(self) -> None:
         self._known: dict[int, dict[str, Any]] = {}
-        self._rows: dict[int, dict[str, Any]] = {}  # as they were printed last
-        self._corrected: set[int] = set()  # those that were so by `corrected`
+        self._rows: dict[int, dict[str, Any]] = {}  # the objects printed last
+        self._corrected: set[int] = set()  # PVs whose last object came from `corrected`
 
     def learn(self, index: int, properties: dict[str, Any]) -> bool:
-        """They are these now; whether they were others before, or not known."""
+        """Note the current properties; returns whether they differ from the known ones."""
         changed = self._known.get(index) != properties
         self._known[index] = properties
         return changed
 
     def complete(self, index: int, row: dict[str, Any]) -> dict[str, Any] | None:
-        """The object for a value, with what is known; None if it has just been printed so."""
+        """Return the object of a value with the properties; None if it was just printed so."""
         row = {**row, **self._known.get(index, {})}
         told = index in self._corrected and self._rows[index] == row
         self._corrected.discard(index)
@@ -33,7 +33,7 @@ class Properties:
         return None if told else row
 
     def corrected(self, index: int) -> dict[str, Any] | None:
-        """The object to be printed once more; None if there was none, or it had them all."""
+        """Return the last object with the new properties; None if it is missing or unchanged."""
         before = self._rows.get(index)
         row = None if before is None else self.complete(index, before)
         if row is None or row == before:
@@ -42,6 +42,6 @@ class Properties:
         return row
 
     def lost(self, index: int) -> None:
-        """The PV is not connected: its last object says so."""
+        """Forget the last object: the PV is disconnected."""
         self._rows.pop(index, None)
         self._corrected.discard(index)

@@ -1,4 +1,4 @@
-"""What the tools of base have in common: how they connect and read, and what they say if not."""
+"""Connect and read for caget, caput, camonitor and cainfo, with the messages of EPICS base."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .text import name_text, stamp_text, status_text
 
 
 class Ask(NamedTuple):
-    """What to ask a PV for, in the order of the arguments of `caget`."""
+    """How to read a PV: arguments of `caget`, in their order."""
 
     datatype: Datatype
     format: Format
@@ -36,7 +36,7 @@ class Ask(NamedTuple):
 
 
 async def connect_or_complain(pvs: Sequence[str], timeout: float | None) -> list[bool]:
-    """Connect; tells for each PV whether it is, and says what is not."""
+    """Connect, and return for each PV whether it is connected; reports the others on stderr."""
     results = await connect_all(list(pvs), timeout)
     failed = [result for result in results if not result.ok]
     if failed and not complain_of_names(failed):
@@ -46,7 +46,7 @@ async def connect_or_complain(pvs: Sequence[str], timeout: float | None) -> list
 
 
 def complain_of_names(results: Sequence[CANothing]) -> bool:
-    """Say which is the first name that no PV can have, if there is one."""
+    """Report the first name that no PV can have; returns whether there is one."""
     for result in results:
         if result.errorcode == ECA.BADSTR:
             complain(
@@ -58,17 +58,17 @@ def complain_of_names(results: Sequence[CANothing]) -> bool:
 
 
 async def infos_of(pvs: Sequence[str]) -> list[CAInfo]:
-    """What is known of channels that are connected."""
+    """Return the `CAInfo` of connected channels."""
     return await cainfo(list(pvs), wait=False)
 
 
 def as_sent(dbr: int) -> Datatype:
-    """A DBR type with whatever number the server makes of a value, as the tools of base show it."""
+    """Return a datatype that accepts any number that the server sends, like the tools of base."""
     return UNCHECKED + dbr  # type: ignore[return-value]  # not one of the public codes
 
 
 def usual_datatype(native: int, style: Style) -> Datatype:
-    """As what a value is read unless a type is asked for; strings as they are on the wire."""
+    """Return the datatype of a read without ``-d``; strings as the bytes on the wire."""
     if native == DBR_ENUM:
         return as_sent(DBR_SHORT) if style.enum_numbers else bytes
     if native == DBR_STRING or (style.float_strings and native in (DBR_FLOAT, DBR_DOUBLE)):
@@ -77,19 +77,19 @@ def usual_datatype(native: int, style: Style) -> Datatype:
 
 
 def request_count(style: Style, whole: bool) -> int:
-    """How many elements: all there is room for, unless only those that there are are wanted."""
+    """Return the count to request: -1 (native count), or 0 (current count) if not `whole`."""
     if style.count:
         return style.count if style.count > 0 else -1
     return -1 if whole else 0
 
 
 def usual_ask(info: CAInfo, style: Style, whole: bool) -> Ask:
-    """How a PV is read unless a type is asked for."""
+    """Return how to read a PV without ``-d``."""
     return Ask(usual_datatype(info.datatype, style), FORMAT_TIME, request_count(style, whole))
 
 
 async def read(pvs: Sequence[str], asks: Sequence[Ask], timeout: float | None) -> list[Any]:
-    """Read each PV in its own way, within one deadline; a CANothing for what could not be read."""
+    """Read each PV as asked, with one deadline; returns a CANothing for a PV that failed."""
     deadline = None if timeout is None else (time.time() + timeout,)
     groups: dict[Ask, list[int]] = {}
     for index, ask in enumerate(asks):
@@ -104,12 +104,12 @@ async def read(pvs: Sequence[str], asks: Sequence[Ask], timeout: float | None) -
 
 
 def is_char_array(info: CAInfo) -> bool:
-    """Whether `bytes` would mean a long string."""
+    """Whether the datatype `bytes` would request a long string."""
     return info.datatype == DBR_CHAR
 
 
 def why_not(nothing: CANothing) -> str:
-    """What is printed in the place of a value."""
+    """Return the text to print instead of a value."""
     if nothing.errorcode == ECA.NORDACCESS:
         return "*** no read access"
     if nothing.errorcode == ECA.TIMEOUT:
@@ -120,7 +120,7 @@ def why_not(nothing: CANothing) -> str:
 
 
 def plain_failure(nothing: CANothing, style: Style, wide: bool = False) -> str:
-    """The line for a value that could not be read; the time is that of the failure."""
+    """Return the line for a value that could not be read, with the time of the failure."""
     fields = [name_text(nothing.name, style), why_not(nothing)]
     if wide:
         fields.insert(1, stamp_text(time.time_ns()))

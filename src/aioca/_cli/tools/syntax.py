@@ -1,7 +1,7 @@
-"""The command line of the tools of EPICS base: options whose order matters, and forgiving ones.
+"""The command line of the tools of EPICS base: the order of options matters.
 
-An option that makes no sense is reported and ignored, as there; only an unknown one, or none where
-a PV is needed, ends the command. Exit statuses are theirs too: 1 for these.
+Like in base, an invalid value of an option is reported and ignored. Only an unknown option, an
+option without its value, or a missing PV ends the command, with exit status 1.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _GIVEN = "aioca.given"
 DEFAULT_TIMEOUT = 1.0
-_MOST_DIGITS = 18
+_MAX_DIGITS = 18  # of a float; the limit of base
 
 
 def complain(text: str) -> None:
-    """Say something on stderr."""
+    """Print a message on stderr."""
     print(printable(text), file=sys.stderr)
 
 
 def see_help() -> str:
-    """Where to look, behind a complaint."""
+    """Return the reference to the help, which ends a message."""
     return f"('{click.get_current_context().command_path} -h' for help.)"
 
 
 class Tool(click.Command):
-    """A command that knows in which order its options were given, and says what base says."""
+    """A command that records the order of its options, and reports errors like base."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if ctx.resilient_parsing:  # only to complete what has been typed so far
+        if ctx.resilient_parsing:  # only completing the words typed so far
             return super().parse_args(ctx, args)
         try:
             values, _, order = self.make_parser(ctx).parse_args(args=list(args))
@@ -60,7 +60,7 @@ class Tool(click.Command):
 def _sequence(
     values: Mapping[str, list[str] | str | bool | None], order: Sequence[click.Parameter]
 ) -> list[tuple[str, str]]:
-    """Each option as often as it was given, in that order, by the name of its parameter."""
+    """Return the options in the order given, repeated ones too: (parameter name, value)."""
     arguments = {name: iter(found) for name, found in values.items() if isinstance(found, list)}
     return [
         (option.name, next(arguments[option.name], "") if option.name in arguments else "")
@@ -70,17 +70,17 @@ def _sequence(
 
 
 def given() -> list[tuple[str, str]]:
-    """The options of this command, in order: the names of their parameters, and their values."""
+    """Return the options of this command in the order given: (parameter name, value)."""
     found: list[tuple[str, str]] = click.get_current_context().meta[_GIVEN]
     return found
 
 
 def tool(name: str, *, interspersed: bool = True) -> Callable[[Callable[..., int]], click.Command]:
-    """Make a command of a function, with the options that all tools have.
+    """Return a decorator that makes a function a command, with the options of all tools.
 
     Args:
-        name: of the command.
-        interspersed: whether options may come behind the first PV.
+        name: the name of the command.
+        interspersed: whether options may follow the first PV.
     """
 
     def decorate(function: Callable[..., int]) -> click.Command:
@@ -98,12 +98,12 @@ def tool(name: str, *, interspersed: bool = True) -> Callable[[Callable[..., int
 
 
 def flag(letter: str, name: str, help: str) -> Callable[[F], F]:
-    """An option without a value."""
+    """Return the decorator for an option without a value."""
     return click.option(f"-{letter}", name, count=True, expose_value=False, help=help)
 
 
 def value(letter: str, name: str, metavar: str, help: str) -> Callable[[F], F]:
-    """An option with a value, which may stick to it."""
+    """Return the decorator for an option with a value, which may follow without a space."""
     return click.option(
         f"-{letter}", name, multiple=True, expose_value=False, metavar=metavar, help=help
     )
@@ -111,9 +111,9 @@ def value(letter: str, name: str, metavar: str, help: str) -> Callable[[F], F]:
 
 _SHARED: tuple[Callable[[Any], Any], ...] = (
     value("w", "wait", "SECONDS", "How long to wait for connections, and then for replies"
-          " (default: 1; 0: for ever)."),
+          " (default: 1; 0: no limit)."),
     value("p", "priority", "0..99", "CA priority: servers serve higher ones first (default: 0)."),
-    click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line."),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line."),
     backend_option,
     click.version_option(None, "-V", package_name="aioca", message="aioca %(version)s",
                          help="Show the version and exit."),
@@ -122,17 +122,17 @@ _SHARED: tuple[Callable[[Any], Any], ...] = (
 
 @dataclass
 class Style:
-    """How values are asked for and written.
+    """The options for requests and for the output of values.
 
     Attributes:
-        float_spec: for floats, as in C.
-        float_base: to round floats to an integer and write that in this base: "x", "o", "b".
-        integer_base: to write integers in.
-        enum_numbers: enums as numbers, not as their labels.
-        long_strings: arrays of CHAR as strings.
-        float_strings: floats as strings, made by the server with its own precision.
-        separator: between fields.
-        count: elements to ask for; 0 all. Negative ones are all, and the count is shown.
+        float_spec: the format of floats, as in C.
+        float_base: "x", "o" or "b": round floats to integers, and print them in this base.
+        integer_base: "x", "o" or "b": the base of integers.
+        enum_numbers: print enums as numbers, not as labels.
+        long_strings: print arrays of CHAR as strings.
+        float_strings: request floats as strings, which the server makes with its own precision.
+        separator: the text between fields.
+        count: elements to request; 0: all; negative: all, and print the count.
     """
 
     float_spec: str = "%g"
@@ -147,14 +147,14 @@ class Style:
 
 @dataclass
 class Common:
-    """What the options of all tools say: seconds to wait (None: for ever), priority, style."""
+    """The options of all tools: time-out in seconds (None: no limit), priority, style."""
 
     timeout: float | None = DEFAULT_TIMEOUT
     priority: int = 0
     style: Style = field(default_factory=Style)
 
     def take(self, option: str, argument: str) -> bool:
-        """Follow an option; False if it is none of these."""
+        """Apply an option; returns False for an option that is not one of these."""
         style = self.style
         if option == "wait":
             self.timeout = _timeout(argument)
@@ -183,20 +183,20 @@ class Common:
 
 FORMAT_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     flag("n", "enum_numbers", "Print enums as numbers, not as their labels."),
-    value("#", "count", "COUNT", "Ask for so many elements of an array (default: all)."),
+    value("#", "count", "COUNT", "The number of array elements to request (default: all)."),
     flag("S", "long_strings", "Print an array of CHAR as a string (long string)."),
-    value("e", "exponent", "DIGITS", "Floats as %e, with so many digits."),
-    value("f", "fixed", "DIGITS", "Floats as %f, with so many digits."),
-    value("g", "general", "DIGITS", "Floats as %g, with so many digits (default: %g)."),
-    flag("s", "float_strings", "Have the server make strings of floats, with its own precision."),
-    value("l", "float_base", "x|o|b", "Round floats to integers, in hex, octal or binary."),
-    value("0", "integer_base", "x|o|b", "Integers in hex, octal or binary."),
-    value("F", "separator", "CHARACTER", "What to put between fields (default: a space)."),
+    value("e", "exponent", "DIGITS", "Print floats as %e, with this many digits."),
+    value("f", "fixed", "DIGITS", "Print floats as %f, with this many digits."),
+    value("g", "general", "DIGITS", "Print floats as %g, with this many digits (default: %g)."),
+    flag("s", "float_strings", "Request floats as strings, which have the server's precision."),
+    value("l", "float_base", "x|o|b", "Print floats as integers, in hex, octal or binary."),
+    value("0", "integer_base", "x|o|b", "Print integers in hex, octal or binary."),
+    value("F", "separator", "CHARACTER", "The separator of fields (default: a space)."),
 )
 
 
 def format_options(function: F) -> F:
-    """The options about how values are written."""
+    """Add the options for the output of values to a command."""
     for option in reversed(FORMAT_OPTIONS):
         function = option(function)
     return function
@@ -230,7 +230,7 @@ def _spec(letter: str, text: str) -> str | None:
     digits = c_integer(text)
     if digits is None:
         complain(f"Invalid precision argument '{text}' for option '-{letter}' - ignored.")
-    elif not 0 <= digits <= _MOST_DIGITS:
+    elif not 0 <= digits <= _MAX_DIGITS:
         complain(f"Precision {digits} for option '-{letter}' out of range - ignored.")
     else:
         return f"%.{digits}{letter}"

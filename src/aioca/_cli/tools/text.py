@@ -1,4 +1,4 @@
-"""Values as the tools of EPICS base print them."""
+"""Values as text, byte for byte like the tools of EPICS base."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..._printable import printable
 from .syntax import Style
 
 NAME_WIDTH = 30
-_EPICS_EPOCH = 631152000  # 1990-01-01 in seconds of the Unix epoch: the time of what has none
+_EPICS_EPOCH = 631152000  # 1990-01-01 in seconds of the Unix epoch: an unset time stamp
 UNDEFINED = "<undefined>"
 _ESCAPES = {
     0x07: "\\a", 0x08: "\\b", 0x0C: "\\f", 0x0A: "\\n", 0x0D: "\\r", 0x09: "\\t", 0x0B: "\\v",
@@ -25,25 +25,25 @@ _ESCAPED = [
     _ESCAPES.get(code, chr(code) if 0x20 <= code < 0x7F else f"\\x{code:02x}")
     for code in range(256)
 ]
-# Yellow, red, magenta; on a terminal only
+# Escape codes of the severities: yellow, red, magenta; on a terminal only
 _COLOURS = {1: "33", 2: "31", 3: "35"}
 
 
 def put_line(text: str) -> None:
-    """A line on stdout, in UTF-8 whatever the locale: what servers send is passed on as it is."""
+    """Print a line on stdout, in UTF-8 in any locale, with the bytes that servers send."""
     sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape") + b"\n")
-    if sys.stdout.line_buffering:  # somebody is looking
+    if sys.stdout.line_buffering:  # a terminal
         sys.stdout.buffer.flush()
 
 
 def coloured() -> bool:
-    """Whether stdout is for people, on a terminal that has colours."""
+    """Whether stdout is a terminal with colours, and NO_COLOR is not set."""
     dumb = os.environ.get("TERM", "dumb") in ("dumb", "unknown")
     return sys.stdout.isatty() and not dumb and not os.environ.get("NO_COLOR")
 
 
 def escaped(data: bytes) -> str:
-    """A string up to its NUL, with escapes for all that cannot be printed."""
+    """Return a string up to its NUL, with escapes for unprintable bytes."""
     return "".join([_ESCAPED[code] for code in data.split(b"\0", 1)[0]])
 
 
@@ -51,12 +51,12 @@ def escaped(data: bytes) -> str:
 
 
 def is_array(reply: Any) -> bool:
-    """Whether a value is one of an array, of however many elements."""
+    """Whether a value is an array, with any number of elements."""
     return isinstance(reply, np.ndarray)
 
 
 def elements(reply: Any) -> list[Any]:
-    """What a value consists of: int, float, bytes or str; CHAR as it is signed in C."""
+    """Return the elements of a value as int, float, bytes or str; CHAR as signed, like in C."""
     of_chars = reply.datatype == DBR_CHAR
     if is_array(reply):
         array: Any = reply.view(np.ndarray)
@@ -69,7 +69,7 @@ def elements(reply: Any) -> list[Any]:
 
 
 def element_text(element: Any, datatype: int, style: Style) -> str:
-    """One element in the style asked for."""
+    """Return one element as text."""
     if datatype in (DBR_FLOAT, DBR_DOUBLE):
         return float_text(element, style)
     if isinstance(element, str):
@@ -82,7 +82,7 @@ def element_text(element: Any, datatype: int, style: Style) -> str:
 
 
 def integer_text(number: int, base: str) -> str:
-    """A number in a base; negative ones as 32 bits."""
+    """Return an integer in a base; a negative one as its 32 bits."""
     if base == "x":
         return f"0x{number & 0xFFFFFFFF:X}"
     if base == "o":
@@ -91,7 +91,7 @@ def integer_text(number: int, base: str) -> str:
 
 
 def float_text(number: float, style: Style) -> str:
-    """A float as C prints it."""
+    """Return a float as C prints it."""
     if style.float_base:
         return integer_text(_rounded(number), style.float_base)
     text = style.float_spec % number
@@ -99,13 +99,13 @@ def float_text(number: float, style: Style) -> str:
 
 
 def _rounded(number: float) -> int:
-    # As the processor converts it: what does not fit into 32 bits is the smallest of them
+    # Like a C cast on x86: out-of-range values become INT32_MIN
     away = number + math.copysign(0.5, number)
     return math.trunc(away) if -(2.0**31) - 1 < away < 2.0**31 else -(2**31)
 
 
 def value_text(reply: Any, style: Style, *, with_count: bool = True) -> str:
-    """All of a value, arrays behind the number of their elements."""
+    """Return a value as text; an array after the number of its elements."""
     found = elements(reply)
     many = bool(style.count) or len(found) > 1
     if reply.datatype == DBR_CHAR and style.long_strings and many:
@@ -120,7 +120,7 @@ def value_text(reply: Any, style: Style, *, with_count: bool = True) -> str:
 
 
 def name_text(name: str, style: Style, count: int = 1) -> str:
-    """The first column: padded, unless an array follows or the separator is no space."""
+    """Return the first column: padded, unless an array follows or the separator is not a space."""
     shown = printable(name)
     if style.separator != " " or count > 1:
         return shown
@@ -128,29 +128,29 @@ def name_text(name: str, style: Style, count: int = 1) -> str:
 
 
 def is_undefined(raw_stamp: tuple[int, int]) -> bool:
-    """Whether it is the time of what has never been processed."""
+    """Whether a time stamp is unset, because the record was never processed."""
     return raw_stamp == (_EPICS_EPOCH, 0)
 
 
 def rounded(timestamp_ns: int) -> tuple[int, int]:
-    """Seconds and microseconds of a time: rounded, but never up to the next second, as in base."""
+    """Return seconds and microseconds, rounded, but never up to the next second, like base."""
     seconds, nanoseconds = divmod(timestamp_ns, 1_000_000_000)
     return seconds, min((nanoseconds + 500) // 1000, 999_999)
 
 
 def stamp_text(timestamp_ns: int) -> str:
-    """Local time, to the microsecond."""
+    """Return a local time, to the microsecond."""
     seconds, microseconds = rounded(timestamp_ns)
     return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(seconds))}.{microseconds:06d}"
 
 
 def server_stamp(reply: Any) -> str:
-    """The time stamp of a value."""
+    """Return the time stamp of a value as text."""
     return UNDEFINED if is_undefined(reply.raw_stamp) else stamp_text(reply.timestamp_ns)
 
 
 def alarm_text(reply: Any, style: Style, colour: bool = False) -> str:
-    """Status and severity with a separator between them, nothing where there is no alarm."""
+    """Return status and severity with a separator; only the separator without an alarm."""
     if not reply.status and not reply.severity:
         return style.separator
     text = f"{reply.alarm.status}{style.separator}{reply.alarm.severity}"
@@ -159,13 +159,13 @@ def alarm_text(reply: Any, style: Style, colour: bool = False) -> str:
 
 
 def plain_line(reply: Any, style: Style) -> str:
-    """Name and value."""
+    """Return the line with name and value."""
     count = len(reply) if is_array(reply) else 1
     return f"{name_text(reply.name, style, count)}{style.separator}{value_text(reply, style)}"
 
 
 def wide_line(reply: Any, style: Style, stamp: str | None = None, colour: bool = False) -> str:
-    """Name, time stamp, value (no field of it for an empty array), alarm."""
+    """Return the line with name, time stamp, value (no field for an empty array) and alarm."""
     count = len(reply) if is_array(reply) else 1
     fields = [name_text(reply.name, style, count), server_stamp(reply) if stamp is None else stamp]
     if count:
@@ -174,5 +174,5 @@ def wide_line(reply: Any, style: Style, stamp: str | None = None, colour: bool =
 
 
 def status_text(nothing: CANothing) -> str:
-    """What libca says for the status."""
+    """Return libca's text for the ECA status."""
     return str(CANothing("", nothing.errorcode)).removeprefix(": ")

@@ -1,4 +1,4 @@
-"""The time stamps of camonitor: the server's, the client's, absolute or relative."""
+"""The time stamps of camonitor: of the server or the client, absolute or relative."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _INDENT = " " * 14  # so that a relative time ends where an absolute one does
 
 
 class Stamps:
-    """What is written for the time of each update.
+    """The text for the time of each update.
 
-    The first update of a PV has absolute times. Relative ones count from the first time stamp of
-    all PVs ("r"; for the client's from now), from the last update ("i"), or from the last of the
-    same PV ("I").
+    The first update of a PV has absolute times. Relative times count from the first time stamp of
+    all PVs ("r"; the client's times count from the creation of this object), from the last update
+    ("i"), or from the last update of the same PV ("I").
 
     Args:
-        keys: of "s" (server), "c" (client), and one of "r", "i", "I".
+        keys: "s" (server), "c" (client) or both, and one of "r", "i", "I" or none.
     """
 
     def __init__(self, keys: str) -> None:
@@ -28,7 +28,7 @@ class Stamps:
         self._seen: set[int] = set()
 
     def text(self, index: int, reply: Any) -> str:
-        """For an update of PV ``index``."""
+        """Return the text for an update of PV ``index``."""
         absolute = not self._relative or index not in self._seen
         self._seen.add(index)
         text = ""
@@ -43,7 +43,7 @@ class Stamps:
 
 
 class _Clock:
-    """The time that has passed, in seconds; `now` in nanoseconds."""
+    """Returns the time since an earlier update, in seconds; `now` is in nanoseconds."""
 
     def __init__(self, relative: str, first: int | None = None) -> None:
         self._relative = relative
@@ -62,8 +62,8 @@ class _Clock:
 
 
 def _difference(now: int, since: int) -> float:
-    # This product and nothing else: where one of them is that of what was never processed, the
-    # difference has more digits than a float, and the last that is shown depends on how it is made.
+    # Subtract as integers, then scale once. With an unset time stamp (1990), the difference exceeds
+    # the precision of a float, and the last digit printed depends on the order of operations.
     return float(now - since) * 1e-9
 
 

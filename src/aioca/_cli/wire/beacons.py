@@ -1,8 +1,7 @@
-"""What the beacons of a server tell: whether it has just started, or was away for a while.
+"""Tell from the beacons of a server whether it has just started, or was away for a while.
 
-A server sends them quickly after its start, then more and more slowly up to a period of 15 s. What
-counts as an anomaly, upon which clients search again, is libca's own judgement: it is the same
-here, so that one sees what clients see.
+A server sends beacons quickly after its start, then more and more slowly, up to a period of 15 s.
+The rules for an anomaly, at which clients search again, are those of libca.
 """
 
 from __future__ import annotations
@@ -13,25 +12,25 @@ from .protocol import Beacon
 from .search import Host
 
 _FIRST_WITH_NUMBERS = 10  # CA 4.10
-_ALL = 0xFFFFFFFF
-_MOST_SERVERS = 100_000
+_MAX_NUMBER = 0xFFFFFFFF  # of a beacon
+_MAX_SERVERS = 100_000  # bounds the memory if somebody sends beacons with made-up addresses
 
 
 @dataclass
 class _Server:
     number: int
     seen: float
-    period: float | None = None  # a running mean; not known after one beacon
+    period: float | None = None  # a running mean in seconds; None after the first beacon
 
 
 @dataclass(frozen=True)
 class Sighting:
-    """One beacon, against those before it.
+    """One beacon, compared with the earlier ones of its server.
 
     Attributes:
         anomaly (bool): whether clients search again for what they have not found.
         period (float): mean time between beacons of this server, in seconds; 0 after the first.
-        current (float): time since the one before.
+        current (float): time since the previous beacon, in seconds.
     """
 
     anomaly: bool
@@ -40,10 +39,10 @@ class Sighting:
 
 
 class Watch:
-    """All servers that beacons have come from.
+    """The servers whose beacons have arrived.
 
     Args:
-        begin: when the watch began, in seconds on the clock of what follows.
+        begin: the time at which the watch began, on the same clock as the argument of `take`.
     """
 
     def __init__(self, begin: float) -> None:
@@ -51,10 +50,10 @@ class Watch:
         self._servers: dict[Host, _Server] = {}
 
     def take(self, beacon: Beacon, now: float) -> Sighting:
-        """Note one, at a time; what is said twice, or out of order, changes nothing."""
+        """Note a beacon that arrived at a time; duplicates and late beacons change nothing."""
         server = self._servers.get(beacon.server)
         if server is None:
-            if len(self._servers) >= _MOST_SERVERS:  # somebody makes them up
+            if len(self._servers) >= _MAX_SERVERS:
                 self._servers.pop(next(iter(self._servers)))
             self._servers[beacon.server] = _Server(beacon.number, now)
             return Sighting(False, 0.0, 0.0)
@@ -62,10 +61,10 @@ class Watch:
         if beacon.minor >= _FIRST_WITH_NUMBERS:
             ahead = beacon.number - server.number
             if ahead < 0:
-                ahead += _ALL
+                ahead += _MAX_NUMBER
             server.number = beacon.number
-            if ahead in (0, 2, 3) or ahead > _ALL - 256:
-                # The same by two ways, out of order, or some were lost on this host.
+            if ahead in (0, 2, 3) or ahead > _MAX_NUMBER - 256:
+                # A duplicate on another path, a late beacon, or beacons lost on this host
                 return Sighting(False, server.period or 0.0, current)
         anomaly = self._judge(server, current)
         server.seen = now
@@ -74,7 +73,7 @@ class Watch:
 
     def _judge(self, server: _Server, current: float) -> bool:
         if server.period is None:
-            # The second: news if the server was not there when the watch began
+            # The second beacon: an anomaly if the server has started since the watch began
             server.period = current
             return current <= server.seen - self._begin
         anomaly = current >= server.period * 3.25 or current <= server.period * 0.8

@@ -1,8 +1,8 @@
-"""Channel Access messages, as far as one can see servers without being connected to them.
+"""Encode and decode the Channel Access messages that need no channel.
 
-Bytes to messages and back: searches and their answers, beacons, what clients and the CA repeater
-say to each other. Nothing here talks to anybody. What comes from a network may be anything:
-`take` never believes a length, and gives what is whole.
+These are searches and their answers, beacons, and the messages between clients and the CA repeater.
+Nothing here does I/O. Data from the network can be anything: `take` checks each length, and returns
+complete messages only.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ CREATE_CHANNEL = 18
 REPEATER_REGISTER = 24
 CREATE_CHANNEL_FAILED = 26
 
-MINOR = 13  # the protocol that we speak: 4.13
+MINOR = 13  # the minor version of our protocol, 4.13
 DEFAULT_SERVER_PORT = 5064
 DEFAULT_REPEATER_PORT = 5065
-LONGEST_NAME = 991  # bytes; with longer ones libca blocks all of its searches
-MOST_BYTES = 1024  # of a datagram that is sure to get through in one piece
+MAX_NAME_BYTES = 991  # with a longer name, libca blocks all of its searches
+MAX_DATAGRAM_BYTES = 1024  # such a datagram is not fragmented on the way
 
 _HEADER = struct.Struct(">HHHHII")
 _LARGE = struct.Struct(">II")
-_PAYLOAD_LIMIT = 0x10000  # nothing that is read here is as long as that
+_PAYLOAD_LIMIT = 0x10000  # bytes; all messages that are read here are shorter
 
-_REPLY = 10  # search through TCP: who does not have the PV says so (by UDP, EPICS base does not)
+_REPLY = 10  # search through TCP: a server without the PV replies, too (base: not through UDP)
 _DO_NOT_REPLY = 5
-_OWN_ADDRESS = 0xFFFFFFFF  # in an answer: the server is who sent it
+_OWN_ADDRESS = 0xFFFFFFFF  # in an answer: the sender of the answer is the server
 
 
 class ProtocolError(ValueError):
-    """What came is not Channel Access."""
+    """The received data are not Channel Access."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """A message: its header's fields by what they are, and the bytes that followed."""
+    """A message: the fields of its header, and its payload."""
 
     command: int
     data_type: int = 0
@@ -60,10 +60,10 @@ class Message:
 
 
 def take(data: bytes) -> tuple[list[Message], bytes]:
-    """The whole messages at the beginning of some bytes, and what follows them.
+    """Split off the complete messages at the beginning of `data`; returns them and the rest.
 
     Raises:
-        ProtocolError: a message announces more than any that this program is sent.
+        ProtocolError: a message announces a longer payload than any message read here has.
     """
     messages: list[Message] = []
     at = 0
@@ -88,29 +88,29 @@ def take(data: bytes) -> tuple[list[Message], bytes]:
 
 
 def version(sequence: int = 0) -> bytes:
-    """What every datagram of a client and every circuit begins with."""
+    """Return the message with which each datagram of a client and each circuit begins."""
     return bytes(Message(VERSION, 0, MINOR, sequence))
 
 
 def search(pv: str, number: int, *, reply: bool) -> bytes:
-    """Ask for a PV.
+    """Return the message that searches for a PV.
 
     Args:
-        pv: its name.
-        number: comes back with the answer.
-        reply: whether who does not have it is to say so.
+        pv: the name of the PV.
+        number: an integer that the answer contains.
+        reply: whether a server without the PV shall reply, too.
     """
     kind = _REPLY if reply else _DO_NOT_REPLY
     return bytes(Message(SEARCH, kind, MINOR, number, number, pv.encode() + b"\0"))
 
 
 def searches(pvs: list[str], numbers: list[int], *, reply: bool) -> list[bytes]:
-    """Ask for PVs, in as few datagrams as they fit in."""
+    """Return the datagrams that search for PVs, as few as possible."""
     datagrams: list[bytes] = []
     packed = b""
     for pv, number in zip(pvs, numbers, strict=True):
         message = search(pv, number, reply=reply)
-        if packed and len(packed) + len(message) > MOST_BYTES:
+        if packed and len(packed) + len(message) > MAX_DATAGRAM_BYTES:
             datagrams.append(packed)
             packed = b""
         packed = (packed or version()) + message
@@ -118,18 +118,18 @@ def searches(pvs: list[str], numbers: list[int], *, reply: bool) -> list[bytes]:
 
 
 def create_channel(pv: str, number: int) -> bytes:
-    """Ask a server for a channel, on a circuit; ``number`` comes back with the answer."""
+    """Return the request for a channel, for a circuit; the answer contains ``number``."""
     return bytes(Message(CREATE_CHANNEL, 0, 0, number, MINOR, pv.encode() + b"\0"))
 
 
 @dataclass(frozen=True)
 class SearchAnswer:
-    """What a server says to a search.
+    """The answer of a server to a search.
 
     Attributes:
-        number (int): the one of the search.
-        server (tuple[str, int] | None): where to connect to; None: it does not have the PV.
-        minor (int): which 4.x of the protocol it speaks, 0 if it does not say.
+        number (int): the number of the search.
+        server (tuple[str, int] | None): the address to connect to; None: no such PV.
+        minor (int): the minor version x of its protocol 4.x; 0 if the answer has none.
     """
 
     number: int
@@ -138,7 +138,7 @@ class SearchAnswer:
 
 
 def search_answers(messages: list[Message], source: str) -> list[SearchAnswer]:
-    """The answers in what came from an address (a dotted quad)."""
+    """Return the answers in the messages from an address (a dotted quad)."""
     answers: list[SearchAnswer] = []
     minor = 0
     for message in messages:
@@ -146,7 +146,7 @@ def search_answers(messages: list[Message], source: str) -> list[SearchAnswer]:
             minor = message.count
         elif message.command == NOT_FOUND:
             answers.append(SearchAnswer(message.second, None, message.count or minor))
-        elif message.command == SEARCH and message.data_type:  # which is the port of the server
+        elif message.command == SEARCH and message.data_type:  # data_type: the server's port
             if len(message.payload) >= 2:
                 minor = int.from_bytes(message.payload[:2], "big")
             elsewhere = message.first not in (0, _OWN_ADDRESS)
@@ -156,7 +156,7 @@ def search_answers(messages: list[Message], source: str) -> list[SearchAnswer]:
 
 
 def quad(address: int) -> str:
-    """An IPv4 address as people write it."""
+    """Return an IPv4 address as a dotted quad."""
     return ".".join(str(byte) for byte in address.to_bytes(4, "big"))
 
 
@@ -165,12 +165,12 @@ def quad(address: int) -> str:
 
 @dataclass(frozen=True)
 class Beacon:
-    """A server says that it is there.
+    """A beacon, by which a server announces itself.
 
     Attributes:
-        server (tuple[str, int]): its address.
-        number (int): one more with each, of the beacons of one server.
-        minor (int): which 4.x of the protocol it speaks.
+        server (tuple[str, int]): the address of the server.
+        number (int): a count of the beacons of this server.
+        minor (int): the minor version x of its protocol 4.x.
     """
 
     server: tuple[str, int]
@@ -179,13 +179,13 @@ class Beacon:
 
 
 def beacons(messages: list[Message], source: str, default_port: int) -> list[Beacon]:
-    """The beacons in what came from an address."""
+    """Return the beacons in the messages from an address."""
     return [
         Beacon(
             (
-                # a repeater puts in whom it came from
+                # a repeater inserts the address of the server
                 quad(message.second) if message.second else source,
-                message.count or default_port,  # servers of old times leave it out
+                message.count or default_port,  # old servers leave it out
             ),
             message.first,
             message.data_type,
@@ -196,24 +196,24 @@ def beacons(messages: list[Message], source: str, default_port: int) -> list[Bea
 
 
 def register(address: str = "0.0.0.0") -> bytes:
-    """Ask the repeater for all that it gets."""
+    """Return the message that registers a client with the repeater."""
     return bytes(Message(REPEATER_REGISTER, second=_number(address)))
 
 
 def confirm(address: str) -> bytes:
-    """What the repeater says to that."""
+    """Return the repeater's confirmation of a registration."""
     return bytes(Message(REPEATER_CONFIRM, second=_number(address)))
 
 
 def passed_on(messages: list[Message], source: str) -> bytes:
-    """What a repeater has to tell its clients of a datagram: its beacons, and nothing else.
+    """Return the part of a datagram that a repeater passes on to its clients: the beacons only.
 
-    A client believes what comes from its repeater. A search is an answer to it, from a server at
-    an address that nobody has.
+    A client trusts its repeater: libca treats a search from the repeater as the answer of a server,
+    at an address that does not exist.
 
     Args:
-        messages: of the datagram.
-        source: the address that it came from. Clients get it with each beacon that has none.
+        messages: the messages of the datagram.
+        source: the address of its sender, which is inserted in each beacon without an address.
     """
     return b"".join(
         bytes(
@@ -223,7 +223,7 @@ def passed_on(messages: list[Message], source: str) -> bytes:
             )
         )
         for message in messages
-        if message.command == IS_UP and message.count < 0x10000  # which is a port
+        if message.command == IS_UP and message.count < 0x10000  # count: the server's port
     )  # fmt: skip
 
 

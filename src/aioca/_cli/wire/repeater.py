@@ -1,16 +1,16 @@
-"""The CA repeater: one process of a host hears the beacons of servers, and tells all clients.
+"""The CA repeater: one process on a host receives beacons, and passes them on to all clients.
 
-Servers send beacons to one UDP port of each host, which one process only can have. The others
-register with it, and it passes the beacons on to all of them. There is no protocol to leave by; a
-client that has ended is noticed when its port refuses what is sent to it.
+Servers send beacons to one UDP port of each host. Only one process can bind that port: the
+repeater. Clients register with the repeater. The protocol has no message to unregister; the
+repeater notices that a client has ended when the client's port refuses a datagram.
 
-Nothing but beacons is passed on. libca takes a search request that comes from its repeater for the
-answer of a server: it would report that connected PVs are on several servers, and connect to
-addresses that nobody has. (The repeater of EPICS base passes on whatever comes.)
+Only beacons are passed on. libca treats a search request from its repeater as the answer of a
+server: it would report that connected PVs are on several servers, and connect to addresses that do
+not exist. (The repeater of EPICS base passes on every message.)
 
-It is written here rather than called in libca (`ca_repeater()`): that one never returns, cannot
-be told apart from one that has failed to start, and would be one more reason to call into C. It
-serves libca's clients, whoever started it.
+libca's `ca_repeater()` is not used, because it never returns, does not report whether it has
+started, and would add a call into C. This repeater serves clients of libca and of any other
+implementation.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from .protocol import (
 )
 from .search import Host
 
-_NOTHING = bytes(Message(0))  # which clients ignore: to see whether they are there
-_MOST_CLIENTS = 1000  # each has a socket
+_EMPTY_MESSAGE = bytes(Message(0))  # clients ignore it; a closed port refuses it
+_MAX_CLIENTS = 1000  # each needs a socket
 
 
 class Repeater:
-    """A CA repeater.
+    """A CA repeater. All methods are called in one thread.
 
     Args:
         port: its UDP port.
-        log: gets a line for each client that comes or goes.
+        log: is called with a line for each client that registers or is gone.
 
     Raises:
-        OSError: somebody else has the port (``EADDRINUSE``), or there is no such port.
+        OSError: another program holds the port (``EADDRINUSE``), or it cannot be bound.
     """
 
     def __init__(self, port: int, log: Callable[[str], None] | None = None) -> None:
@@ -57,36 +57,36 @@ class Repeater:
             raise
 
     def close(self) -> None:
-        """Give back the port. Idempotent."""
+        """Close the port and the sockets of the clients. May be called again."""
         self._socket.close()
         for client in list(self._clients):
             self._clients.pop(client).close()
 
     def serve(self) -> None:
-        """Pass on the beacons that come, for ever."""
+        """Receive and pass on beacons. Blocks, and never returns."""
         while True:
             try:
                 data, source = self._socket.recvfrom(65536)
             except ConnectionError:
-                continue  # Windows tells here of what was sent to a client that is gone
+                continue  # on Windows: an earlier datagram to a client that has ended
             self.take(data, source)
 
     def take(self, data: bytes, source: Host) -> None:
-        """One datagram."""
+        """Handle one datagram: register its sender, or pass on its beacons."""
         try:
             messages, rest = take(data)
         except ProtocolError:
             return
         if rest:
             return
-        if not data or messages[0].command == REPEATER_REGISTER:  # without data: in old times
+        if not data or messages[0].command == REPEATER_REGISTER:  # old clients send no data
             self._register(source)
         if beacons := passed_on(messages, source[0]):
             self._pass_on(beacons, source)
 
     def _register(self, client: Host) -> None:
         if client not in self._clients:
-            full = len(self._clients) >= _MOST_CLIENTS
+            full = len(self._clients) >= _MAX_CLIENTS
             if full or not client[1] or not _is_of_this_host(client[0]):
                 return
             sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -97,9 +97,9 @@ class Repeater:
                 sock.close()
                 return
             self._clients[client] = sock
-            self._log(f"{client[0]}:{client[1]} has come")
-            # Where there are no beacons, the sockets of those who left would pile up.
-            self._pass_on(_NOTHING, client)
+            self._log(f"{client[0]}:{client[1]} has registered")
+            # Finds clients that have ended; without beacons, their sockets would pile up.
+            self._pass_on(_EMPTY_MESSAGE, client)
         self._send(client, confirm(client[0]))
 
     def _pass_on(self, data: bytes, source: Host) -> None:
@@ -108,7 +108,7 @@ class Repeater:
                 self._send(client, data)
 
     def _send(self, client: Host, data: bytes) -> None:
-        for _ in range(2):  # an error may be that of what was sent before
+        for _ in range(2):  # the error can belong to the previous datagram
             try:
                 self._clients[client].send(data)
                 return
@@ -116,30 +116,31 @@ class Repeater:
                 if _is_free(client):
                     break
             except OSError:
-                return  # too much at once: it is lost, as datagrams are
+                return  # the buffer is full: this datagram is lost
         else:
             return
         self._clients.pop(client).close()
-        self._log(f"{client[0]}:{client[1]} has gone")
+        self._log(f"{client[0]}:{client[1]} is gone")
 
 
 def _ignore(_line: str) -> None:
-    """For those who want no log."""
+    """Log nothing."""
 
 
 def _is_of_this_host(address: str) -> bool:
-    """Whether an address is one of ours: clients of other hosts have a repeater there."""
+    """Whether an address is one of this host; other hosts have repeaters of their own."""
     if address.startswith("127."):
         return True
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         try:
-            sock.connect((address, 9))  # which sends nothing, but chooses from where it would
+            sock.connect((address, 9))  # sends nothing, but selects the local address
         except OSError:
             return False
         return bool(sock.getsockname()[0] == address)
 
 
 def _is_free(address: Host) -> bool:
+    """Whether a UDP address of this host can be bound: then its client has ended."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         try:
             sock.bind(address)
@@ -152,19 +153,20 @@ def _is_free(address: Host) -> bool:
 
 
 def repeater_runs(port: int, timeout: float = 1.0) -> bool | None:
-    """Whether a CA repeater runs on this host.
+    """Whether a CA repeater runs on this host. Blocks for up to `timeout` seconds.
 
-    The port is not tried by taking it: one that starts at that moment would think it is not needed.
+    The test does not bind the port: a repeater that starts at that moment would find it in use, and
+    end.
 
     Returns:
-        bool | None: None if its port is held by something that does not answer as one.
+        bool | None: None if a program that does not answer like a repeater holds the port.
     """
     with _client() as sock, _client() as knocking:
         try:
-            # Only a connected socket is told that nobody has the port.
+            # Only a connected socket gets the error that nothing listens at the port.
             knocking.connect(("127.0.0.1", port))
-            knocking.send(_NOTHING)
-            knocking.send(_NOTHING)
+            knocking.send(_EMPTY_MESSAGE)
+            knocking.send(_EMPTY_MESSAGE)
         except ConnectionRefusedError:
             return False
         except OSError:
@@ -172,7 +174,7 @@ def repeater_runs(port: int, timeout: float = 1.0) -> bool | None:
         if registered(sock, port, timeout):
             return True
         try:
-            knocking.send(_NOTHING)
+            knocking.send(_EMPTY_MESSAGE)
         except ConnectionRefusedError:
             return False
         except OSError:
@@ -185,9 +187,10 @@ def _client() -> socket.socket:
 
 
 def registered(sock: socket.socket, port: int, timeout: float) -> bool:
-    """Register a socket, which is not connected, and wait for the confirmation.
+    """Register an unconnected socket, and wait for the confirmation; returns whether it came.
 
-    It comes from another port than the one that was written to. What else comes is lost.
+    Blocks for up to `timeout` seconds. The confirmation comes from another port than the one that
+    the registration was sent to. Other messages that arrive before it are discarded.
     """
     until = time.monotonic() + timeout
     try:
@@ -201,5 +204,5 @@ def registered(sock: socket.socket, port: int, timeout: float) -> bool:
             if any(message.command == REPEATER_CONFIRM for message in messages):
                 return True
     except OSError:
-        pass  # in time there was nothing
+        pass  # no confirmation in time, or the port refused the registration
     return False

@@ -1,7 +1,7 @@
-"""Ask servers for PVs as libca does, but hear all of them: the first to answer is not the end.
+"""Search for PVs through UDP like libca, but collect the answers of all servers.
 
-Plain sockets that wait in the calling thread; no server is connected to: see `_conversation`. libca
-is not used: it would keep only one answer, and say nothing about who is silent.
+libca is not used: it keeps only the first answer, and does not report which addresses are silent.
+The sockets block the calling thread. For TCP, see `diagnosis.conversation`.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ Host = tuple[str, int]  # a dotted quad and a port
 
 
 def shown(server: Host) -> str:
-    """An address as ``host:port``."""
+    """Return an address as ``host:port``."""
     return f"{server[0]}:{server[1]}"
 
 
-_TRIES = (0.0, 0.25, 0.5)  # of the window: datagrams get lost
-_MOST_FOUND = 10_000  # more answers than that are an attack
+_SEND_TIMES = (0.0, 0.25, 0.5)  # as parts of the window; repeated, because datagrams get lost
+_MAX_FOUND = 10_000  # answers; bounds the memory in case of an attack
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where to search: an address, and whether all of a network listen to it."""
+    """An address to search; `broadcast`: all hosts of a network receive the search."""
 
     host: str
     port: int
@@ -37,20 +37,20 @@ class Target:
 
     @property
     def address(self) -> Host:
-        """For a socket."""
+        """The address in the form that sockets use."""
         return (self.host, self.port)
 
 
 @dataclass(frozen=True)
 class Found:
-    """A server has a PV.
+    """An answer: a server has a PV.
 
     Attributes:
-        pv (str): its name.
-        server (Host): where it says to connect to.
-        milliseconds (float): from the search to the answer.
+        pv (str): the name of the PV.
+        server (Host): the address to connect to.
+        milliseconds (float): the time from the search to the answer.
         via (str): ``UDP``, or ``TCP host:port`` of the name server.
-        minor (int): which 4.x of the protocol it speaks; 0 if it does not say.
+        minor (int): the minor version x of its protocol 4.x; 0 if the answer has none.
     """
 
     pv: str
@@ -62,13 +62,13 @@ class Found:
 
 @dataclass
 class Heard:
-    """What came of a search.
+    """The results of a search.
 
     Attributes:
-        found (list[Found]): each server once for each PV, in order of their answers.
-        states (dict[Target, str]): ``answered``, ``silent``, ``refused`` (nobody listens at that
-            port), or why nothing can be sent there.
-        strange (int): datagrams that were no Channel Access.
+        found (list[Found]): each server once for each PV, in the order of their answers.
+        states (dict[Target, str]): ``answered``, ``silent``, ``refused`` (nothing listens at that
+            port), or the error of the operating system.
+        strange (int): the number of datagrams that were not Channel Access.
     """
 
     found: list[Found] = field(default_factory=list[Found])
@@ -77,11 +77,11 @@ class Heard:
 
 
 class _UdpSearch:
-    """One search under way.
+    """One search.
 
-    What answers comes to one socket that is not connected, since a server with several addresses
-    may answer from another one. Each target that is a single host has a connected socket besides:
-    only to those does the system say that nobody listens.
+    All answers come to one unconnected socket, because a server with several addresses may answer
+    from another address. Each target that is a single host also has a connected socket: only on
+    those does the system report that nothing listens at the port.
     """
 
     def __init__(self, pvs: Sequence[str], targets: Iterable[Target]) -> None:
@@ -108,7 +108,7 @@ class _UdpSearch:
         self._selector.close()
 
     def send(self) -> None:
-        """Send the searches once more; with none, what is heard by nobody but tells if they are."""
+        """Send the searches once; without PVs, a version message, which tests for listeners."""
         first = self._first_number + len(self._sent_at) * len(self.pvs)
         self._sent_at.append(time.perf_counter())
         numbers = [(first + n) % 2**32 for n in range(len(self.pvs))]
@@ -129,7 +129,7 @@ class _UdpSearch:
                 self.heard.states[target] = getattr(error, "strerror", None) or str(error)
 
     def receive(self, until: float) -> None:
-        """Take what comes, until a time of `time.perf_counter`."""
+        """Receive answers until a time of `time.perf_counter`. Blocks."""
         while (left := until - time.perf_counter()) > 0:
             for key, _ in self._selector.select(left):
                 sock: socket.socket = key.fileobj  # type: ignore[assignment]
@@ -139,7 +139,7 @@ class _UdpSearch:
                     if key.data is not None:
                         self.heard.states[key.data] = "refused"
                 except OSError:
-                    pass  # an error that is told of an earlier datagram
+                    pass  # the error of an earlier datagram
                 else:
                     self._take(data, source, time.perf_counter())
 
@@ -158,26 +158,26 @@ class _UdpSearch:
             for target in self.heard.states:
                 if target.address == source:
                     self.heard.states[target] = "answered"
-            if (pv, answer.server) not in self._seen and len(self._seen) < _MOST_FOUND:
+            if (pv, answer.server) not in self._seen and len(self._seen) < _MAX_FOUND:
                 self._seen.add((pv, answer.server))
                 took = (now - self._sent_at[turn]) * 1000
                 self.heard.found.append(Found(pv, answer.server, took, "UDP", answer.minor))
 
 
 def udp_search(pvs: Sequence[str], targets: Iterable[Target], window: float) -> Heard:
-    """Search for PVs, and listen for all of a time, so that duplicates are heard as well.
+    """Search for PVs, and listen for the whole window, to find all servers that have a PV. Blocks.
 
     Args:
-        pvs: their names; with none it is only found out whether somebody listens.
-        targets: where to search.
-        window: seconds.
+        pvs: the names of the PVs; without any, the search only finds ports where nothing listens.
+        targets: the addresses to search.
+        window: the time to listen, in seconds.
     """
     under_way = _UdpSearch(pvs, targets)
     try:
         begin = time.perf_counter()
-        for turn, part in enumerate(_TRIES):
+        for turn, part in enumerate(_SEND_TIMES):
             under_way.send()
-            later = _TRIES[turn + 1] if turn + 1 < len(_TRIES) else 1.0
+            later = _SEND_TIMES[turn + 1] if turn + 1 < len(_SEND_TIMES) else 1.0
             under_way.receive(begin + max(part, later) * window)
         return under_way.heard
     finally:
