@@ -417,7 +417,7 @@ def test_a_pipe_is_no_terminal() -> None:
     done = run_cli("watch", "X")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("\n") == 1
-    assert "no terminal" in done.stderr
+    assert "not a terminal" in done.stderr
     assert "`aioca camonitor`" in done.stderr
 
 
