@@ -24,7 +24,7 @@ from aioca import (
     wait_for_value,
 )
 from aioca._ca import tokens
-from aioca._channels import context as _context
+from aioca._channels import registry
 from aioca.testing import SoftIoc
 from conftest import PORTS
 
@@ -150,7 +150,7 @@ async def _cancelled_by_deadline(seconds: float, operation: Operation, pv: str) 
 
 
 def _spares() -> int:
-    return sum(len(channel.put_channels) for channel in _context.current()._channels.values())
+    return sum(len(channel.put_channels) for channel in registry.current()._channels.values())
 
 
 async def _nothing_is_left() -> None:
@@ -158,7 +158,7 @@ async def _nothing_is_left() -> None:
 
     A cancelled put has a token until the server has completed it.
     """
-    context = _context.current()
+    context = registry.current()
     assert not context.operations
     assert not context.portal.receivers
     assert {info.subscriber_count for info in get_channel_infos()} <= {0}
@@ -294,8 +294,8 @@ async def test_paused(paused_ioc: tuple[SoftIoc, str], operation: Operation) -> 
         start = time.monotonic()
         await _cancelled_by_deadline(0.01, operation, pv)
         assert time.monotonic() - start < 1
-        assert not _context.current().operations
-        assert not _context.current().portal.receivers
+        assert not registry.current().operations
+        assert not registry.current().portal.receivers
     finally:
         ioc.resume()
     await _usable(pv, 2)
@@ -313,7 +313,7 @@ async def test_put_that_is_being_processed(p: str) -> None:
     """
     pv = p + "slow.A"
     await connect(pv)
-    channel = _context.current().channel(pv)
+    channel = registry.current().channel(pv)
     for _ in range(5):  # on a busy machine these steps may take longer than the record
         owners: list[object] = []
         for _ in range(3):

@@ -35,7 +35,7 @@ CAPUT_OF_MANY = [
 
 
 def parameters_here(name: str) -> list[list[str]]:
-    function = aioca._api.read_write._caput_one if name == "caput" else getattr(aioca, name)
+    function = aioca._api.write._caput_one if name == "caput" else getattr(aioca, name)
     return [
         [p.name, p.kind.name, "" if p.default is p.empty else repr(p.default)]
         for p in inspect.signature(function).parameters.values()
@@ -62,7 +62,7 @@ def test_every_parameter_is_here_in_its_place(name: str) -> None:
 
 
 def test_caput_to_many_takes_what_it_took() -> None:
-    signature = inspect.signature(aioca._api.read_write._caput_many)
+    signature = inspect.signature(aioca._api.write._caput_many)
     here = [
         [p.name, p.kind.name, "" if p.default is p.empty else repr(p.default)]
         for p in signature.parameters.values()

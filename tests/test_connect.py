@@ -42,8 +42,8 @@ from aioca._ca import libca, messages
 from aioca._ca.environment import searched
 from aioca._channels import channel as _channel
 from aioca._channels import reconnect
-from aioca._channels.context import current
-from aioca._monitors import monitor
+from aioca._channels.registry import current
+from aioca._monitors import start
 from aioca.testing import SoftIoc
 
 pytestmark = pytest.mark.anyio
@@ -154,8 +154,8 @@ async def test_libca_makes_no_channel_for_one_of_many_monitors(
             camonitor(pvs, lambda value, index: seen.append(value.name))
         assert {info.subscriber_count for info in get_channel_infos()} == {0}
         return
-    monkeypatch.setattr(monitor, "TURN", -1.0)
-    monkeypatch.setattr(monitor, "_MONITORS_PER_CLOCK_CHECK", 1)
+    monkeypatch.setattr(start, "TURN", -1.0)
+    monkeypatch.setattr(start, "_MONITORS_PER_CLOCK_CHECK", 1)
     subscriptions = camonitor(pvs, lambda value, index: seen.append(value.name))
     await until(lambda: len(seen) == 2)
     assert seen == [pvs[0], pvs[2]]

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from aioca import _debug, camonitor, caput, connect
-from aioca._channels.context import current
+from aioca._channels.registry import current
 from aioca._requests.get import Get
 from aioca.testing import SoftIoc
 from conftest import programs

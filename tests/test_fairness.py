@@ -196,7 +196,7 @@ async def test_the_look_at_unconnected_channels(
     monkeypatch.setattr(
         Reconnector, "_see_to", lambda self, channel, old: seen.append(channel.name)
     )
-    context = aioca._channels.context.current()
+    context = aioca._channels.registry.current()
     posted = 0
     post = context.post
 

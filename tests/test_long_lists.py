@@ -11,7 +11,7 @@ import pytest
 from aioca import FORMAT_TIME, CATimeout, caget, camonitor, caput, connect
 from aioca._ca import libca
 from aioca._channels import put_limit
-from aioca._channels.context import current
+from aioca._channels.registry import current
 from aioca._requests import request
 from aioca.testing import SoftIoc
 

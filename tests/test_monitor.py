@@ -42,7 +42,7 @@ from aioca import (
 )
 from aioca._ca import libca
 from aioca._channels import updates as _pending_updates
-from aioca._channels.context import current
+from aioca._channels.registry import current
 from aioca._monitors.owners import LoopOwner
 from aioca.testing import SoftIoc
 from conftest import shown

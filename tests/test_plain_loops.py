@@ -20,7 +20,7 @@ import trio
 
 from aioca import CAValueError, Subscription, caget, camonitor, caput
 from aioca._channels import context as _context
-from aioca._channels.context import current
+from aioca._channels.registry import current
 from aioca._portal import interface
 from aioca.testing import SoftIoc
 

@@ -31,7 +31,7 @@ from aioca import (
     connect,
     purge_channel_caches,
 )
-from aioca._channels.context import current
+from aioca._channels.registry import current
 from conftest import shown
 
 pytestmark = pytest.mark.anyio

@@ -18,7 +18,7 @@ import pytest
 
 import aioca
 from aioca import FORMAT_TIME, caget, camonitor, caput
-from aioca._channels.context import current
+from aioca._channels.registry import current
 from aioca.testing import SoftIoc
 
 pytestmark = pytest.mark.anyio

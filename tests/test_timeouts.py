@@ -24,7 +24,7 @@ from aioca import (
     wait_for_value,
 )
 from aioca._ca import libca
-from aioca._channels.context import current
+from aioca._channels.registry import current
 from aioca._requests.put import Put
 from aioca._requests.request import Request
 from aioca.testing import SoftIoc

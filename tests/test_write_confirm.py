@@ -13,7 +13,7 @@ import aioca
 from aioca import CANothing, caget, caput, connect, run
 from aioca._ca import libca
 from aioca._channels.channel import CLOSED, CONNECTED
-from aioca._channels.context import current
+from aioca._channels.registry import current
 from aioca._errors import CAError
 from aioca.testing import SoftIoc
 

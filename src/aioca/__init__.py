@@ -19,14 +19,17 @@ import os as _os
 
 from . import _catools as _catools  # programs use it as an attribute without importing it
 from . import types as _types
+from ._api.connect import cainfo, connect
 from ._api.info import CAInfo
 from ._api.monitor import camonitor
-from ._api.read_write import caget, cainfo, caput, connect
+from ._api.read import caget
 from ._api.run import run
 from ._api.wait_for_value import wait_for_value
+from ._api.write import caput
 from ._ca.eca import ECA
 from ._ca.environment import configure
-from ._channels.context import ChannelInfo, get_channel_infos, purge_channel_caches
+from ._channels.context import ChannelInfo
+from ._channels.registry import get_channel_infos, purge_channel_caches
 from ._errors import (
     CAAccessDenied,
     CADisconnected,

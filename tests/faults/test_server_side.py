@@ -23,7 +23,7 @@ import pytest
 
 from aioca import CARequestError, caget, camonitor, caput, connect, get_channel_infos
 from aioca._ca import messages
-from aioca._channels.context import current
+from aioca._channels.registry import current
 from aioca.testing import SoftIoc, free_port
 from conftest import environment_for
 
@@ -108,7 +108,7 @@ SPELL = """
     import json, sys
     import anyio, aioca
     from aioca import caget, camonitor, caput, connect
-    from aioca._channels.context import current
+    from aioca._channels.registry import current
 
     async def main():
         updates = []

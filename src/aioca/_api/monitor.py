@@ -6,12 +6,14 @@ import contextvars
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, overload
 
-from .._channels.context import LoopContext, current
+from .._channels.context import LoopContext
+from .._channels.registry import current
 from .._monitors.callbacks import Callback, CallbackMonitor, Callee
 from .._monitors.handles import Subscription, Subscriptions, expect_entry, own
-from .._monitors.monitor import Monitor, start_all
+from .._monitors.monitor import Monitor
 from .._monitors.options import MonitorOptions, Options, check_options
 from .._monitors.owners import GroupOwner, LoopOwner
+from .._monitors.start import start_all
 from .._monitors.stream import Stream, StreamMonitor, Updates
 from .._values.dbr import FORMAT_RAW
 from ..types import (

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any, overload
 
 from .._ca import libca
-from .._channels.context import current
+from .._channels.registry import current
 from .._errors import Failure, error_for
 from .._monitors.handles import Subscription
 from .._monitors.monitor import NOTHING
@@ -25,9 +25,10 @@ from ..types import (
     ca_str,
 )
 from .arguments import deadline_of
+from .connect import cainfo
 from .matching import Matcher
 from .monitor import camonitor
-from .read_write import caget, cainfo
+from .read import caget
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -2,28 +2,21 @@
 
 Invariants:
 
-- `current` finds the loop context of the running loop.
 - A loop context ends with the run of its loop. Everything in it is then closed. Normally the loop
   reports its end. Otherwise aioca detects a closed loop when it posts to the loop, or when it
   makes the next loop context.
-- At interpreter exit all remaining loop contexts are closed, because libca aborts the process if
-  its threads call into Python after Python has ended.
 """
 
 from __future__ import annotations
 
-import atexit
 import logging
-import os
 import threading
-import time
-import weakref
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from .._ca import context as _client
 from .._ca import messages
-from .._portal.current import portal_for, running_loop
+from .._portal.current import portal_for
 from .._portal.interface import Portal
 from .._printable import printable
 from . import explain
@@ -38,10 +31,6 @@ from .updates import PendingUpdates
 from .write_confirm import UnconfirmedWrites
 
 logger = logging.getLogger("aioca")
-
-# At interpreter exit, wait at most this long for loops in other threads to close. Confirming their
-# writes without wait can take up to 1 s of it.
-_MAX_EXIT_WAIT_SECONDS = 1.5
 
 
 class ChannelInfo(NamedTuple):
@@ -102,7 +91,7 @@ class LoopContext:
         self.reconnector: Reconnector = Reconnector(self, self._channels)
         # What `_requests.pending_puts` found when it last examined the channels
         self.puts_seen: list[Channel] = []
-        self.puts_seen_at = 0.0
+        self.puts_seen_at: float = 0.0
         self.operations: dict[Operation, None] = {}
         self.starts: dict[Operation, None] = {}
         self._flush_due = False
@@ -258,7 +247,7 @@ class LoopContext:
 
     def _end(self) -> None:
         """Close everything in order: writes, channels, clear queue, log, updates."""
-        _contexts.pop(id(self._loop), None)
+        contexts.pop(id(self._loop), None)
         messages.remove_listener(id(self))
         # Not on a libca thread that has found the loop closed: it would wait for itself to receive
         # the replies.
@@ -274,101 +263,11 @@ class LoopContext:
         self.pending_updates.close()
 
 
-# -- Finding the context ---------------------------------------------------------------------------
-
-# The key is the id of the loop or trio token. The context keeps that object alive.
-_contexts: dict[int, LoopContext] = {}
-_here = threading.local()
-_exiting = False
-
-
-def current() -> LoopContext:
-    """Return the loop context of the event loop that runs in this thread; make it if need be.
-
-    Raises:
-        RuntimeError: if no event loop runs in this thread, or the interpreter is shutting down.
-    """
-    loop = running_loop()
-    reference = getattr(_here, "context", None)
-    context: LoopContext | None = reference() if reference is not None else None
-    if context is not None and context._loop is loop and id(loop) in _contexts:
-        return context
-    context = _contexts.get(id(loop))
-    if context is None:
-        if _exiting:
-            raise RuntimeError("the interpreter is shutting down")
-        _drop_closed()
-        context = LoopContext(loop)
-        _contexts[id(loop)] = context
-    # Weak, because a thread local would keep the last loop and its objects alive after its end.
-    _here.context = weakref.ref(context)
-    return context
+# The loop contexts of this process. The key is the id of the loop or trio token, which the context
+# keeps alive. `registry` enters them.
+contexts: dict[int, LoopContext] = {}
 
 
 def all_contexts() -> list[LoopContext]:
     """Return the loop contexts of this process. On any thread."""
-    return list(_contexts.values())
-
-
-def _drop_closed() -> None:
-    """End the contexts of loops that were closed without reporting their end."""
-    for context in all_contexts():
-        if context.portal.is_closed():
-            context.portal.close()
-
-
-def get_channel_infos() -> list[ChannelInfo]:
-    """Return every channel of this process: its PV, whether it is connected, its subscriptions.
-
-    Returns:
-        list[ChannelInfo]: the channels of all event loops, in order of creation.
-    """
-    _drop_closed()
-    return [info for context in all_contexts() for info in context.infos()]
-
-
-def purge_channel_caches() -> None:
-    """Close every subscription and every channel.
-
-    Can be called with no event loop running. A call that waits for one of the channels ends with
-    `CADisconnected`. The channels of a loop that runs in another thread are closed by that loop.
-    Programs need not call this function: when the run of an event loop ends, its channels and
-    subscriptions are closed.
-    """
-    for context in all_contexts():
-        context.purge()
-    _drop_closed()
-
-
-def _close_at_exit() -> None:
-    """Close all loop contexts at interpreter exit, then stop libca's callbacks into Python."""
-    global _exiting
-    _exiting = True
-    try:
-        # A loop in a daemon thread is still running, so it must close its channels itself.
-        others = [context for context in all_contexts() if context.runs_elsewhere()]
-        for context in others:
-            context.post(context.portal.close)
-        deadline = time.monotonic() + _MAX_EXIT_WAIT_SECONDS
-        for context in others:
-            context.gone.wait(max(0.0, deadline - time.monotonic()))
-    finally:  # also after Ctrl-C
-        for context in all_contexts():
-            try:
-                context.portal.close()
-            except Exception:
-                logger.exception("the end of a loop's run failed; please report this")
-        _client.silence()
-
-
-def _forget_after_fork() -> None:
-    """Drop all loop contexts in a forked child."""
-    # The circuits are the parent's: in the child they do not work, and must not be closed.
-    for context in all_contexts():
-        context.after_fork()
-    _contexts.clear()
-
-
-atexit.register(_close_at_exit)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)
+    return list(contexts.values())

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, cast
 
-from .._channels.context import current
+from .._channels.registry import current
 from .callbacks import Callback, CallbackMonitor
 from .monitor import Monitor
 from .owners import BlockOwner, LoopOwner, Owner

@@ -16,8 +16,9 @@ from .._channels.context import LoopContext
 from .._portal.interface import TURN, Waiter
 from .._values.classes import Reader
 from ..types import AugmentedValue
-from .monitor import NOTHING, Monitor, start_all
+from .monitor import NOTHING, Monitor
 from .options import Options
+from .start import start_all
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
