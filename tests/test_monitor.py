@@ -1598,6 +1598,36 @@ async def test_a_disconnection_stays_behind_the_newest_updates(a: str) -> None:
         assert kinds == [1.0, 2.0, 3.0, "gone"]
 
 
+@pytest.mark.parametrize("limit", [16408, None], ids=["limited", "unlimited"])
+async def test_a_first_update_that_libca_drops_after_a_reconnection(
+    p: str, limit: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The monitor is told of the setting, as after the first connection."""
+    pv = p + "wf:big"
+    async with camonitor(pv, notify_disconnect=True) as updates:
+        assert (await anext(updates)).ok
+        context = current()
+        settings = {"EPICS_CA_AUTO_ARRAY_BYTES": "YES" if limit is None else "NO"}
+        monkeypatch.setattr(context.ca_context, "settings", settings)
+        monkeypatch.setattr(context.ca_context, "array_limit", limit)
+        channel = context.channel(pv)
+        # As libca would, but no update follows, as if libca had dropped it
+        with monkeypatch.context() as lost:
+            lost.setattr(libca, "host_name", lambda _: libca.NO_HOST)
+            channel.connection_changed(False, -1, 0)
+        channel.connection_changed(True, channel.native_type, channel.native_count)
+        assert (await anext(updates)).errorcode == aioca.ECA.DISCONN
+        if limit is None:
+            with anyio.move_on_after(2.5) as scope:  # nothing must come: there is no event
+                await anext(updates)
+            assert scope.cancelled_caught
+        else:
+            with anyio.fail_after(10):
+                told = await anext(updates)
+            assert told.errorcode == aioca.ECA.TOLARGE
+            assert "EPICS_CA_AUTO_ARRAY_BYTES=NO" in str(told)
+
+
 async def test_wait_for_the_number_of_a_state_whose_labels_cannot_be_read_at_first(
     p: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
