@@ -154,7 +154,7 @@ async def test_a_lone_put_does_not_suspend_under_asyncio(p: str) -> None:
 async def test_a_long_list_of_infos(
     own_ioc: Callable[..., SoftIoc], unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aioca._requests.request, "TURN", 0.0005)
+    monkeypatch.setattr(aioca._requests.request, "TURN", -1.0)  # over at each look at the clock
     many = 1000
     records = "".join(f'record(ao, "$(P){i}") {{}}\n' for i in range(many))
     with own_ioc(records, {"P": unique}):
