@@ -738,4 +738,6 @@ async def test_second_channels_go_along(p: str) -> None:
     assert channel.put_channels == ()
     await connect(pv)
     await overlapping()
-    assert [spare.priority for spare in channel.put_channels] == [channel.priority] == [1]
+    assert (
+        [put_channel.priority for put_channel in channel.put_channels] == [channel.priority] == [1]
+    )

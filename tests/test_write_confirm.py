@@ -183,17 +183,17 @@ async def test_a_second_put_whose_channel_goes_down_waits_for_it(
         sent.append(len(sent))
         if len(sent) != 2:
             return send(*args)
-        (spare,) = (c for c in borrowed() if c.connected)
+        (put_channel,) = (c for c in borrowed() if c.connected)
         # As libca reports it: the channel disconnects and reconnects
-        spare.connection_changed(False, -1, 0)
-        spare.connection_changed(True, spare.native_type, spare.native_count)
+        put_channel.connection_changed(False, -1, 0)
+        put_channel.connection_changed(True, put_channel.native_type, put_channel.native_count)
         return libca.ECA_DISCONN
 
     def borrowed() -> list[Any]:
         return [
-            spare
+            put_channel
             for operation in current().operations
-            for spare in getattr(operation, "_borrowed", {}).values()
+            for put_channel in getattr(operation, "_borrowed", {}).values()
         ]
 
     async def put(value: float) -> None:

@@ -453,32 +453,32 @@ class Channel:
             return CONNECTED
         return PREVIOUSLY_CONNECTED if self.ever_connected else NEVER_CONNECTED
 
-    def spare(self) -> Channel:
+    def borrow_put_channel(self) -> Channel:
         """Take the idle second channel to the same PV, or make one that has yet to connect.
 
         On the loop.
         """
         if self.put_channels:
-            (spare,), self.put_channels = self.put_channels, ()
-            return spare
+            (put_channel,), self.put_channels = self.put_channels, ()
+            return put_channel
         return Channel(self._home, self.name, self.priority)
 
-    def release_put_channel(self, spare: Channel) -> None:
+    def release_put_channel(self, put_channel: Channel) -> None:
         """Keep a second channel for the next put-callback, or close it. On the loop.
 
         One is kept, if it is idle and has the same priority.
         """
-        idle = spare.chid and spare.connected and spare.put_owner is None
-        if self.chid and not self.put_channels and idle and spare.priority == self.priority:
-            self.put_channels = (spare,)
+        idle = put_channel.chid and put_channel.connected and put_channel.put_owner is None
+        if self.chid and not self.put_channels and idle and put_channel.priority == self.priority:
+            self.put_channels = (put_channel,)
         else:
-            spare.close()
+            put_channel.close()
 
     def _close_put_channels(self) -> None:
         """Close the idle second channel, if there is one."""
         put_channels, self.put_channels = self.put_channels, ()
-        for spare in put_channels:
-            spare.close()
+        for put_channel in put_channels:
+            put_channel.close()
 
     def close(self) -> None:
         """Queue the channel to be cleared and call its listeners.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -31,6 +32,9 @@ from .updates import PendingUpdates
 from .write_confirm import UnconfirmedWrites
 
 logger = logging.getLogger("aioca")
+
+# An error may name a put-callback that has completed so long before.
+_MAX_PUTS_AGE_SECONDS = 0.05
 
 
 class ChannelInfo(NamedTuple):
@@ -89,9 +93,8 @@ class LoopContext:
         self.writes: UnconfirmedWrites = UnconfirmedWrites()
         self.message_log: MessageLog = MessageLog(self.portal)
         self.reconnector: Reconnector = Reconnector(self, self._channels)
-        # What `_requests.pending_puts` found when it last examined the channels
-        self.puts_seen: list[Channel] = []
-        self.puts_seen_at: float = 0.0
+        self._with_puts: list[Channel] = []  # see `channels_with_puts`
+        self._with_puts_at = 0.0
         self.operations: dict[Operation, None] = {}
         self.starts: dict[Operation, None] = {}
         self._flush_due = False
@@ -131,6 +134,20 @@ class LoopContext:
         except TypeError:  # not even hashable
             return None
         return None if None in channels else channels  # type: ignore[return-value]
+
+    def channels_with_puts(self) -> Sequence[Channel]:
+        """Return the channels with a put-callback in progress. On the loop.
+
+        Thousands of calls may fail at once, and each error asks. So the channels are examined
+        only if there is a put-callback, and once in `_MAX_PUTS_AGE_SECONDS` at most.
+        """
+        if self.put_limit.under_way() <= 0:
+            return ()
+        now = time.monotonic()
+        if now > self._with_puts_at + _MAX_PUTS_AGE_SECONDS:
+            self._with_puts_at = now
+            self._with_puts = [c for c in self._channels.values() if c.put_owner is not None]
+        return self._with_puts
 
     def flush(self) -> None:
         """Have libca send the requests that it has buffered."""

@@ -8,16 +8,12 @@ receivers. So updates of all other monitors take no longer.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from .._ca.tokens import Raw
 
-
-class Monitor(Protocol):
-    """The monitor that receives the updates."""
-
-    def receive(self, item: Any) -> None: ...
-    def keep(self, raw: Raw) -> bool: ...
+if TYPE_CHECKING:
+    from .monitor import Monitor
 
 
 class FirstUpdate:

@@ -8,15 +8,9 @@ missing reply names the put-callback that is in progress on that server.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-
 from .._ca import libca
 from .._channels.channel import Channel
 from .._channels.context import LoopContext
-
-# An error may name a put-callback that has completed so long before.
-_MAX_AGE_SECONDS = 0.05
 
 
 class PendingPuts:
@@ -33,7 +27,7 @@ class PendingPuts:
 
     def __init__(self, context: LoopContext, but: object = None, before: int | None = None) -> None:
         self._names: dict[str, str] = {}
-        for channel in _channels_with_puts(context):
+        for channel in context.channels_with_puts():
             owner = channel.put_owner
             if owner is None or owner is but or not channel.chid:
                 continue
@@ -52,18 +46,3 @@ class PendingPuts:
             f"; a caput(wait=True) of {name} on the same server, {host}, is still being processed,"
             " and some servers answer no other request until it ends"
         )
-
-
-def _channels_with_puts(context: LoopContext) -> Sequence[Channel]:
-    """The channels with a put-callback in progress.
-
-    Thousands of calls may fail at once, and each asks. So the channels are examined only if there
-    is a put-callback at all, and at most once in `_MAX_AGE_SECONDS`.
-    """
-    if context.put_limit.under_way() <= 0:
-        return ()
-    now = time.monotonic()
-    if now > context.puts_seen_at + _MAX_AGE_SECONDS:
-        context.puts_seen_at = now
-        context.puts_seen = [c for c in tuple(context._channels.values()) if c.put_owner]
-    return context.puts_seen

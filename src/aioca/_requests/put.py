@@ -1,7 +1,7 @@
 """The request of caput.
 
 - A put-callback occupies its channel until the server reports completion, even if the call has
-  ended before: see `Channel.put_owner`. A second put-callback uses a spare channel.
+  ended before: see `Channel.put_owner`. A second put-callback uses a second channel.
 - So the token of a put outlives its call. It is released when the last completion has arrived, or
   when the channel has been cleared.
 - `PutCallbackLimit` limits the number of put-callbacks in progress to what a server can take.
@@ -52,8 +52,8 @@ class Put(Request):
         self._usr = libca.Usr()
         # For each PV, the channel of its put-callback
         self._sent_on: list[Channel | None] = [None] * len(channels)
-        self._borrowed: dict[int, Channel] = {}  # the spare channels in use, by index of the PV
-        self._second: set[int] = set()  # indices of the PVs that needed a spare channel
+        self._borrowed: dict[int, Channel] = {}  # the second channels in use, by index of the PV
+        self._second: set[int] = set()  # indices of the PVs that needed a second channel
         self._held_up = False  # waiting for the confirmation of earlier writes
         # Counts the put-callbacks of this request, and of the whole event loop
         self._own = PutCallbackLimit()
@@ -88,12 +88,9 @@ class Put(Request):
                 await self._all.room(stop - start, portal, deadline)
                 return not self._over and portal.now() < deadline
         else:
-            for index in range(start, stop):
-                if self.channels[
-                    index
-                ].unconfirmed > _MAX_UNCONFIRMED_BYTES and not await self._taken(
-                    self.channels[index], deadline
-                ):
+            for channel in self.channels[start:stop]:
+                full = channel.unconfirmed > _MAX_UNCONFIRMED_BYTES
+                if full and not await self._taken(channel, deadline):
                     return False
         return not self._over and not self._is_late()
 
@@ -114,7 +111,7 @@ class Put(Request):
     def _request(self, index: int, channel: Channel) -> int:
         if self._notify and channel.put_owner is not None:
             try:
-                channel = channel.spare()
+                channel = channel.borrow_put_channel()
             except CAError as error:  # libca creates no second channel
                 self._settle(index, Failure(channel.name, error.errorcode, error._detail))
                 return libca.ECA_NORMAL
@@ -147,7 +144,7 @@ class Put(Request):
             channel.put_owner = self._sent_on[index] = None
             self._own.begun -= 1
             self._all.begun -= 1
-            if status == libca.ECA_DISCONN:  # the channel, perhaps a spare, has just gone down
+            if status == libca.ECA_DISCONN:  # the channel, perhaps a second one, has just gone down
                 self._await_connection(index, channel)
                 return libca.ECA_NORMAL
             self._release_put_channel(index)
@@ -166,16 +163,16 @@ class Put(Request):
         return self._notify and outcome == libca.ECA_NORMAL
 
     def _finish(self) -> None:
-        self._stop_listening()  # first: closing a spare channel would notify this request
+        self._stop_listening()  # first: closing a second channel would notify this request
         for index in tuple(self._borrowed):
             self._release_put_channel(index)
         self._release_token()
 
     def _release_put_channel(self, index: int) -> None:
-        spare = self._borrowed.pop(index, None)
-        if spare is not None:
+        put_channel = self._borrowed.pop(index, None)
+        if put_channel is not None:
             # If its put-callback is in progress, the channel is cleared: the server cancels it.
-            self.channels[index].release_put_channel(spare)
+            self.channels[index].release_put_channel(put_channel)
 
     def put_abandoned(self, channel: Channel) -> None:
         """Give up the put-callback on a channel that was cleared. On the loop."""
