@@ -3,7 +3,7 @@
 The sessions use the environment that nox runs in (``pip install -e '.[dev,docs]'``): they install
 nothing and start at once. ``nox --force-venv-backend venv -s lint`` makes an environment for the
 session instead. The arguments after ``--`` go to the program of the session, such as pytest:
-``nox -s tests -- tests/test_get.py -n0``.
+``nox -s tests -- tests/operations/test_get.py -n0``.
 
 `.ci/run` and `.github/workflows/ci.yml` run these sessions, too.
 """
@@ -63,7 +63,7 @@ def types(session: nox.Session) -> None:
     need(session, "dev")
     session.run("mypy")
     session.run("pyright")
-    session.run("pyright", "-p", "tests/typing_tests")
+    session.run("pyright", "-p", "tests/contract/typing_tests")
     session.run("pyright", "--verifytypes", "aioca", "--ignoreexternal")
 
 

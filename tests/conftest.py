@@ -1,23 +1,14 @@
-"""Fixtures for all tests: soft IOCs, the backends, and the check that nothing is left behind.
-
-libca reads the addresses to search once in a process. So the ports of all IOCs are chosen here,
-before libca is used: `PORTS[0]` is for the shared IOC, the others are for tests that kill, pause or
-restart an IOC of their own (fixture `own_ioc`).
-"""
+"""Fixtures for all tests: soft IOCs, the backends, and the check that nothing is left behind."""
 
 from __future__ import annotations
 
 import gc
 import logging
-import os
-import random
-import re
 import secrets
 import signal
 import socket
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -28,62 +19,25 @@ from zlib import crc32
 
 import pytest
 
-from aioca import get_channel_infos, purge_channel_caches
-from aioca._ca import tokens
-from aioca._channels import context as _context
-from aioca.testing import SoftIoc, loopback_environment
-from aioca.testing._ports import is_free
+from aioca import purge_channel_caches
+from aioca.testing import SoftIoc
+from tests.support import iocs, leaks
+from tests.support.iocs import PORTS
 
 HERE = Path(__file__).parent
 
 
-def _ports(count: int) -> list[int]:
-    """Free ports, outside of the ranges of `free_port` and of client sockets.
-
-    Each test process has a range of its own.
-    """
-    worker = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "gw0")))
-    first = 10_000 + 1_000 * worker % 10_000
-    some = range(first, first + 1_000)
-    ports: list[int] = []
-    while len(ports) < count:
-        port = random.choice(some)
-        if port not in ports and is_free(port):
-            ports.append(port)
-    return ports
-
-
-def _hold(port: int) -> socket.socket | None:
-    """Bind a UDP port of loopback; None if it is in use."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    try:
-        sock.bind(("127.0.0.1", port))
-    except OSError:
-        sock.close()
-        return None
-    return sock
-
-
 # If the repeater's port is free, libca starts the program caRepeater, if it is installed. That
 # program would outlive the tests, and might keep their pipes open.
-_REPEATER = _hold(5065)
+_REPEATER = iocs.hold(5065)
+iocs.search_at_these_ports()
+
+IOC_FIXTURES = {"ioc", "own_ioc"}
 
 
 def pytest_unconfigure() -> None:
     if _REPEATER is not None:
         _REPEATER.close()
-
-
-PORTS = _ports(6)
-IOC_FIXTURES = {"ioc", "own_ioc"}
-for _name in [name for name in os.environ if name.startswith("EPICS_CA")]:
-    del os.environ[_name]
-os.environ.update(loopback_environment(PORTS))
-
-
-def shown(parameter: object) -> str:
-    """The id of a parameter; it must be the same in each process that collects the tests."""
-    return re.sub(r" at 0x[0-9a-f]+", "", str(parameter))
 
 
 ASYNCIO = pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio")
@@ -203,7 +157,7 @@ def ioc() -> Iterator[SoftIoc]:
     """The IOC that all tests share. A test must not stop it, and must restore its records."""
     prefix = f"T{secrets.token_hex(3)}:"
     with SoftIoc(
-        HERE / "records.db", {"P": prefix}, port=PORTS[0], access_security=HERE / "records.acf"
+        iocs.RECORDS, {"P": prefix}, port=PORTS[0], access_security=iocs.ACCESS_SECURITY
     ) as soft_ioc:
         yield soft_ioc
 
@@ -238,40 +192,6 @@ def unique() -> str:
     return f"U{secrets.token_hex(4)}:"
 
 
-# -- Programs --------------------------------------------------------------------------------------
-
-
-def environment_for(ports: int | list[int]) -> dict[str, str]:
-    """The environment for a program that searches these ports, unlike this process."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("EPICS_CA")}
-    return {**inherited, **loopback_environment(ports)}
-
-
-@contextmanager
-def programs(port: int, *options: str) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start programs that find the IOC at a port: ``start(text, *arguments)``; kill them at exit.
-
-    Args:
-        options: for Python itself.
-    """
-    started: list[subprocess.Popen[str]] = []
-
-    def start(text: str, *arguments: object) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, *options, "-u", "-c", textwrap.dedent(text), *map(str, arguments)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment_for(port),
-            start_new_session=True,  # so that its own child processes can be killed too
-        )  # fmt: skip
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()  # closes its pipes
-
-
 # -- Nothing left behind ---------------------------------------------------------------------------
 
 
@@ -282,30 +202,16 @@ def nothing_left_behind(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     yield
     for record in caplog.get_records("call"):
         assert "please report this" not in record.getMessage(), record.exc_text
-    left = _left(threads)
+    left = leaks.left_behind(threads)
     give_up = time.monotonic() + 10.0
     while left and time.monotonic() < give_up:
         # A put whose caller was cancelled remains until the server has completed it.
         time.sleep(0.02)
         gc.collect()
-        left = _left(threads)
+        left = leaks.left_behind(threads)
     if left:
         purge_channel_caches()  # so that later tests do not fail too
     assert not left
-
-
-def _left(threads: set[threading.Thread]) -> list[str]:
-    left = [f"channel {info}" for info in get_channel_infos()]
-    left += [f"context {context}" for context in _context.all_contexts()]
-    # trio keeps its worker threads for a while, and starts some for its own use
-    left += [
-        f"thread {thread}"
-        for thread in set(threading.enumerate()) - threads
-        if not thread.name.startswith("Trio thread")
-    ]
-    if tokens.token_count():
-        left.append(f"{tokens.token_count()} tokens: {list(tokens.owners.values())}")
-    return left
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -18,10 +18,8 @@ from pathlib import Path
 from terminal import Shell, confine, shell
 
 from aioca.testing import SoftIoc, free_port, loopback_environment
-
-# isort: split
-from broken_setups import Maker, nothing_broken, pump, two_servers
-from commands import Output, started
+from tests.support.broken_setups import Maker, nothing_broken, pump, two_servers
+from tests.support.commands import Output, started
 
 HERE = Path(__file__).parent
 COLUMNS, LINES = 92, 60  # the pictures have as many lines as there is something in

@@ -13,12 +13,11 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parents[1] / "tests"), str(HERE.parents[1] / "tests" / "examples")]
-
-from browser import chromium  # noqa: E402
-from programs import RECORDS, running  # noqa: E402
+sys.path.insert(0, str(HERE.parents[1]))
 
 from aioca.testing import SoftIoc, free_port  # noqa: E402
+from tests.support.browser import chromium  # noqa: E402
+from tests.support.examples import RECORDS, running  # noqa: E402
 
 PVS = ("SINE", "NOISE", "READBACK")
 SECONDS = 62

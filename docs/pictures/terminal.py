@@ -20,10 +20,10 @@ from rich.style import Style
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "cli"))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from commands import in_terminal, started
-from screen import CTRL_C, TERM, Shown, shown
+from tests.support.commands import in_terminal, started
+from tests.support.screen import CTRL_C, TERM, Shown, shown
 
 __all__ = [
     "CTRL_C", "Shell", "Shown", "between_frames", "confine", "photograph", "shell", "shown",

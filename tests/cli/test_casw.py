@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from base_tools import MISSING, base_environment, base_tool, find_base
-from commands import Output, alive, children_of, gone, in_terminal, started
 
 from aioca._cli import main
 from aioca._cli.wire.beacons import Watch
 from aioca._cli.wire.protocol import Beacon, Message
 from aioca._cli.wire.repeater import repeater_runs
 from aioca.testing import SoftIoc, free_port
+from tests.support.base_tools import MISSING, base_environment, base_tool, find_base
+from tests.support.commands import Output, alive, children_of, gone, in_terminal, started
 
 SERVER = ("10.0.0.1", 5064)
 

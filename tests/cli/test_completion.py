@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from commands import IN_TERMINAL, Output
 
 from aioca._cli import main
 from aioca._cli.app import COMMANDS
+from tests.support.commands import IN_TERMINAL, Output
 
 SHELLS = {
     "bash": ["bash", "--norc", "--noprofile", "-i"],

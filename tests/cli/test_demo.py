@@ -11,7 +11,16 @@ import time
 from importlib.metadata import entry_points, version
 
 import pytest
-from commands import Output, children_of, gone, in_terminal, run_cli, run_without, started
+
+from tests.support.commands import (
+    Output,
+    children_of,
+    gone,
+    in_terminal,
+    run_cli,
+    run_without,
+    started,
+)
 
 MONITORING = "async with camonitor("
 

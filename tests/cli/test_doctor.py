@@ -1,4 +1,4 @@
-"""``aioca doctor``: the settings as libca reads them, searches, broken set-ups, the report."""
+"""``aioca doctor``: broken set-ups and the report on one PV."""
 
 from __future__ import annotations
 
@@ -6,408 +6,35 @@ import io
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from broken_setups import BROKEN, Setup, answering_but_mute, nothing_broken, sessions
-from commands import in_terminal, run_cli, started
-from hypothesis import given
-from hypothesis import strategies as st
 from rich.console import Console
 
 from aioca import CAInfo
 from aioca._cli import main
 from aioca._cli.diagnosis.conversation import converse
 from aioca._cli.diagnosis.diagnose import diagnose
-from aioca._cli.diagnosis.examine import Report, spellings
+from aioca._cli.diagnosis.examine import Report
 from aioca._cli.diagnosis.examine_pv import PvReport
-from aioca._cli.diagnosis.findings import Finding, all_is_well, sorted_findings
 from aioca._cli.diagnosis.findings_pv import _FIXED
-from aioca._cli.diagnosis.interfaces import Broadcast, broadcasts
 from aioca._cli.diagnosis.report import print_report
 from aioca._cli.diagnosis.settings import Settings, read_settings
-from aioca._cli.wire import protocol
-from aioca._cli.wire.protocol import Message, ProtocolError
-from aioca._cli.wire.search import Found, Target, udp_search
+from aioca._cli.wire.search import Found
 from aioca.testing import SoftIoc, free_port
-from conftest import environment_for
+from tests.support.broken_setups import BROKEN, Setup, answering_but_mute, nothing_broken, sessions
+from tests.support.commands import in_terminal, run_cli, started
+from tests.support.programs import environment_for
 
 UNIT = True
 
-# -- Settings: as libca has them -------------------------------------------------------------------
-
-SETTINGS: list[dict[str, str]] = [
-    {},
-    *({"EPICS_CA_AUTO_ADDR_LIST": text} for text in (
-        "YES", "NO", "no", "No", "nO", "nope", "know", "N", "0", "false", "", " NO", "off",
-        "x" * 29 + "NO", "x" * 30 + "NO",
-    )),
-    *({"EPICS_CA_ADDR_LIST": text, "EPICS_CA_AUTO_ADDR_LIST": "NO"} for text in (
-        "127.0.0.1", "127.0.0.1:6000", "127.0.0.2:6000 127.0.0.2:6000", "localhost", "127.1",
-        "no-such-host.invalid 127.0.0.1", "127.0.0.1,127.0.0.2", "127.0.0.1;127.0.0.2",
-        "127.0.0.1:70000", "127.0.0.1:abc", "300.1.1.1", "::1", "127.0.0.1:5000", "",
-        "127.0.0.1\t127.0.0.3  127.0.0.2:7000", "127.0.0.1 25240", "25240:6000", "0177.0.0.1",
-        "2130706433:6000", "0177", "0x7f000001", "1.2.3.4.5", "[::1]:5064", "fe80::1", "localhost:",
-        ":5064", "127.0.0.1/24", "4294967296", "127.0.0.1\x1f127.0.0.2", "http://127.0.0.1",
-    )),
-    *({"EPICS_CA_SERVER_PORT": text, "EPICS_CA_ADDR_LIST": "127.0.0.9"} for text in (
-        "5064", "5000", "5001", "0", "70000", "abc", "6070x", "", "0x1400", " 6070", "-1", "65535",
-    )),
-    *({"EPICS_CA_REPEATER_PORT": text} for text in ("6065", "5000", "abc", "6065 x", "")),
-    *({"EPICS_CA_CONN_TMO": text} for text in (
-        "30", "2.5", "0", "-1", "abc", "", "1e3", "nan", "inf", "0.01", "30s", " 7", "1_0",
-    )),
-]  # fmt: skip
-
-# In a network namespace with nothing but loopback: what libca makes of each, in JSON.
-LIBCA = r"""
-import ctypes, json, os, re, subprocess, sys
-from epicscorelibs.lib import Com_dsoinfo, ca_dsoinfo
-
-subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-seen = []
-for number, settings in enumerate(json.load(sys.stdin)):
-    ours, theirs = os.pipe()
-    if not os.fork():
-        os.dup2(theirs, 1)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        os.environ.update(settings)
-        com = ctypes.CDLL(Com_dsoinfo.sofilename, ctypes.RTLD_GLOBAL)
-        ca = ctypes.CDLL(ca_dsoinfo.sofilename, ctypes.RTLD_GLOBAL)
-        ca.ca_context_create(1)
-        ca.ca_create_channel(b"NONE", None, None, 0, ctypes.byref(ctypes.c_void_p()))
-        ca.ca_client_status(20)
-        com.fflush(None)
-        os._exit(0)
-    os.close(theirs)
-    with open(ours) as pipe:
-        text = pipe.read()
-    os.wait()
-    seen.append([
-        sorted(set(re.findall('UDP Search destination "(.*)"', text))),
-        *(re.search(f"{what} (.*)", text)[1] for what in
-          ("default server port", "repeater port", "watchdog period")),
-    ])
-json.dump(seen, sys.stdout)
-"""
-
-
-def _alone(program: str, **options: object) -> subprocess.CompletedProcess[str]:
-    """Run a program where there is no network but loopback."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("EPICS")}
-    return subprocess.run(  # type: ignore[call-overload,no-any-return]
-        ["unshare", "--map-root-user", "--net", sys.executable, "-c", program],
-        capture_output=True, text=True, timeout=60, check=False, env=environment, **options,
-    )  # fmt: skip
-
-
-needs_namespace = pytest.mark.skipif(
-    not shutil.which("unshare")
-    or not shutil.which("ip")
-    or _alone(
-        "import subprocess; subprocess.check_call(['ip', 'link', 'set', 'lo', 'up'])"
-    ).returncode
-    != 0,
-    reason="needs `ip`, and to be allowed a network namespace",
-)
-
-
-@pytest.mark.process
-@needs_namespace
-def test_settings_are_read_as_libca_reads_them() -> None:
-    done = _alone(LIBCA, input=json.dumps(SETTINGS))
-    assert done.returncode == 0, done.stderr
-    for environment, (addresses, *rest) in zip(SETTINGS, json.loads(done.stdout), strict=True):
-        settings = read_settings(environment, list)
-        ours = [f"{p.target.host}:{p.target.port}" for p in settings.places]
-        assert sorted(ours) == addresses, environment
-        rows = {row.name: row.value for row in settings.rows}
-        assert [rows["EPICS_CA_SERVER_PORT"], rows["EPICS_CA_REPEATER_PORT"]] == rest[:2]
-        assert float(rows["EPICS_CA_CONN_TMO"]) == pytest.approx(float(rest[2]), nan_ok=True)
-
-
-def _settings(**environment: str) -> Settings:
-    def resolve(host: str) -> str:
-        if host == "ioc":
-            return "10.1.2.3"
-        raise OSError(host)
-
-    return read_settings(environment, lambda: [Broadcast("eth7", "10.1.255.255")], resolve)
-
-
-@pytest.mark.parametrize(
-    ("environment", "severity", "words"),
-    [
-        ({"EPICS_CA_AUTO_ADDR_LIST": "No"}, "error", "means YES"),
-        ({"EPICS_CA_AUTO_ADDR_LIST": "none"}, "warning", "means NO"),
-        ({"EPICS_CA_AUTO_ADDR_LIST": "NO"}, "error", "no address to search"),
-        ({"EPICS_CA_ADDR_LIST": "gone"}, "error", "there is no host `gone`"),
-        ({"EPICS_CA_ADDR_LIST": "x" * 300}, "error", "is not the name of a host"),
-        ({"EPICS_CA_ADDR_LIST": "ioc,ioc"}, "error", "blanks go between hosts"),
-        ({"EPICS_CA_ADDR_LIST": "ioc:0"}, "error", "no port from 1 to 65535"),
-        ({"EPICS_CA_ADDR_LIST": "ioc 25240"}, "error", "takes it for the address 0.0.98.152"),
-        ({"EPICS_CA_NAME_SERVERS": "::1"}, "error", "is an IPv6 address"),
-        ({"EPICS_CA_ADDR_LIST": "[fe80::1]:5064"}, "error", "Channel Access has IPv4 only"),
-        ({"EPICS_CA_ADDR_LIST": "ioc ioc"}, "note", "listed twice"),
-        ({"EPICS_CA_NAME_SERVERS": "gone"}, "error", "EPICS_CA_NAME_SERVERS: there is no host"),
-        ({"EPICS_CA_SERVER_PORT": "5000"}, "error", "libca uses 5064"),
-        ({"EPICS_CA_SERVER_PORT": "http"}, "error", "is not a port"),
-        ({"EPICS_CA_SERVER_PORT": "6064x"}, "warning", "is read as 6064"),
-        ({"EPICS_CA_SERVER_PORT": ""}, "note", "empty"),
-        ({"EPICS_CA_REPEATER_PORT": "99999"}, "error", "libca uses 5065"),
-        ({"EPICS_CA_CONN_TMO": "30s"}, "warning", "not a number of seconds"),
-        ({"EPICS_CA_CONN_TMO": "-1"}, "error", "not a usable time-out"),
-        ({"EPICS_CA_CONN_TMO": "nan"}, "error", "not a usable time-out"),
-        ({"EPICS_CA_CONN_TMO": "0.2"}, "warning", "counts as disconnected"),
-        ({"EPICS_CA_CONN_TMO": "1e6"}, "warning", "noticed only after"),
-        ({"EPICS_CA_MAX_ARRAY_BYTES": "lots"}, "warning", "not a number of bytes"),
-        ({"EPICS_CA_MAX_ARRAY_BYTES": "-5"}, "warning", "not a number of bytes"),
-        ({"EPICS_CA_MAX_ARRAY_BYTES": "20MB"}, "warning", "is read as 20"),
-        ({"EPICS_CA_MAX_ARRAY_BYTES": "1e6"}, "warning", "is read as 1;"),
-        ({"EPICS_CA_MAX_ARRAY_BYTES": "100"}, "note", "uses 16384"),
-        ({"EPICS_CA_AUTO_ARRAY_BYTES": "true"}, "warning", "means NO"),
-        ({"EPICS_CA_AUTO_ARRAY_BYTES": "NO"}, "note", "more than 16408 bytes"),
-        ({"EPICS_CA_AUTO_ARRAY_BYTES": "NO"}, "note", "can be written, but not read"),
-        ({"EPICS_CA_MAX_SEARCH_PERIOD": "5"}, "note", "60"),
-        ({"EPICS_CA_MAX_SEARCH_PERIOD": "long"}, "warning", "not a number"),
-        ({"EPICS_CA_MCAST_TTL": "0"}, "warning", "hops"),
-        ({"EPICS_CA_ADRR_LIST": "ioc"}, "warning", "EPICS_CA_ADDR_LIST is one"),
-    ],
-)
-def test_mistakes_in_settings(environment: dict[str, str], severity: str, words: str) -> None:
-    findings = _settings(**environment).findings
-    assert any(f.severity == severity and words in f.what for f in findings), findings
-    assert all(f.advice and not f.advice.endswith(".") for f in findings)
-
-
-def test_a_port_that_is_a_word_of_its_own_is_put_where_it_belongs() -> None:
-    for text, advice in [
-        ("ioc 25240", 'set EPICS_CA_ADDR_LIST="ioc:25240"'),
-        ("ioc:6000 25240", "write host:port, with a colon and no blank"),
-        ("25240", "write host:port, with a colon and no blank"),
-    ]:
-        settings = _settings(EPICS_CA_ADDR_LIST=text)
-        assert [f.advice for f in settings.findings] == [advice]
-        assert Target("0.0.98.152", 5064) in [p.target for p in settings.places]  # as libca does
-
-
-def test_good_settings_have_no_findings() -> None:
-    settings = _settings(
-        EPICS_CA_ADDR_LIST="ioc 10.1.2.4:6064 10.9.255.255", EPICS_CA_SERVER_PORT="5070",
-        EPICS_CA_NAME_SERVERS="ioc:7000", EPICS_CA_CONN_TMO="12.5", EPICS_CA_AUTO_ADDR_LIST="yes",
-        EPICS_CA_MAX_ARRAY_BYTES="20000000", EPICS_CA_BEACON_PERIOD="15", OTHER="EPICS_CA_X",
-    )  # fmt: skip
-    assert settings.findings == []
-    assert [(p.target, p.origin) for p in settings.places] == [
-        (Target("10.1.255.255", 5070, True), "broadcast of eth7"),
-        (Target("10.1.2.3", 5070), "EPICS_CA_ADDR_LIST"),
-        (Target("10.1.2.4", 6064), "EPICS_CA_ADDR_LIST"),
-        (Target("10.9.255.255", 5070, True), "EPICS_CA_ADDR_LIST"),
-    ]
-    assert [p.target for p in settings.name_servers] == [Target("10.1.2.3", 7000)]
-    sources = {row.name: row.source for row in settings.rows}
-    assert sources["EPICS_CA_SERVER_PORT"] == "environment"
-    assert sources["EPICS_CA_REPEATER_PORT"] == "default"
-    no = {row.name: row for row in _settings(EPICS_CA_AUTO_ADDR_LIST="No").rows}
-    assert no["EPICS_CA_AUTO_ADDR_LIST"].value == "YES"
-    assert no["EPICS_CA_AUTO_ADDR_LIST"].source == "environment: No"
-
-
-@pytest.mark.process
-@pytest.mark.skipif(not shutil.which("ip"), reason="needs `ip` to compare with")
-def test_broadcast_addresses_are_those_of_the_system() -> None:
-    listed = json.loads(subprocess.check_output(["ip", "-json", "-4", "address"], text=True))
-    expected = {
-        (interface["ifname"], address["broadcast"])
-        for interface in listed
-        for address in interface["addr_info"]
-        if "broadcast" in address and "UP" in interface["flags"]
-    }
-    found = broadcasts()
-    assert found is not None
-    assert {(b.interface.partition(":")[0], b.address) for b in found} == expected
-
-
-def test_findings_come_in_order_of_weight() -> None:
-    some = [Finding(s, "x", s, "do", rank) for s, rank in
-            [("note", 0), ("error", 3), ("warning", 0), ("error", 1)]]  # fmt: skip
-    assert [(f.severity, f.rank) for f in sorted_findings(some)] == [
-        ("error", 1), ("error", 3), ("warning", 0), ("note", 0),
-    ]  # fmt: skip
-    assert all_is_well(some[:1])
-    assert not all_is_well(some)
-
-
-# -- Messages --------------------------------------------------------------------------------------
-
-
-def test_messages_there_and_back() -> None:
-    some = [Message(6, 10, 13, 7, 8, b"X" * 8), Message(0), Message(13, 11, 5064, 3, 0x7F000001)]
-    data = b"".join(map(bytes, some))
-    assert protocol.take(data) == (some, b"")
-    assert protocol.take(data[:-1]) == (some[:2], bytes(some[2])[:-1])
-    assert protocol.take(b"") == ([], b"")
-    long = bytes.fromhex("0006ffff000a0000 00000001 00000002 00000008 00000003") + b"payload."
-    assert protocol.take(long)[0] == [Message(6, 10, 3, 1, 2, b"payload.")]
-    with pytest.raises(ProtocolError):
-        protocol.take(bytes.fromhex("0006ffff000a0000 00000001 00000002 7fffffff 00000003"))
-
-
-@given(st.binary(max_size=200), st.sampled_from(["10.0.0.1", "127.0.0.1"]))
-def test_any_bytes_are_survived(data: bytes, source: str) -> None:
-    try:
-        messages, rest = protocol.take(data)
-    except ProtocolError:
-        return
-    assert len(rest) <= len(data)
-    told, rest = protocol.take(protocol.passed_on(messages, source))
-    assert rest == b"" and {message.command for message in told} <= {protocol.IS_UP}
-    for answer in protocol.search_answers(messages, source):
-        assert answer.server is None or 0 < answer.server[1] < 65536
-    for beacon in protocol.beacons(messages, source, 5064):
-        assert re.fullmatch(r"\d+\.\d+\.\d+\.\d+", beacon.server[0])
-
-
-def test_an_answer_may_name_another_server() -> None:
-    """As those of name servers and of old servers do; 0 and all ones mean who has sent it."""
-    for first, host in [(0x0A010203, "10.1.2.3"), (0xFFFFFFFF, "127.0.0.1"), (0, "127.0.0.1")]:
-        messages = [Message(6, 6064, 0, first, 5, b"\0\x0b" + bytes(6))]
-        answer = protocol.search_answers(messages, "127.0.0.1")
-        assert answer == [protocol.SearchAnswer(5, (host, 6064), 11)]
-
-
-def test_many_names_are_searched_in_datagrams_of_sensible_size() -> None:
-    names = [f"SOME:PV:{n:04}" + "X" * (n % 900) for n in range(300)]
-    datagrams = protocol.searches(names, list(range(300)), reply=False)
-    assert max(map(len, datagrams)) <= 1024 + 16
-    asked = [m for d in datagrams for m in protocol.take(d)[0] if m.command == protocol.SEARCH]
-    assert [m.payload.rstrip(b"\0").decode() for m in asked] == names
-    assert [m.second for m in asked] == list(range(300))
-
-
-# -- Searches --------------------------------------------------------------------------------------
-
-
-def test_search_finds_what_is_there(ioc: SoftIoc, p: str) -> None:
-    here, nobody = Target("127.0.0.1", ioc.port), Target("127.0.0.1", free_port())
-    heard = udp_search([f"{p}none", f"{p}ai"], [here, nobody], 0.5)
-    assert [(f.pv, f.server, f.via, f.minor) for f in heard.found] == [
-        (f"{p}ai", ("127.0.0.1", ioc.port), "UDP", 13)
-    ]
-    assert 0 < heard.found[0].milliseconds < 500
-    assert heard.states == {here: "answered", nobody: "refused"}
-
-
-def test_search_for_nothing_says_who_listens(ioc: SoftIoc) -> None:
-    here, nobody = Target("127.0.0.1", ioc.port), Target("127.0.0.1", free_port())
-    assert udp_search([], [here, nobody], 0.1).states == {here: "silent", nobody: "refused"}
-
-
-def test_a_server_is_asked_through_tcp(ioc: SoftIoc, p: str) -> None:
-    said = converse(("127.0.0.1", ioc.port), [f"{p}none", f"{p}ai"], 10.0)
-    assert (said.state, said.minor, said.missing) == ("speaks", 13, [f"{p}none"])
-    assert [(f.pv, f.server) for f in said.found] == [(f"{p}ai", ("127.0.0.1", ioc.port))]
-    assert said.found[0].via == f"TCP 127.0.0.1:{ioc.port}"
-    assert converse(("127.0.0.1", free_port()), ["X"], 5.0).state == "refused"
-
-
-@contextmanager
-def tcp_server(data: bytes, hang_up: bool) -> Iterator[int]:
-    """Says the same to everybody; its port."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        done = threading.Event()
-
-        def serve() -> None:
-            circuit, _ = listener.accept()
-            with circuit:
-                circuit.sendall(data)
-                if not hang_up:
-                    done.wait()
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            done.set()
-            thread.join()
-
-
-@pytest.mark.process
-@pytest.mark.parametrize(
-    ("data", "hang_up", "state"),
-    [
-        (b"", False, "silent"),
-        (b"", True, "silent"),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n" * 3, False, "strange"),
-        (b"\0\6\xff\xff" + b"\xff" * 100, False, "strange"),
-        (protocol.version()[:9], False, "silent"),
-        (bytes(Message(0, 0, 12)), True, "speaks"),
-        (bytes(Message(0, 0, 12)) + bytes(range(200, 240)), True, "speaks"),
-    ],
-    ids=["mute", "hangs up", "HTTP", "a length", "half a message", "another version", "garbage"],
-)  # fmt: skip
-def test_what_is_no_server_is_seen_through(data: bytes, hang_up: bool, state: str) -> None:
-    with tcp_server(data, hang_up) as port:
-        said = converse(("127.0.0.1", port), ["X"], 0.3)
-    assert said.state in (state, "Connection reset by peer") if hang_up else said.state == state
-    assert said.found == []
-
-
-@pytest.mark.process
-def test_search_survives_a_hostile_server() -> None:
-    """Answers to what was not asked, garbage, and the right answer a hundred times."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        udp.bind(("127.0.0.1", 0))
-        target = Target("127.0.0.1", udp.getsockname()[1])
-
-        def answer() -> None:
-            data, source = udp.recvfrom(65536)
-            number = protocol.take(data)[0][-1].second
-
-            def reply(number: int, port: int = 6064) -> bytes:
-                return bytes(Message(6, port, 0, 0xFFFFFFFF, number % 2**32, b"\0\x0d"))
-
-            for strange in (b"\xff" * 17, b"x", b"", reply(number + 1), reply(number - 1),
-                            reply(number + 3), reply(number, 0), reply(number)[:-1]):  # fmt: skip
-                udp.sendto(strange, source)
-            for _ in range(100):
-                udp.sendto(reply(number), source)
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        heard = udp_search(["X"], [target], 0.3)
-        thread.join()
-    assert [(f.pv, f.server) for f in heard.found] == [("X", ("127.0.0.1", 6064))]
-    assert heard.strange == 3
-
-
-def test_where_nothing_can_be_sent_is_said() -> None:
-    heard = udp_search(["X"], [Target("127.0.0.1", 0)], 0.05)
-    (state,) = heard.states.values()
-    assert state not in ("answered", "silent", "refused")
-
-
-def test_spellings() -> None:
-    assert "SR:CURRENT" in spellings("SR_CURRENT")
-    assert "SR:CURRENT" in spellings("SR:CURRENT.VALL")
-    assert "SR:CURRENT" in spellings("sr:current")
-    assert "X" not in spellings("X")
-
 
 # -- Broken set-ups, with the command itself -------------------------------------------------------
-
 ADVICE = {
     "wrong_port": "Start the server, or find out its port",
     "low_port": "Set EPICS_CA_SERVER_PORT to a port from 5001",
@@ -424,9 +51,7 @@ ADVICE = {
     "mute_circuit": "Check whether its process is stopped or overloaded",
     "name_server_gone": "Start the name server 127.0.0.1:",
 }
-
 PAGE = "find-out-why-a-pv-does-not-connect.md"
-
 Session = tuple[Setup, str, str, int]
 
 

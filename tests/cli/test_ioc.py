@@ -12,13 +12,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import Output, alive, children_of, gone, in_terminal, started
 
 from aioca._cli import main
 from aioca._cli.commands.ioc import explain, parse_macros
 from aioca._cli.diagnosis.conversation import converse
 from aioca._cli.shared import Failure
 from aioca.testing import free_port
+from tests.support.commands import Output, alive, children_of, gone, in_terminal, started
 
 RECORDS = """
 record(ao, "$(P)A") { field(VAL, "$(V=1)") field(PREC, "1") field(PINI, "YES") }

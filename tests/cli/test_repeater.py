@@ -11,15 +11,15 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from base_tools import MISSING, base_environment, base_tool, find_base
-from commands import Output, in_terminal, run_cli, started
 
 from aioca._cli import main
 from aioca._cli.wire import protocol
 from aioca._cli.wire.protocol import Message
 from aioca._cli.wire.repeater import Repeater, registered, repeater_runs
 from aioca.testing import SoftIoc, free_port
-from conftest import programs
+from tests.support.base_tools import MISSING, base_environment, base_tool, find_base
+from tests.support.commands import Output, in_terminal, run_cli, started
+from tests.support.programs import programs
 
 BEACON = bytes(Message(13, 13, 6064, 7))
 

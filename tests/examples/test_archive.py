@@ -10,9 +10,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from programs import Program, running, value_of
-
 from aioca.testing import SoftIoc
+from tests.support.examples import Program, running, value_of
 
 COUNT = 1000
 COUNTER = """

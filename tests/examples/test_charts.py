@@ -13,11 +13,11 @@ from typing import Any
 
 import anyio
 import pytest
-from programs import EXAMPLES, RECORDS, Program, running
 
 from aioca import get_channel_infos
 from aioca.testing import SoftIoc, free_port
-from conftest import PORTS
+from tests.support.examples import EXAMPLES, RECORDS, Program, running
+from tests.support.iocs import PORTS
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from programs import EXAMPLES, RECORDS, Program, running, value_of
 
 from aioca.testing import SoftIoc
-from conftest import PORTS
+from tests.support.examples import EXAMPLES, RECORDS, Program, running, value_of
+from tests.support.iocs import PORTS
 
 
 @pytest.fixture(scope="module")

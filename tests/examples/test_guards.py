@@ -6,10 +6,10 @@ import signal
 from collections.abc import Callable, Iterator
 
 import pytest
-from programs import EXAMPLES, RECORDS, Program, running, value_of
 
 from aioca.testing import SoftIoc
-from conftest import PORTS
+from tests.support.examples import EXAMPLES, RECORDS, Program, running, value_of
+from tests.support.iocs import PORTS
 
 
 @pytest.fixture(scope="module")

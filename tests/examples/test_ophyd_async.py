@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 
 import pytest
-from programs import RECORDS, running, value_of
 
 import aioca
 from aioca.testing import SoftIoc
-from conftest import PORTS
+from tests.support.examples import RECORDS, running, value_of
+from tests.support.iocs import PORTS
 
 pytestmark = [
     pytest.mark.ophyd,

@@ -7,10 +7,10 @@ from importlib.util import find_spec
 from typing import Any
 
 import pytest
-from browser import CHROMIUM, DRIVER, chromium
-from programs import RECORDS, Program, running
 
 from aioca.testing import SoftIoc, free_port
+from tests.support.browser import CHROMIUM, DRIVER, chromium
+from tests.support.examples import RECORDS, Program, running
 
 pytestmark = [
     pytest.mark.browser,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from aioca import CAError, CATimeout, caget, caput, connect
 from aioca.testing import SoftIoc
-from conftest import PORTS
+from tests.support.iocs import PORTS
 
 RECORDS = {
     "ai": "", "ao": "", "longin": "", "longout": "", "int64in": "", "int64out": "",

@@ -21,11 +21,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from line import Line
-from program import Program
-from sockets import HOST
 
 from aioca.testing import SoftIoc, free_port, loopback_environment
+from tests.support.client_program import Program
+from tests.support.line import Line
+from tests.support.sockets import HOST
 
 BACKENDS = ("asyncio", "trio")
 PV = "NET:x"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from aioca.testing import SoftIoc
-from conftest import environment_for, programs
+from tests.support.programs import environment_for, programs
 
 both_backends = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
