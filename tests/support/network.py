@@ -31,7 +31,7 @@ from tests.support.proxy import CaProxy
 
 SHORT = 0.2  # seconds for a call that is to fail
 GRACE = 1.0  # that it may be late by, on a busy machine
-MANY_BIG = 10  # of them
+MANY_BIG = 10  # waveforms of 800 kB each
 LINES = 30
 DATABASE = """
     record(ao, "$(P)x") { field(FLNK, "$(P)x:history") }
