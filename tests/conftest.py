@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -21,8 +20,10 @@ import pytest
 
 from aioca import purge_channel_caches
 from aioca.testing import SoftIoc
-from tests.support import iocs, leaks
+from tests.support import iocs
+from tests.support.fake_ca import FakeCA
 from tests.support.iocs import PORTS
+from tests.support.leaks import looking_for_leaks
 
 HERE = Path(__file__).parent
 
@@ -184,6 +185,15 @@ def own_ioc() -> Iterator[Callable[..., SoftIoc]]:
 
 
 @pytest.fixture
+def fake_ca(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCA]:
+    """A fake libca, see `FakeCA`; at the end nothing may be left in it."""
+    fake = FakeCA(monkeypatch)
+    yield fake
+    assert fake.errors == []
+    assert fake.left() == []
+
+
+@pytest.fixture
 def unique() -> str:
     """A prefix that no other test uses.
 
@@ -197,18 +207,21 @@ def unique() -> str:
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Check after each test: no token, channel, context or thread is left; no job failed."""
-    threads = set(threading.enumerate())
-    yield
+    """Check after each test: no token, channel, context or thread is left; no job failed.
+
+    Nothing is left either in the stores of the contexts that the test has made.
+    """
+    with looking_for_leaks() as leaks:
+        yield
     for record in caplog.get_records("call"):
         assert "please report this" not in record.getMessage(), record.exc_text
-    left = leaks.left_behind(threads)
+    left = leaks.left()
     give_up = time.monotonic() + 10.0
     while left and time.monotonic() < give_up:
         # A put whose caller was cancelled remains until the server has completed it.
         time.sleep(0.02)
         gc.collect()
-        left = leaks.left_behind(threads)
+        left = leaks.left()
     if left:
         purge_channel_caches()  # so that later tests do not fail too
     assert not left

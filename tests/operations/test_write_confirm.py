@@ -10,11 +10,10 @@ import anyio
 import pytest
 
 import aioca
-from aioca import CANothing, caget, caput, connect, run
+from aioca import caget, caput, connect, run
 from aioca._ca import libca
-from aioca._channels.channel import CLOSED, CONNECTED
+from aioca._channels.channel import CONNECTED
 from aioca._channels.registry import current
-from aioca._errors import CAError
 from aioca.testing import SoftIoc
 
 pytestmark = pytest.mark.anyio
@@ -103,25 +102,6 @@ async def test_writes_to_a_lost_server_are_not_waited_for(
     assert not current().writes
 
 
-async def test_libca_makes_no_second_channel(p: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The put that needs it fails; the first completes."""
-    pv = p + "slow.A"
-    await connect(pv)
-    monkeypatch.setattr(
-        current().ca_context, "create_channel", lambda *_: (libca.ECA_ALLOCMEM, libca.Chid())
-    )
-    results: list[CANothing] = []
-
-    async def put(value: float) -> None:
-        results.append(await caput(pv, value, wait=True, throw=False))
-
-    with anyio.fail_after(10):
-        async with anyio.create_task_group() as group:
-            group.start_soon(put, 1)
-            group.start_soon(put, 2)
-    assert sorted(result.errorcode for result in results) == [1, libca.ECA_ALLOCMEM]
-
-
 async def test_a_priority_stays_with_the_channel(p: str) -> None:
     """A new channel keeps the priority of the one it replaces, though the default has changed."""
     pv = p + "ao:a"
@@ -164,102 +144,3 @@ def test_what_the_end_of_a_run_says_of_a_stopped_server(
         else:
             (warning,) = warnings
             assert warning.startswith(f"{unique}X: the run has ended")
-
-
-# -- Channels for overlapping put-callbacks, and channels that libca refuses -----------------------
-
-
-async def test_a_second_put_whose_channel_goes_down_waits_for_it(
-    p: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The second put was not sent, so it is sent when the channel has reconnected."""
-    pv = p + "slow.A"
-    await connect(pv)
-    send = libca.put_notify
-    results: list[CANothing] = []
-    sent: list[int] = []
-
-    def failing(*args: Any) -> int:
-        sent.append(len(sent))
-        if len(sent) != 2:
-            return send(*args)
-        (put_channel,) = (c for c in borrowed() if c.connected)
-        # As libca reports it: the channel disconnects and reconnects
-        put_channel.connection_changed(False, -1, 0)
-        put_channel.connection_changed(True, put_channel.native_type, put_channel.native_count)
-        return libca.ECA_DISCONN
-
-    def borrowed() -> list[Any]:
-        return [
-            put_channel
-            for operation in current().operations
-            for put_channel in getattr(operation, "_borrowed", {}).values()
-        ]
-
-    async def put(value: float) -> None:
-        results.append(await caput(pv, value, wait=True, throw=False))
-
-    monkeypatch.setattr(libca, "put_notify", failing)
-    with anyio.fail_after(10):
-        async with anyio.create_task_group() as group:
-            group.start_soon(put, 1)
-            group.start_soon(put, 2)
-    assert [str(result) for result in results if not result.ok] == []
-    assert len(sent) == 3
-
-
-@pytest.mark.parametrize("error", ["refused", "foreign context"])
-async def test_a_channel_that_libca_refuses_is_searched_for_again(
-    p: str, error: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    pv = p + "ao:a"
-    await connect(pv)
-    context = current()
-    channel = context.channel(pv)
-    create = context.ca_context.create_channel
-
-    def refuse(*args: Any) -> Any:
-        if error == "refused":
-            return libca.ECA_ALLOCMEM, None
-        raise RuntimeError("this thread has a context without preemptive callbacks")
-
-    monkeypatch.setattr(context.ca_context, "create_channel", refuse)
-    channel.replace()
-    assert channel.state != CLOSED
-    assert f"{pv}: the search could not start" in caplog.text
-    failed = await caget(pv, timeout=0.05, throw=False)
-    assert failed.errorcode == libca.ECA_TIMEOUT
-    context.reconnector._look()  # as every ten seconds: it checks the others, and this one again
-    monkeypatch.setattr(context.ca_context, "create_channel", create)
-    context.reconnector._look()
-    await connect(pv)
-    assert context.channel(pv) is channel
-
-
-async def test_a_scout_that_libca_refuses(p: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reconnector still checks the other channels."""
-    pvs = [p + "ao:a", p + "ao:b"]
-    await connect(pvs)
-    context = current()
-    seen: list[str] = []
-
-    def refuse(name: bytes, *_: Any) -> Any:
-        seen.append(name.decode())
-        return libca.ECA_ALLOCMEM, None
-
-    for pv in pvs:  # as if the server did not respond
-        context.channel(pv).connected = False
-    monkeypatch.setattr(context.ca_context, "create_channel", refuse)
-    context.reconnector._look()
-    assert seen == pvs
-    for pv in pvs:
-        context.channel(pv).connected = True
-
-
-async def test_a_first_channel_that_libca_refuses(p: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    await connect(p + "ao:a")
-    monkeypatch.setattr(
-        current().ca_context, "create_channel", lambda *_: (libca.ECA_ALLOCMEM, None)
-    )
-    with pytest.raises((RuntimeError, CAError), match=p + "ao:b"):
-        await connect(p + "ao:b")

@@ -48,6 +48,7 @@ from aioca._values.dbr import AS_BYTES_TO_MATCH, AS_TEXT_TO_MATCH, DTYPES, datat
 from aioca._values.decode import make_reader
 from aioca._values.number_types import Misfit
 from aioca.types import Alarm, ca_array, ca_bytes, ca_float, ca_int, ca_str
+from tests.support.fake_portal import FakePortal
 
 UNIT = True
 
@@ -367,18 +368,6 @@ class Owner:
         self.arrived.append((index, raw))
 
 
-class Line:
-    """As much of a loop as `PendingUpdates` needs."""
-
-    def __init__(self) -> None:
-        self.queue: Any = []
-        self.receivers: dict[Any, Any] = {}
-        self.awake = True
-
-    def check_closed(self) -> None: ...
-    def ensure_drain(self) -> None: ...
-
-
 @bounded
 @given(
     asked=st.integers(0, 38), dbr=longs, count=longs, status=statuses, null=st.booleans(),
@@ -396,8 +385,8 @@ def test_trampolines(asked: int, dbr: int, count: int, status: int, null: bool, 
     size = 100 * 1024
     buffer = ctypes.create_string_buffer(size)
     start = 0 if null else ctypes.addressof(buffer)
-    owner, line = Owner(), Line()
-    pending_updates = PendingUpdates(line)  # type: ignore[arg-type]
+    owner, portal = Owner(), FakePortal()
+    pending_updates = PendingUpdates(portal)  # type: ignore[arg-type]
     token = tokens.register(owner)
     key = new_key(asked)
     try:
@@ -415,7 +404,7 @@ def test_trampolines(asked: int, dbr: int, count: int, status: int, null: bool, 
         pending_updates.close()
     ((heard_index, raw),) = owner.arrived
     assert heard_index == index
-    assert line.queue[:2] == [key, raw]
+    assert portal.taken()[0] == (key, raw)
     assert latest == raw
     if status != ECA_NORMAL:
         assert raw == status

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import struct
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +19,7 @@ from aioca._channels import updates as _pending_updates
 from aioca._channels.updates import CLEARS_PENDING, PendingUpdates, new_key
 from aioca._errors import CANothing
 from aioca.testing import SoftIoc
+from tests.support.fake_portal import FakePortal
 
 UNIT = True
 
@@ -27,40 +27,14 @@ Send = Callable[..., None]
 NOTHING = CANothing("PV", libca.ECA_DISCONN)
 
 
-class FakeLine:
-    """A portal that only collects jobs."""
-
-    def __init__(self) -> None:
-        self.queue: deque[Any] = deque()
-        self.receivers: dict[int | None, Any] = {}
-        self.awake = False
-        self.roused = self.looked = 0
-
-    def put(self, key: int | None, item: object) -> None:
-        self.queue.extend((key, item))
-
-    def ensure_drain(self) -> None:
-        self.roused += 1
-        self.awake = True
-
-    def check_closed(self) -> None:
-        self.looked += 1
-
-    def taken(self) -> list[tuple[Any, Any]]:
-        items = list(self.queue)
-        self.queue.clear()
-        self.awake = False
-        return list(zip(items[::2], items[1::2], strict=True))
+@pytest.fixture
+def portal() -> FakePortal:
+    return FakePortal()
 
 
 @pytest.fixture
-def line() -> FakeLine:
-    return FakeLine()
-
-
-@pytest.fixture
-def pending_updates(line: FakeLine) -> PendingUpdates:
-    return PendingUpdates(line)
+def pending_updates(portal: FakePortal) -> PendingUpdates:
+    return PendingUpdates(portal)
 
 
 def sender(pending_updates: PendingUpdates, limit: int) -> Send:
@@ -99,14 +73,14 @@ def test_event_trampoline(monkeypatch: pytest.MonkeyPatch, spread: bool) -> None
 
 @pytest.mark.parametrize("limit", [0, 1], ids=["every", "latest"])
 def test_other_type_or_size_than_asked_for(
-    pending_updates: PendingUpdates, line: FakeLine, limit: int
+    pending_updates: PendingUpdates, portal: FakePortal, limit: int
 ) -> None:
     """An array is copied completely. A DBR type that was not requested is an error."""
     send = sender(pending_updates, limit)
     key = new_key(aioca.DBR_DOUBLE)
 
     def got() -> Any:
-        ((_, item),) = line.taken()
+        ((_, item),) = portal.taken()
         return pending_updates.take_latest(key) if limit else item
 
     send(key, 2.0, count=3)
@@ -123,37 +97,37 @@ def test_other_type_or_size_than_asked_for(
 # -- Policies --------------------------------------------------------------------------------------
 
 
-def test_every(pending_updates: PendingUpdates, line: FakeLine) -> None:
+def test_every(pending_updates: PendingUpdates, portal: FakePortal) -> None:
     send = sender(pending_updates, 0)
     first, second = new_key(aioca.DBR_DOUBLE), new_key(aioca.DBR_DOUBLE)
     send(first, 1)
     send(second, 2)
     send(first, 3)
-    assert line.taken() == [(first, double(1)), (second, double(2)), (first, double(3))]
-    assert line.roused == 1
+    assert portal.taken() == [(first, double(1)), (second, double(2)), (first, double(3))]
+    assert portal.wakes == 1
 
 
 def test_every_looks_now_and_then_whether_the_loop_is_there(
-    pending_updates: PendingUpdates, line: FakeLine
+    pending_updates: PendingUpdates, portal: FakePortal
 ) -> None:
     send = sender(pending_updates, 0)
     key = new_key(aioca.DBR_DOUBLE)
     for _ in range(10 * _pending_updates._CHECK_EVERY):
         send(key, 1)
-    assert line.roused == 1
-    assert line.looked >= 10
+    assert portal.wakes == 1
+    assert portal.checks >= 10
 
 
-def test_latest(pending_updates: PendingUpdates, line: FakeLine) -> None:
+def test_latest(pending_updates: PendingUpdates, portal: FakePortal) -> None:
     send = sender(pending_updates, 1)
     key = new_key(aioca.DBR_DOUBLE)
     for number in range(5):
         send(key, number)
-    assert line.taken() == [(key, None)]  # one ticket
+    assert portal.taken() == [(key, None)]  # one ticket
     assert pending_updates.take_latest(key) == double(4)
     assert pending_updates.take_latest(key) is None
     send(key, 5)
-    assert line.taken() == [(key, None)]
+    assert portal.taken() == [(key, None)]
     assert pending_updates.forget(key) == 4
     assert not (pending_updates.latest or pending_updates.tickets or pending_updates.dropped)
 
@@ -161,12 +135,12 @@ def test_latest(pending_updates: PendingUpdates, line: FakeLine) -> None:
 @pytest.mark.parametrize("before", [[], [1.0]])
 @pytest.mark.parametrize("after", [[], [2.0]])
 def test_a_disconnection_among_the_latest(
-    pending_updates: PendingUpdates, line: FakeLine, before: list[float], after: list[float]
+    pending_updates: PendingUpdates, portal: FakePortal, before: list[float], after: list[float]
 ) -> None:
     """It is delivered after the update before it. A later update replaces both."""
     send = sender(pending_updates, 1)
     key = new_key(aioca.DBR_DOUBLE)
-    line.receivers[key] = object()
+    portal.receivers[key] = object()
     for number in before:
         send(key, number)
     pending_updates.put_latest(key, NOTHING)
@@ -174,40 +148,40 @@ def test_a_disconnection_among_the_latest(
     for number in after:
         send(key, number)
     seen = []
-    while line.taken():
+    while portal.taken():
         seen.append(pending_updates.take_latest(key))
     assert seen == ([double(2.0)] if after else [*map(double, before), NOTHING])
     assert pending_updates.forget(key) == len(before and after)
 
 
 def test_a_disconnection_while_the_monitor_is_being_closed(
-    pending_updates: PendingUpdates, line: FakeLine
+    pending_updates: PendingUpdates, portal: FakePortal
 ) -> None:
     """libca's thread reports it just after the loop has removed the key: nothing is stored."""
     key = new_key(aioca.DBR_DOUBLE)
-    line.receivers[key] = object()
-    line.receivers.pop(key)
+    portal.receivers[key] = object()
+    portal.receivers.pop(key)
     pending_updates.forget(key)
     pending_updates.put_latest(key, NOTHING)
     assert not (pending_updates.latest or pending_updates.tickets)
 
 
 def test_what_is_cut_off_brings_nothing_more(
-    pending_updates: PendingUpdates, line: FakeLine
+    pending_updates: PendingUpdates, portal: FakePortal
 ) -> None:
     for limit in (0, 1):
         key = new_key(aioca.DBR_DOUBLE)
         send = sender(pending_updates, limit)
-        line.receivers[key] = object()
+        portal.receivers[key] = object()
         send(key, 1)
         pending_updates.ignored_keys.add(key)
         send(key, 2)
-        assert len(line.taken()) == 1
+        assert len(portal.taken()) == 1
         assert pending_updates.take_latest(key) == (double(1) if limit else None)
 
 
 def test_what_is_cleared_by_its_own_update_brings_nothing_more(
-    pending_updates: PendingUpdates, line: FakeLine
+    pending_updates: PendingUpdates, portal: FakePortal
 ) -> None:
     """libca's thread clears it before the check of the key; the loop forgets it at once."""
     for limit in (0, 1):
@@ -215,20 +189,20 @@ def test_what_is_cleared_by_its_own_update_brings_nothing_more(
         pending_updates.ignored_keys |= {key, CLEARS_PENDING}
         pending_updates.clear_some = functools.partial(pending_updates.forget, key)  # type: ignore[assignment]
         sender(pending_updates, limit)(key, 1)
-        assert not line.queue
+        assert not portal.queue
         assert not pending_updates.latest
         assert not pending_updates.tickets
 
 
-def test_trampolines_are_used_again(line: FakeLine) -> None:
+def test_trampolines_are_used_again(portal: FakePortal) -> None:
     """Trampolines are never freed, so later loops must use those of earlier loops."""
-    first = PendingUpdates(line)
+    first = PendingUpdates(portal)
     trampolines = [first.trampoline(limit).value for limit in (0, 1, 2)]
     first.close()
-    second = PendingUpdates(FakeLine())
+    second = PendingUpdates(FakePortal())
     assert [second.trampoline(limit).value for limit in (0, 1, 5)] == trampolines
     sender(second, 0)(new_key(aioca.DBR_DOUBLE), 1)
-    assert not line.queue
+    assert not portal.queue
 
 
 # -- A busy loop -----------------------------------------------------------------------------------
