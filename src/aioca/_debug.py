@@ -20,7 +20,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ._ca import libca, tokens
-from ._channels.channel import STATE_NAMES, Channel
+from ._channels.channel import Channel
+from ._channels.connection import STATE_NAMES
 from ._channels.context import LoopContext, all_contexts
 
 logger = logging.getLogger("aioca.libca")
@@ -30,7 +31,7 @@ MAX_CHANNELS = 50  # channels of one event loop that a dump lists; it counts the
 # The functions of `libca` that reach libca, by their names there
 _CALLS = (
     "get_callback", "_put", "_put_callback", "_create_channel", "_create_subscription",
-    "_clear_channel", "_clear_subscription", "flush_io", "context_create",
+    "clear_channel", "clear_subscription", "flush_io", "context_create",
 )  # fmt: skip
 
 
@@ -94,19 +95,17 @@ def _counted(objects: Any) -> str:
 
 
 def _of_context(context: LoopContext) -> Iterator[str]:
-    portal, updates = context.portal, context.pending_updates
-    channels = tuple(context._channels.values())
+    portal = context.portal
+    channels = tuple(context.channels.copy().values())
     states = Counter(STATE_NAMES[channel.state] for channel in channels)
     yield f"event loop {context._loop!r}"
     yield (
         f"  queue: {len(portal.queue) // 2} items, awake {portal.awake},"
         f" receivers {len(portal.receivers)}"
     )
-    yield (
-        f"  updates: {len(updates.latest)} latest pending, {len(updates.tickets)} tickets,"
-        f" {len(updates.ignored_keys)} keys ignored, {sum(updates.dropped.values())} dropped"
-    )
-    yield f"  clears due: {len(context.clear_queue._due)}"
+    policies = (f"{kind.__name__} {len(policy)}" for kind, policy in context.policies.items())
+    yield f"  updates stored: {', '.join(policies) or 'none'}"
+    yield f"  clears: {context.clear_queue!r}, {len(context.clear_queue.ignored_keys)} keys ignored"
     yield f"  put-callbacks under way: {context.put_limit.under_way()}"
     yield f"  calls that wait: {_counted(context.operations.copy())}"
     yield f"  monitors to start: {len(context.starts)} lists"

@@ -175,7 +175,8 @@ def _with_cadef(kind: type[CAError], foreign: type[Exception]) -> type[CAError]:
             "status": property(lambda self: self.errorcode),
             "_ours": kind,
         }
-        joint = _joint_classes[kind, foreign] = type(kind.__name__, (kind, foreign), content)
+        made = type(kind.__name__, (kind, foreign), content)
+        joint = _joint_classes.setdefault((kind, foreign), made)  # one, also for two threads
     return joint
 
 

@@ -90,8 +90,9 @@ def off(ioc: SoftIoc) -> bool:
 def test_a_signal_ends_it_with_the_heater_off(
     records: SoftIoc, heating: Callable[..., Program], number: signal.Signals
 ) -> None:
-    *_, name, last = heating().stop(number)
-    assert (name, last) == (number.name, "the heater is off")
+    *lines, last = heating().stop(number)  # a temperature may still be printed in between
+    assert number.name in lines
+    assert last == "the heater is off"
     assert off(records)
 
 

@@ -105,7 +105,7 @@ SPELL = """
         assert await caget(sys.argv[2]) == 5
         await caput(sys.argv[2], 6, wait=True)
         # Else every update of every monitor would take a way that is slower.
-        while current().pending_updates.ignored_keys:
+        while current().clear_queue.ignored_keys:
             await anyio.sleep(0.01)
         while updates[-1] != 6:
             await anyio.sleep(0.01)

@@ -21,7 +21,7 @@ import trio
 from aioca import CAValueError, Subscription, caget, camonitor, caput
 from aioca._channels import context as _context
 from aioca._channels.registry import current
-from aioca._portal import interface
+from aioca._portal import queue
 from aioca.testing import SoftIoc
 
 RUNNERS: dict[str, Callable[[Callable[[], Awaitable[Any]]], Any]] = {
@@ -381,7 +381,7 @@ class Interrupting:
         return self.function(*args)
 
 
-@pytest.mark.parametrize("place", ["pause", "poll", "silence", "wake"])
+@pytest.mark.parametrize("place", ["pause", "poll", "reset", "wake"])
 def test_ctrl_c_anywhere_on_the_way_into_the_loop(
     p: str, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -395,14 +395,14 @@ def test_ctrl_c_anywhere_on_the_way_into_the_loop(
         if place == "pause":
             interrupting = Interrupting(time.sleep)
             monkeypatch.setattr(
-                interface, "time", SimpleNamespace(monotonic=time.monotonic, sleep=interrupting)
+                queue, "time", SimpleNamespace(monotonic=time.monotonic, sleep=interrupting)
             )
         elif place == "poll":
             interrupting = Interrupting(portal._drain_after)
             monkeypatch.setattr(portal, "_drain_after", interrupting)
-        elif place == "silence":
-            interrupting = Interrupting(portal._eventfd._read)
-            monkeypatch.setattr(portal._eventfd, "_read", interrupting)
+        elif place == "reset":
+            interrupting = Interrupting(portal._eventfd.reset)
+            monkeypatch.setattr(portal._eventfd, "reset", interrupting)
         else:
             interrupting = Interrupting(portal._wake)
             monkeypatch.setattr(portal, "_wake", interrupting)
@@ -433,7 +433,7 @@ def test_ctrl_c_anywhere_on_the_way_into_the_loop(
 
 def test_a_lost_wake_is_repeated(p: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C can interrupt any two steps of Python. A wake that it prevents is repeated."""
-    monkeypatch.setattr(interface, "_REPEAT_WAKE_SECONDS", 0.05)
+    monkeypatch.setattr(queue, "_REPEAT_WAKE_SECONDS", 0.05)
 
     async def main() -> None:
         portal = current().portal

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from collections import deque
 from typing import Any
 
 import anyio
@@ -11,10 +10,8 @@ import anyio.lowlevel
 import pytest
 
 from aioca import camonitor, caput
-from aioca._ca import libca
-from aioca._channels import updates as _pending_updates
 from tests.support.ids import shown
-from tests.support.monitors import Blocked, Received, everything_arrived, next_update, time_double
+from tests.support.monitors import Blocked, Received, everything_arrived, time_double
 
 pytestmark = pytest.mark.anyio
 WITH_UVLOOP = True
@@ -84,7 +81,7 @@ async def test_last_value_of_a_flood_arrives(a: str, form: str, policy: dict[str
     async with anyio.create_task_group() as group:
         group.start_soon(flood)
         if form == "iteration":
-            with anyio.fail_after(10):
+            with anyio.fail_after(30):
                 async with camonitor(a, **policy) as updates:
                     async for value in updates:
                         received(value)
@@ -93,63 +90,9 @@ async def test_last_value_of_a_flood_arrives(a: str, form: str, policy: dict[str
         else:
             callback = received if form == "callback" else async_callback
             async with camonitor(a, callback, **policy):
-                await received.until(lambda values: values[-1:] == [last], seconds=10)
+                await received.until(lambda values: values[-1:] == [last], seconds=30)
     assert received.values == sorted(received.values)
     assert len(set(received.values)) == len(received.values)
-
-
-@pytest.mark.parametrize("kept", [1, 2])
-async def test_last_value_when_the_loop_takes_while_one_is_dropped(a: str, kept: int) -> None:
-    """libca's thread may be interrupted between dropping the old value and storing the new one.
-
-    The loop iterates in between, and must still receive the new value.
-    """
-    async with camonitor(a, max_pending=kept) as updates:
-        assert await next_update(updates) == 0
-        (subscription,) = updates.subscriptions
-        feed = subscription._monitor
-        pending_updates, key = feed._pending_updates, feed._key
-        interrupted: list[object] = []
-
-        def take() -> None:
-            """Do what the loop may do at the moment when an update was dropped."""
-            if not interrupted:
-                interrupted.append(True)
-                for _ in range(20):  # each update that has a ticket
-                    if key in pending_updates.tickets or kept > 1:
-                        taken.append(feed.take())
-
-        class Latest(dict[int, Any]):
-            def pop(self, key: int, default: Any = None) -> Any:
-                item = super().pop(key, default)
-                if item is not None:
-                    take()
-                return item
-
-        class Newest(deque[Any]):
-            def popleft(self) -> Any:
-                item = super().popleft()
-                take()
-                return item
-
-        taken: list[Any] = []
-        update = _update(7.0)
-        if kept == 1:
-            pending_updates.latest = Latest()
-            on_event, serve = _pending_updates._latest()
-        else:
-            feed._pending = Newest()
-            on_event, serve = _pending_updates._newest()
-        serve(pending_updates)
-        for _ in range(kept + 1):  # the last one drops the first; then the loop runs
-            on_event(0, 0, 0, 0, 0, 0, key, 0, DBR_TIME_DOUBLE, 1, update, libca.ECA_NORMAL)
-        assert interrupted, "nothing was interrupted: this test tests nothing any more"
-        taken = [value for value in taken if isinstance(value, float)]
-        with anyio.move_on_after(1):
-            while len(taken) < kept:
-                taken.append(await anext(updates))
-        assert taken[-1] == 7.0, "the last value has not arrived"
-        assert len(taken) + subscription.dropped_callbacks == kept + 1
 
 
 def _update(value: float) -> int:

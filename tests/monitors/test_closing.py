@@ -11,6 +11,7 @@ import pytest
 
 from aioca import Subscription, camonitor, caput, connect, get_channel_infos
 from aioca._channels.registry import current
+from aioca._monitors.latest import TICKET_USED, Latest
 from aioca._monitors.owners import LoopOwner
 from aioca.testing import SoftIoc
 from tests.support.monitors import Blocked, Received, callback, everything_arrived
@@ -21,8 +22,10 @@ WITH_UVLOOP = True
 
 def _is_queued(subscription: Subscription) -> bool:
     """Whether libca's thread has queued an update that the loop has not taken yet."""
-    feed = subscription._monitor
-    return feed._key in feed._pending_updates.tickets
+    monitor = subscription._monitor
+    policy = monitor._policy
+    assert isinstance(policy, Latest)
+    return policy.waiting.get(monitor._key, TICKET_USED) is not TICKET_USED
 
 
 def _wait_until_queued(subscription: Subscription) -> None:

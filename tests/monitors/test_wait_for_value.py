@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import anyio.lowlevel
@@ -25,8 +25,9 @@ from aioca import (
 )
 from aioca._ca import libca
 from aioca._channels.registry import current
+from aioca._monitors.newest import Newest
 from tests.support.ids import shown
-from tests.support.monitors import ECA_TIMEOUT, next_update, time_double
+from tests.support.monitors import ECA_TIMEOUT, Received, next_update, time_double
 
 pytestmark = pytest.mark.anyio
 WITH_UVLOOP = True
@@ -291,30 +292,43 @@ async def test_bad_updates_are_no_storm_in_the_log(
                 await anyio.sleep(0.01)
 
 
-async def test_a_disconnection_stays_behind_the_newest_updates(a: str) -> None:
-    """libca's thread reports it while the loop decodes the pending updates of the old type."""
-    async with camonitor(a, max_pending=5, notify_disconnect=True) as updates:
-        await anext(updates)
+@pytest.mark.parametrize("busy", [False, True])
+async def test_a_disconnection_stays_behind_the_newest_updates(a: str, busy: bool) -> None:
+    """libca's thread reports it while the loop decodes the waiting updates of the old type."""
+    received = Received()
+    go_on = anyio.Event()
+
+    async def callback(value: Any) -> None:
+        received("gone" if not value.ok else float(value))
+        if busy:
+            await go_on.wait()
+
+    async with camonitor(a, callback, max_pending=5, notify_disconnect=True):
+        await received.until(lambda values: values == [0])
         channel = current().channel(a)
-        (feed,) = channel.monitors
-        kept: Any = feed
-        reader = kept._reader
+        (monitor,) = cast("Any", channel.monitors)
+        reader: Any = monitor._reader
+        reported: list[bool] = []
 
         class Decoding:
             shape, element_count, name = reader.shape, reader.element_count, reader.name
 
             def decode(self, raw: bytes) -> object:
-                if not kept._ignoring:
+                if not reported:
+                    reported.append(True)
                     channel.connection_changed(False, -1, 0)
-                    kept._ignoring = True
                 return reader.decode(raw)
 
-        kept._reader = Decoding()
+        monitor._reader = Decoding()
+        policy = cast(Newest, monitor._policy)
         for number in (1.0, 2.0, 3.0):
-            kept.keep(time_double(number))
-        kept._decode_pending()
-        kinds = [value if value.ok else "gone" for value in kept._pending]
-        assert kinds == [1.0, 2.0, 3.0, "gone"]
+            policy.waiting[monitor._key].append(time_double(number))
+        forget = monitor._leave_subscription()
+        await anyio.lowlevel.checkpoint()
+        go_on.set()
+        await received.until(lambda values: len(values) == 5)
+        forget()
+    assert received.values == [0, 1.0, 2.0, 3.0, "gone"]
 
 
 @pytest.mark.parametrize("limit", [16408, None], ids=["limited", "unlimited"])

@@ -142,7 +142,7 @@ async def _cancelled_by_deadline(seconds: float, operation: Operation, pv: str) 
 
 
 def _spares() -> int:
-    return sum(len(channel.put_channels) for channel in registry.current()._channels.values())
+    return sum(len(channel.put_channels) for channel in registry.current().channels.values())
 
 
 async def _nothing_is_left() -> None:
@@ -154,7 +154,7 @@ async def _nothing_is_left() -> None:
     assert not context.operations
     assert not context.portal.receivers
     assert {info.subscriber_count for info in get_channel_infos()} <= {0}
-    assert all(not channel.listeners for channel in context._channels.values())
+    assert all(not channel.listeners for channel in context.channels.values())
     try:
         with anyio.fail_after(5):
             while tokens.token_count() != len(get_channel_infos()) + _spares():

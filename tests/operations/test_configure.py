@@ -16,8 +16,7 @@ import pytest
 from aioca import configure, connect
 from aioca._ca import libca, messages
 from aioca._ca.environment import searched
-from aioca._channels import channel as _channel
-from aioca._channels import reconnect
+from aioca._channels import connection, reconnect
 from aioca._channels.registry import current
 from aioca.testing import SoftIoc
 from tests.support.programs import python
@@ -311,7 +310,7 @@ async def test_a_channel_on_a_circuit_that_was_lost_is_searched_for_again(
     # A server may accept no circuit at all: then only libca's own, slower search continues
     for _ in range(10):
         channel.circuit_lost()
-    assert channel._searches == _channel._MAX_NEW_SEARCHES
+    assert channel._searches == connection._MAX_NEW_SEARCHES
     await anyio.to_thread.run_sync(ioc.start)
     assert await connect(unique + "X", timeout=20)
     channel._searches = 0

@@ -47,7 +47,10 @@ async def test_internal_objects_show_what_they_are(p: str) -> None:
     await connect(p + "ao:free")
     assert repr(channel) == f"<Channel '{p}ao:free' connected>"
     assert repr(context).startswith("<LoopContext 1 channels, ")
-    assert repr(Get(context, [channel], None, 0, 0)) == f"<Get '{p}ao:free' of 1 PVs, 1 awaited>"
+    assert (
+        repr(Get(context, [channel], None, 0, 0))
+        == f"<Get '{p}ao:free' of 1 PVs, 1 without an outcome>"
+    )
     assert re.fullmatch(r"<\w+Portal \d+ queued, awake (True|False)>", repr(context.portal))
     async with camonitor(p + "ao:free") as updates:
         await anext(updates)

@@ -392,7 +392,7 @@ async def test_thousands_that_time_out_at_once(unique: str) -> None:
             looks += 1
             return super().values()
 
-    current()._channels = Counting(current()._channels)
+    current().channels = Counting(current().channels)
     results: list[Any] = []
 
     async def one(name: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 import aioca
 from aioca import caget, caput, connect, run
 from aioca._ca import libca
-from aioca._channels.channel import CONNECTED
+from aioca._channels.connection import CONNECTED
 from aioca._channels.registry import current
 from aioca.testing import SoftIoc
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 def unconfirmed() -> list[str]:
     """The PVs of this loop with unconfirmed writes."""
     return sorted(
-        channel.name for channels in current().writes._last.values() for channel in channels
+        channel.name for channels in current().writes.unconfirmed.values() for channel in channels
     )
 
 
@@ -99,7 +99,7 @@ async def test_writes_to_a_lost_server_are_not_waited_for(
                 await anyio.sleep(0.01)
         assert channel.unconfirmed == 0
     await caput(unique + "X", 1, timeout=0, throw=False)
-    assert not current().writes
+    assert not current().writes.unconfirmed
 
 
 async def test_a_priority_stays_with_the_channel(p: str) -> None:

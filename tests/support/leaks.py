@@ -44,18 +44,16 @@ class Leaks:
 
 def _stored(context: LoopContext) -> Iterator[str]:
     """What a loop context that has ended still stores."""
-    updates, queue, held = context.pending_updates, context.clear_queue, context.held_updates
+    queue = context.clear_queue
     for what, container in {
-        "pending updates": updates.latest,
-        "tickets": updates.tickets,
-        "counts of dropped updates": updates.dropped,
-        "ignored keys": updates.ignored_keys,
+        "updates stored": [policy for policy in context.policies.values() if len(policy)],
+        "ignored keys": queue.ignored_keys,
         "receivers": context.portal.receivers,
         "clears": queue._due,
-        "calls after clears": queue._afters,
-        "cancelled subscriptions": [*held._recent, *held._older],
+        "calls after clears": queue._done,
+        "cancelled subscriptions": context.held_updates._cancelled,
         "operations": [*context.operations, *context.starts],
-        "unconfirmed writes": context.writes._last,
+        "unconfirmed writes": context.writes.unconfirmed,
         "second searches": context.reconnector._second_searches,
     }.items():
         if container:

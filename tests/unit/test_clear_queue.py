@@ -12,12 +12,11 @@ from typing import Any
 import pytest
 
 from aioca._ca import libca
-from aioca._channels import clear_queue
-from aioca._channels.clear_queue import ClearQueue
+from aioca._channels import clear_queue, held_updates
+from aioca._channels.clear_queue import CLEARS_PENDING, ClearQueue
 from aioca._channels.held_updates import HeldUpdates
-from aioca._channels.updates import CLEARS_PENDING, PendingUpdates
 from tests.support.fake_ca import CAChannel, FakeCA
-from tests.support.fake_portal import FakePortal
+from tests.support.fake_loop import FakeLoop
 
 UNIT = True
 
@@ -25,15 +24,13 @@ UNIT = True
 class FakeChannel:
     connected = True
     priority = 0
+    native_type = 6
 
     def __init__(self, chid: int) -> None:
         self.chid = libca.Chid(chid)
 
     def circuit(self) -> tuple[str, int]:
         return "127.0.0.1:5064", self.priority
-
-    def request_confirmation(self) -> object:
-        return None
 
 
 class FakeHeldUpdates:
@@ -55,11 +52,16 @@ def many_switches() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
-def make() -> tuple[ClearQueue, PendingUpdates, deque[Callable[[], object]]]:
-    pending_updates = PendingUpdates(FakePortal())  # type: ignore[arg-type]
-    jobs: deque[Callable[[], object]] = deque()
-    queue = ClearQueue(pending_updates, jobs.append, lambda: None, FakeHeldUpdates())  # type: ignore[arg-type]
-    return queue, pending_updates, jobs
+def make() -> tuple[ClearQueue, deque[Callable[[], object]]]:
+    loop = FakeLoop()
+    queue = ClearQueue(loop, lambda: None, FakeHeldUpdates())  # type: ignore[arg-type]
+    return queue, loop.jobs
+
+
+def help_in_callback(queue: ClearQueue) -> None:
+    """What each update does on libca's thread while keys are ignored."""
+    if queue.ignored_keys:
+        queue.should_drop(1)
 
 
 def noted(queue: ClearQueue) -> list[int]:
@@ -73,13 +75,13 @@ def channels(*chids: int) -> dict[int, CAChannel]:
 
 def test_by_the_loop_alone(fake_ca: FakeCA, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clear_queue, "TURN", 60.0)  # one turn, even on a busy machine
-    queue, pending_updates, jobs = make()
+    queue, jobs = make()
     fake_ca.subscriptions = {1: 10, 2: 10, 3: 20}
     fake_ca.channels = channels(10, 20)
     afters: list[str] = []
     queue.subscription(1, FakeChannel(10), lambda: afters.append("1"))
     queue.subscription(2, FakeChannel(10))
-    assert CLEARS_PENDING in pending_updates.ignored_keys
+    assert CLEARS_PENDING in queue.ignored_keys
     assert len(jobs) == 1
     queue.channel(libca.Chid(10), lambda: afters.append("10"))
     assert afters == []
@@ -89,133 +91,125 @@ def test_by_the_loop_alone(fake_ca: FakeCA, monkeypatch: pytest.MonkeyPatch) -> 
     assert fake_ca.channels == channels(20)
     assert afters == ["1", "10"]
     assert noted(queue) == [10, 10]
-    assert CLEARS_PENDING not in pending_updates.ignored_keys
+    assert CLEARS_PENDING not in queue.ignored_keys
     assert not jobs
 
 
 def test_in_turns(fake_ca: FakeCA, monkeypatch: pytest.MonkeyPatch) -> None:
     """The loop clears a part of the queue in each turn."""
     monkeypatch.setattr(clear_queue, "TURN", -1.0)
-    queue, _, jobs = make()
-    fake_ca.subscriptions = dict.fromkeys(range(3), 10)
-    for evid in range(3):
+    queue, jobs = make()
+    fake_ca.subscriptions = dict.fromkeys(range(1, 4), 10)
+    for evid in range(1, 4):
         queue.subscription(evid, FakeChannel(10))
     turns = 0
     while jobs:
         jobs.popleft()()
         turns += 1
-    assert turns == 4  # the last one finds nothing
+    assert turns == 3
+    assert CLEARS_PENDING not in queue.ignored_keys
     assert fake_ca.subscriptions == {}
 
 
 def test_help_from_a_callback(fake_ca: FakeCA) -> None:
-    queue, pending_updates, jobs = make()
-    fake_ca.subscriptions = dict.fromkeys(range(5), 10)
+    queue, jobs = make()
+    fake_ca.subscriptions = dict.fromkeys(range(1, 6), 10)
     fake_ca.channels = channels(10)
     afters: list[int] = []
-    for evid in range(5):
+    for evid in range(1, 6):
         queue.subscription(evid, FakeChannel(10), lambda evid=evid: afters.append(evid))
     queue.channel(libca.Chid(10), lambda: afters.append(10))
     jobs.popleft()  # the loop's turn begins while libca's thread clears the last item
-    pending_updates.clear_some()
+    help_in_callback(queue)
     assert fake_ca.subscriptions == {}
     assert fake_ca.channels == {}
     assert afters == []  # the loop calls these
     assert noted(queue) == []
     jobs.popleft()()
-    assert afters == [0, 1, 2, 3, 4, 10]
+    assert afters == [1, 2, 3, 4, 5, 10]
     assert noted(queue) == [10] * 5
     assert fake_ca.errors == []
 
 
 def test_all_of_it_at_the_end(fake_ca: FakeCA) -> None:
-    queue, pending_updates, _ = make()
-    fake_ca.subscriptions = dict.fromkeys(range(2000), 10)
+    queue, _ = make()
+    fake_ca.subscriptions = dict.fromkeys(range(1, 2001), 10)
     fake_ca.channels = channels(10)
     afters: list[int] = []
-    for evid in range(2000):
+    for evid in range(1, 2001):
         queue.subscription(evid, FakeChannel(10), lambda evid=evid: afters.append(evid))
     queue.channel(libca.Chid(10))
     queue.finish()
     assert fake_ca.channels == {}
-    assert afters == list(range(2000))
-    assert CLEARS_PENDING not in pending_updates.ignored_keys
+    assert afters == list(range(1, 2001))
+    assert CLEARS_PENDING not in queue.ignored_keys
 
 
-def test_one_channel_of_a_circuit_is_asked() -> None:
-    """One request is sent, to the first channel that can be read."""
+def test_one_channel_of_a_circuit_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One read is sent on each circuit, to the first channel that can be read."""
     timers: list[Callable[[], object]] = []
     flushed: list[None] = []
+    asked: list[int] = []
 
     def after(seconds: float, job: Callable[[], object]) -> Callable[[], None]:
         timers.append(job)
         return timers.clear
 
-    asked: list[int] = []
+    def get_callback(dbr: Any, count: Any, chid: Any, trampoline: Any, usr: Any) -> int:
+        asked.append(chid.value)
+        assert usr.value == 0  # no owner: the reply is not copied
+        return libca.ECA_NORDACCESS if chid.value == 1 else libca.ECA_NORMAL
 
-    class Asked(FakeChannel):
-        def request_confirmation(self) -> object:
-            asked.append(self.chid.value)
-            return None if self.chid.value == 1 else self
-
-    held_updates = HeldUpdates(after, lambda: flushed.append(None))
+    monkeypatch.setattr(libca, "get_callback", get_callback)
+    monkeypatch.setattr(held_updates, "_READ_DELAY_SECONDS", 0.0)
+    held = HeldUpdates(after, lambda: flushed.append(None))
     for chid in (1, 2, 3):
-        held_updates.note_cancelled(Asked(chid))
+        held.note_cancelled(FakeChannel(chid))  # type: ignore[arg-type]
+    assert len(timers) == 1
     while timers:
         timers.pop()()
     assert asked == [1, 2]
     assert len(flushed) == 1
 
 
-def test_a_channel_that_is_put_back_is_not_forgotten(fake_ca: FakeCA) -> None:
-    """libca's thread takes the last item, a channel, when the loop begins its turn.
+def test_the_helper_leaves_the_channel_at_which_the_loop_is(
+    fake_ca: FakeCA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop has taken the subscription, and waits for the lock that the helper has."""
+    queue, jobs = make()
+    fake_ca.subscriptions = {1: 10}
+    fake_ca.channels = channels(10, 20)
+    clear = fake_ca.clear_subscription
 
-    It puts the channel back after the loop has found nothing and has ended its turn.
-    """
-    queue, pending_updates, jobs = make()
-    fake_ca.channels = channels(10)
+    def helped(evid: int) -> None:
+        help_in_callback(queue)
+        assert fake_ca.channels == channels(10, 20)
+        clear(evid)
 
-    class Switching(deque[Any]):
-        """Runs the loop's turn when libca's thread has taken the channel."""
-
-        switched = False
-
-        def popleft(self) -> Any:
-            if self.switched:
-                return super().popleft()
-            self.switched = True
-            due = super().popleft()
-            queue._at = clear_queue._ANY_CHID  # the loop is about to call popleft
-            self.appendleft = self.loop_ends_then_put_back  # type: ignore[method-assign]
-            return due
-
-        def loop_ends_then_put_back(self, due: Any) -> None:
-            jobs.popleft()()  # the loop's popleft finds nothing, so its turn ends
-            super().appendleft(due)
-
-    queue._due = Switching()
+    monkeypatch.setattr(libca, "clear_subscription", helped)
+    queue.subscription(1, FakeChannel(10))
     queue.channel(libca.Chid(10))
-    pending_updates.clear_some()
+    queue.channel(libca.Chid(20))
     while jobs:
         jobs.popleft()()
     assert fake_ca.channels == {}
     assert fake_ca.errors == []
 
 
-def test_ctrl_c_during_a_turn(fake_ca: FakeCA) -> None:
+def test_ctrl_c_during_a_turn(fake_ca: FakeCA, monkeypatch: pytest.MonkeyPatch) -> None:
     """The loop may go on, as in a notebook: the rest is cleared in the next turn."""
-    queue, _, jobs = make()
-    fake_ca.subscriptions = dict.fromkeys(range(3), 10)
-    for evid in range(3):
+    queue, jobs = make()
+    fake_ca.subscriptions = dict.fromkeys(range(1, 4), 10)
+    for evid in range(1, 4):
         queue.subscription(evid, FakeChannel(10))
     clear = fake_ca.clear_subscription
 
     def interrupted(evid: int) -> None:
         clear(evid)
-        if evid == 0:
+        if evid == 1:
             raise KeyboardInterrupt
 
-    queue._due[0] = queue._due[0]._replace(clear=lambda: interrupted(0))
+    monkeypatch.setattr(libca, "clear_subscription", interrupted)
     with pytest.raises(KeyboardInterrupt):
         jobs.popleft()()
     assert queue._at is None
@@ -228,19 +222,19 @@ def test_ctrl_c_during_a_turn(fake_ca: FakeCA) -> None:
 def test_both_at_once(fake_ca: FakeCA, many_switches: None, seed: int) -> None:
     """Each item is cleared once, none is left, and no channel before its subscriptions."""
     source = random.Random(seed)
-    queue, pending_updates, jobs = make()
+    queue, jobs = make()
     over = False
 
     def callbacks() -> None:  # a busy libca thread: it nearly always holds the lock
         while not over:
             with fake_ca.lock:
                 for _ in range(3):
-                    if pending_updates.ignored_keys:
-                        pending_updates.clear_some()
+                    help_in_callback(queue)
 
     thread = threading.Thread(target=callbacks, name="libca's")
     thread.start()
-    evid = afters = expected = 0
+    evid = 1
+    afters = expected = 0
 
     def after() -> None:
         nonlocal afters

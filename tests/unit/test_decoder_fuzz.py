@@ -43,12 +43,14 @@ from aioca import (
 from aioca._ca import callbacks, tokens
 from aioca._ca.libca import ECA_BADTYPE, ECA_NORMAL, VALUE_OFFSET, VALUE_SIZE
 from aioca._ca.tokens import INDEX_ONE
-from aioca._channels.updates import PendingUpdates, new_key
+from aioca._monitors.every import Every
+from aioca._monitors.latest import Latest
+from aioca._monitors.policy import new_key
 from aioca._values.dbr import AS_BYTES_TO_MATCH, AS_TEXT_TO_MATCH, DTYPES, datatype_code
 from aioca._values.decode import make_reader
 from aioca._values.number_types import Misfit
 from aioca.types import Alarm, ca_array, ca_bytes, ca_float, ca_int, ca_str
-from tests.support.fake_portal import FakePortal
+from tests.support.fake_loop import FakeLoop
 
 UNIT = True
 
@@ -385,27 +387,27 @@ def test_trampolines(asked: int, dbr: int, count: int, status: int, null: bool, 
     size = 100 * 1024
     buffer = ctypes.create_string_buffer(size)
     start = 0 if null else ctypes.addressof(buffer)
-    owner, portal = Owner(), FakePortal()
-    pending_updates = PendingUpdates(portal)  # type: ignore[arg-type]
+    owner, loop = Owner(), FakeLoop()
+    every, latest = Every(loop), Latest(loop)  # type: ignore[arg-type]
     token = tokens.register(owner)
     key = new_key(asked)
     try:
         for trampoline, usr in (
             (callbacks.reply_trampoline, token + index * INDEX_ONE + asked),
-            (pending_updates.trampoline(0), key),
-            (pending_updates.trampoline(1), key),
+            (every.trampoline, key),
+            (latest.trampoline, key),
         ):
             event = callbacks._EventArgs(usr, 0, dbr, count, start, status)
             ctypes.cast(trampoline, callbacks._EVENT)(event)
     finally:
         tokens.unregister(token)
-        latest = pending_updates.take_latest(key)
-        pending_updates.forget(key)
-        pending_updates.close()
+        waiting = latest.take(key)
+        every.close()
+        latest.close()
     ((heard_index, raw),) = owner.arrived
     assert heard_index == index
-    assert portal.taken()[0] == (key, raw)
-    assert latest == raw
+    assert loop.taken()[0] == (key, raw)
+    assert waiting == raw
     if status != ECA_NORMAL:
         assert raw == status
     elif null:

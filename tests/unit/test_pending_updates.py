@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import functools
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -15,11 +14,13 @@ import pytest
 import aioca
 from aioca import FORMAT_TIME, camonitor
 from aioca._ca import callbacks, libca
-from aioca._channels import updates as _pending_updates
-from aioca._channels.updates import CLEARS_PENDING, PendingUpdates, new_key
 from aioca._errors import CANothing
+from aioca._monitors.every import Every
+from aioca._monitors.latest import Latest
+from aioca._monitors.newest import Newest
+from aioca._monitors.policy import CHECK_EVERY, Policy, new_key
 from aioca.testing import SoftIoc
-from tests.support.fake_portal import FakePortal
+from tests.support.fake_loop import FakeLoop
 
 UNIT = True
 
@@ -28,18 +29,34 @@ NOTHING = CANothing("PV", libca.ECA_DISCONN)
 
 
 @pytest.fixture
-def portal() -> FakePortal:
-    return FakePortal()
+def loop() -> FakeLoop:
+    return FakeLoop()
 
 
 @pytest.fixture
-def pending_updates(portal: FakePortal) -> PendingUpdates:
-    return PendingUpdates(portal)
+def every(loop: FakeLoop) -> Every:
+    return Every(loop)  # type: ignore[arg-type]
 
 
-def sender(pending_updates: PendingUpdates, limit: int) -> Send:
+@pytest.fixture
+def latest(loop: FakeLoop) -> Latest:
+    return Latest(loop)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def newest(loop: FakeLoop) -> Newest:
+    return Newest(loop)  # type: ignore[arg-type]
+
+
+@pytest.fixture(params=["every", "latest", "newest"])
+def policy(request: pytest.FixtureRequest) -> Policy:
+    made: Policy = request.getfixturevalue(request.param)
+    return made
+
+
+def sender(policy: Policy) -> Send:
     """Call the trampoline of a policy as libca would."""
-    on_event = ctypes.cast(pending_updates.trampoline(limit), callbacks._EVENT)
+    on_event = ctypes.cast(policy.trampoline, callbacks._EVENT)
 
     def send(key: int, number: float, *, dbr: int = aioca.DBR_DOUBLE, count: int = 1) -> None:
         data = (ctypes.c_double * 1000)(*[number] * 1000)
@@ -71,138 +88,172 @@ def test_event_trampoline(monkeypatch: pytest.MonkeyPatch, spread: bool) -> None
     assert heard == events
 
 
-@pytest.mark.parametrize("limit", [0, 1], ids=["every", "latest"])
-def test_other_type_or_size_than_asked_for(
-    pending_updates: PendingUpdates, portal: FakePortal, limit: int
-) -> None:
+def delivered(policy: Policy, loop: FakeLoop) -> list[Any]:
+    """What a monitor would get for the items that are queued, until nothing is queued."""
+    items = []
+    while taken := loop.taken():
+        for key, item in taken:
+            waiting = policy.take(key) if item is None else item
+            if waiting is not None:
+                items.append(waiting)
+    return items
+
+
+def test_other_type_or_size_than_asked_for(policy: Policy, loop: FakeLoop) -> None:
     """An array is copied completely. A DBR type that was not requested is an error."""
-    send = sender(pending_updates, limit)
+    send = sender(policy)
     key = new_key(aioca.DBR_DOUBLE)
-
-    def got() -> Any:
-        ((_, item),) = portal.taken()
-        return pending_updates.take_latest(key) if limit else item
-
+    policy.open(key, 2)
     send(key, 2.0, count=3)
-    assert got() == double(2.0) * 3
+    assert delivered(policy, loop) == [double(2.0) * 3]
     send(key, 2.0, count=1000)
-    assert got() == bytearray(double(2.0) * 1000)
+    assert delivered(policy, loop) == [bytearray(double(2.0) * 1000)]
     send(key, 2.0, count=0)
-    assert got() == b""
+    assert delivered(policy, loop) == [b""]
     for wrong in ({"dbr": aioca.DBR_LONG}, {"dbr": 200}, {"dbr": -1}, {"count": -1}):
         send(key, 2.0, **wrong)
-        assert got() == libca.ECA_BADTYPE
+        assert delivered(policy, loop) == [libca.ECA_BADTYPE]
 
 
 # -- Policies --------------------------------------------------------------------------------------
 
 
-def test_every(pending_updates: PendingUpdates, portal: FakePortal) -> None:
-    send = sender(pending_updates, 0)
+def test_every(every: Every, loop: FakeLoop) -> None:
+    send = sender(every)
     first, second = new_key(aioca.DBR_DOUBLE), new_key(aioca.DBR_DOUBLE)
     send(first, 1)
     send(second, 2)
     send(first, 3)
-    assert portal.taken() == [(first, double(1)), (second, double(2)), (first, double(3))]
-    assert portal.wakes == 1
+    assert loop.taken() == [(first, double(1)), (second, double(2)), (first, double(3))]
+    assert loop.wakes == 1
 
 
-def test_every_looks_now_and_then_whether_the_loop_is_there(
-    pending_updates: PendingUpdates, portal: FakePortal
-) -> None:
-    send = sender(pending_updates, 0)
+def test_every_looks_now_and_then_whether_the_loop_is_there(every: Every, loop: FakeLoop) -> None:
+    send = sender(every)
     key = new_key(aioca.DBR_DOUBLE)
-    for _ in range(10 * _pending_updates._CHECK_EVERY):
+    for _ in range(10 * CHECK_EVERY):
         send(key, 1)
-    assert portal.wakes == 1
-    assert portal.checks >= 10
+    assert loop.wakes == 1
+    assert loop.checks >= 10
 
 
-def test_latest(pending_updates: PendingUpdates, portal: FakePortal) -> None:
-    send = sender(pending_updates, 1)
+def test_latest(latest: Latest, loop: FakeLoop) -> None:
+    send = sender(latest)
     key = new_key(aioca.DBR_DOUBLE)
     for number in range(5):
         send(key, number)
-    assert portal.taken() == [(key, None)]  # one ticket
-    assert pending_updates.take_latest(key) == double(4)
-    assert pending_updates.take_latest(key) is None
+    assert loop.taken() == [(key, None)]  # one ticket
+    assert latest.take(key) == double(4)
+    assert latest.take(key) is None
     send(key, 5)
-    assert portal.taken() == [(key, None)]
-    assert pending_updates.forget(key) == 4
-    assert not (pending_updates.latest or pending_updates.tickets or pending_updates.dropped)
+    assert loop.taken() == [(key, None)]
+    assert latest.dropped(key) == 4
+    latest.forget(key)
+    assert len(latest) == 0
+
+
+def test_newest(newest: Newest, loop: FakeLoop) -> None:
+    send = sender(newest)
+    key = new_key(aioca.DBR_DOUBLE)
+    newest.open(key, 3)
+    for number in range(5):
+        send(key, number)
+    assert len(loop.queue) // 2 == 3  # a ticket for each update that waits
+    assert newest.dropped(key) == 2
+    assert delivered(newest, loop) == [double(2), double(3), double(4)]
+    send(key, 5)
+    assert delivered(newest, loop) == [double(5)]
+    assert newest.dropped(key) == 2
+    newest.forget(key)
+    send(key, 6)
+    assert delivered(newest, loop) == []
+    assert len(newest) == 0
 
 
 @pytest.mark.parametrize("before", [[], [1.0]])
 @pytest.mark.parametrize("after", [[], [2.0]])
 def test_a_disconnection_among_the_latest(
-    pending_updates: PendingUpdates, portal: FakePortal, before: list[float], after: list[float]
+    latest: Latest, loop: FakeLoop, before: list[float], after: list[float]
 ) -> None:
     """It is delivered after the update before it. A later update replaces both."""
-    send = sender(pending_updates, 1)
+    send = sender(latest)
     key = new_key(aioca.DBR_DOUBLE)
-    portal.receivers[key] = object()
+    loop.receivers[key] = object()
     for number in before:
         send(key, number)
-    pending_updates.put_latest(key, NOTHING)
-    pending_updates.put_latest(key, NOTHING)
+    latest.add_disconnection(key, NOTHING)
+    latest.add_disconnection(key, NOTHING)
     for number in after:
         send(key, number)
-    seen = []
-    while portal.taken():
-        seen.append(pending_updates.take_latest(key))
-    assert seen == ([double(2.0)] if after else [*map(double, before), NOTHING])
-    assert pending_updates.forget(key) == len(before and after)
+    expected = [double(2.0)] if after else [*map(double, before), NOTHING]
+    assert delivered(latest, loop) == expected
+    assert latest.dropped(key) == len(before and after)
 
 
-def test_a_disconnection_while_the_monitor_is_being_closed(
-    pending_updates: PendingUpdates, portal: FakePortal
-) -> None:
+def test_a_disconnection_among_others(policy: Policy, loop: FakeLoop) -> None:
+    """Policies that keep more than one update deliver it in its place; it is not counted."""
+    if isinstance(policy, Latest):
+        pytest.skip("keeps one: see test_a_disconnection_among_the_latest")
+    send = sender(policy)
+    key = new_key(aioca.DBR_DOUBLE)
+    policy.open(key, 3)
+    send(key, 1)
+    policy.add_disconnection(key, NOTHING)
+    send(key, 2)
+    assert delivered(policy, loop) == [double(1), NOTHING, double(2)]
+    assert policy.dropped(key) == 0
+
+
+def test_a_disconnection_while_the_monitor_is_being_closed(policy: Policy, loop: FakeLoop) -> None:
     """libca's thread reports it just after the loop has removed the key: nothing is stored."""
     key = new_key(aioca.DBR_DOUBLE)
-    portal.receivers[key] = object()
-    portal.receivers.pop(key)
-    pending_updates.forget(key)
-    pending_updates.put_latest(key, NOTHING)
-    assert not (pending_updates.latest or pending_updates.tickets)
+    policy.open(key, 2)
+    policy.forget(key)
+    policy.add_disconnection(key, NOTHING)
+    assert len(policy) == 0
 
 
-def test_what_is_cut_off_brings_nothing_more(
-    pending_updates: PendingUpdates, portal: FakePortal
-) -> None:
-    for limit in (0, 1):
-        key = new_key(aioca.DBR_DOUBLE)
-        send = sender(pending_updates, limit)
-        portal.receivers[key] = object()
-        send(key, 1)
-        pending_updates.ignored_keys.add(key)
-        send(key, 2)
-        assert len(portal.taken()) == 1
-        assert pending_updates.take_latest(key) == (double(1) if limit else None)
+def test_updates_of_an_ignored_key(policy: Policy, loop: FakeLoop) -> None:
+    key = new_key(aioca.DBR_DOUBLE)
+    policy.open(key, 2)
+    send = sender(policy)
+    send(key, 1)
+    loop.ignored_keys.add(key)
+    send(key, 2)
+    assert delivered(policy, loop) == [double(1)]
 
 
-def test_what_is_cleared_by_its_own_update_brings_nothing_more(
-    pending_updates: PendingUpdates, portal: FakePortal
-) -> None:
-    """libca's thread clears it before the check of the key; the loop forgets it at once."""
-    for limit in (0, 1):
-        key = new_key(aioca.DBR_DOUBLE)
-        pending_updates.ignored_keys |= {key, CLEARS_PENDING}
-        pending_updates.clear_some = functools.partial(pending_updates.forget, key)  # type: ignore[assignment]
-        sender(pending_updates, limit)(key, 1)
-        assert not portal.queue
-        assert not pending_updates.latest
-        assert not pending_updates.tickets
+def test_a_subscription_that_its_own_update_clears(policy: Policy, loop: FakeLoop) -> None:
+    """libca's thread clears it as the helper, and the loop forgets it at once."""
+    key = new_key(aioca.DBR_DOUBLE)
+    policy.open(key, 2)
+
+    def clear(key: int) -> bool:
+        policy.forget(key)
+        return True
+
+    loop.ignored_keys.add(key)
+    loop.should_drop = clear  # type: ignore[method-assign]
+    policy._callback.serve(policy)
+    sender(policy)(key, 1)
+    assert not loop.queue
+    assert len(policy) == 0
 
 
-def test_trampolines_are_used_again(portal: FakePortal) -> None:
+@pytest.mark.parametrize("kind", [Every, Latest, Newest])
+def test_trampolines_are_used_again(kind: Any, loop: FakeLoop) -> None:
     """Trampolines are never freed, so later loops must use those of earlier loops."""
-    first = PendingUpdates(portal)
-    trampolines = [first.trampoline(limit).value for limit in (0, 1, 2)]
+    first = kind(loop)
+    trampoline = first.trampoline.value
     first.close()
-    second = PendingUpdates(FakePortal())
-    assert [second.trampoline(limit).value for limit in (0, 1, 5)] == trampolines
-    sender(second, 0)(new_key(aioca.DBR_DOUBLE), 1)
-    assert not portal.queue
+    other = FakeLoop()
+    second = kind(other)
+    assert second.trampoline.value == trampoline
+    key = new_key(aioca.DBR_DOUBLE)
+    second.open(key, 2)
+    sender(second)(key, 1)
+    assert not loop.queue
+    assert other.queue
 
 
 # -- A busy loop -----------------------------------------------------------------------------------

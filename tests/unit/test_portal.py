@@ -17,7 +17,7 @@ import pytest
 import trio
 
 from aioca import camonitor, get_channel_infos
-from aioca._portal import interface
+from aioca._portal import queue
 from aioca._portal.current import portal_for, running_loop
 from aioca._portal.interface import Portal
 from aioca.testing import SoftIoc
@@ -71,7 +71,7 @@ def in_threads(*targets: Callable[[], None]) -> list[threading.Thread]:
 
 
 @pytest.mark.parametrize(
-    "burst", [1, interface._MIN_PAIRS_TO_POLL - 1, interface._MIN_PAIRS_TO_POLL * 10], ids=str
+    "burst", [1, queue._MIN_PAIRS_TO_POLL - 1, queue._MIN_PAIRS_TO_POLL * 10], ids=str
 )
 async def test_every_job_in_order(portal: Portal, many_switches: None, burst: int) -> None:
     """Several threads post at once, in small bursts and in bursts that start the polling."""
@@ -163,7 +163,7 @@ async def test_job_that_raises(portal: Portal, monkeypatch: pytest.MonkeyPatch) 
     handler = logging.Handler()
     handler.emit = records.append  # type: ignore[method-assign]
     logger.addHandler(handler)
-    monkeypatch.setattr(interface, "logger", logger)
+    monkeypatch.setattr(queue, "logger", logger)
     done = anyio.Event()
 
     portal.post(lambda: 1 / 0)
@@ -241,7 +241,7 @@ async def test_lone_job_does_not_wait_for_the_poll(
     portal: Portal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next drain is delayed only if there are many jobs. The delay ends with the load."""
-    monkeypatch.setattr(interface, "_POLL_SECONDS", 0.5)
+    monkeypatch.setattr(queue, "_POLL_SECONDS", 0.5)
 
     async def delivered() -> float:
         done = anyio.Event()
@@ -253,7 +253,7 @@ async def test_lone_job_does_not_wait_for_the_poll(
 
     for _ in range(5):
         assert await delivered() < 0.3
-    for _ in range(interface._MIN_PAIRS_TO_POLL * 2):
+    for _ in range(queue._MIN_PAIRS_TO_POLL * 2):
         portal.post(lambda: None)
     while portal.queue:
         await anyio.lowlevel.checkpoint()
@@ -273,7 +273,7 @@ async def test_polling_stops_without_load(portal: Portal, monkeypatch: pytest.Mo
         drain(self)
 
     monkeypatch.setattr(type(portal), "_drain", counted)
-    for _ in range(interface._MIN_PAIRS_TO_POLL * 2):
+    for _ in range(queue._MIN_PAIRS_TO_POLL * 2):
         portal.post(lambda: None)
     with anyio.fail_after(5):
         while portal.queue or portal.awake:

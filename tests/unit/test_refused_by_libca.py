@@ -9,7 +9,7 @@ import pytest
 
 from aioca import CANothing, CARequestError, caget, caput, connect
 from aioca._ca import libca
-from aioca._channels.channel import CLOSED, CONNECTED
+from aioca._channels.connection import CLOSED, CONNECTED
 from aioca._channels.registry import current
 from tests.support.fake_ca import FakeCA
 from tests.support.waiting import until
@@ -126,4 +126,4 @@ async def test_a_first_channel_that_libca_refuses(fake_ca: FakeCA) -> None:
     fake_ca.always("create_channel", REFUSED)
     with pytest.raises(CARequestError, match="PV"):
         await connect("PV")
-    assert current()._channels == {}
+    assert current().channels == {}

@@ -50,14 +50,10 @@ def names_of(pv: str | Iterable[str]) -> list[str]:
     return names
 
 
-def check_format(format: object) -> None:
-    """Raise ValueError unless the argument is a `Format`."""
+def check_format_and_count(format: object, count: object) -> None:
+    """Raise ValueError unless the arguments are a `Format` and a `Count`."""
     if format not in (FORMAT_RAW, FORMAT_TIME, FORMAT_CTRL):
         raise ValueError(f"format must be FORMAT_RAW, FORMAT_TIME or FORMAT_CTRL, not {format!r}")
-
-
-def check_count(count: object) -> None:
-    """Raise ValueError unless the argument is a `Count`."""
     if not isinstance(count, int) or count < -1:
         raise ValueError(f"count must be an int of -1 or more, not {count!r}")
 

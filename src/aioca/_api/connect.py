@@ -7,7 +7,7 @@ is declared as Iterable[str]. A str matches the first of these before the last.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import overload
+from typing import Any, overload
 
 from .._channels.registry import current
 from .._errors import CANothing, Failure, error_for
@@ -64,8 +64,7 @@ async def connect(
         CADisconnected: this program closed the channel during the call.
         TypeError, ValueError: an argument is wrong.
     """
-    names, refused, request = await _connect(pv, wait, timeout, throw)
-    return outcome_of(pv, names, refused, await request.values(), throw)  # type: ignore[no-any-return]
+    return await _connect(Request, pv, wait, timeout, throw)  # type: ignore[no-any-return]
 
 
 @overload
@@ -103,28 +102,35 @@ async def cainfo(
         CADisconnected: this program closed the channel during the call.
         TypeError, ValueError: an argument is wrong.
     """
-    names, refused, request = await _connect(pv, wait, timeout, throw)
-    infos = await request.values()
-    for index, channel in enumerate(request.channels):
-        if not index % _INFOS_PER_CLOCK_CHECK:
-            await request.yield_turn()
-        if type(infos[index]) is not Failure:
-            infos[index] = CAInfo(channel)
-    return outcome_of(pv, names, refused, infos, throw)  # type: ignore[no-any-return]
+    return await _connect(InfoRequest, pv, wait, timeout, throw)  # type: ignore[no-any-return]
+
+
+class InfoRequest(Request):
+    """The request of cainfo: connects, and then reads the state of the channels."""
+
+    values_part = _INFOS_PER_CLOCK_CHECK
+
+    def values_from(self, start: int, stop: int) -> list[Any]:
+        outcomes = super().values_from(start, stop)
+        return [
+            outcome if type(outcome) is Failure else CAInfo(channel)
+            for channel, outcome in zip(self.channels[start:stop], outcomes, strict=True)
+        ]
 
 
 async def _connect(
-    pv: str | Iterable[str], wait: bool, timeout: Timeout, throw: bool
-) -> tuple[list[str], dict[int, Failure], Request]:
+    kind: type[Request], pv: str | Iterable[str], wait: bool, timeout: Timeout, throw: bool
+) -> Any:
+    """Connect, and return what a kind of request makes of it."""
     context, names = current(), names_of(pv)
     deadline = deadline_of(timeout, context.portal)
     await context.portal.checkpoint()
     channels, refused = await channels_of(context, names)
     if refused and throw:
         raise error_for([*refused.values()])
-    request = Request(context, channels)
+    request = kind(context, channels)
     if wait:
         await request.run(deadline)
     else:
         request.assume_done()
-    return names, refused, request
+    return await outcome_of(pv, names, refused, request, throw)

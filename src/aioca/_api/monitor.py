@@ -28,7 +28,7 @@ from ..types import (
     ca_int,
     ca_str,
 )
-from .arguments import PVs, check_count, check_format, deadline_of, names_of
+from .arguments import PVs, check_format_and_count, deadline_of, names_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -177,8 +177,7 @@ def camonitor(
         TypeError, ValueError: an argument is wrong.
         RuntimeError: no event loop is running in this thread.
     """
-    check_format(format)
-    check_count(count)
+    check_format_and_count(format, count)
     _check_callback(callback, task_group)
     context = current()
     options = check_options(

@@ -26,7 +26,7 @@ from ..types import (
     ca_int,
     ca_str,
 )
-from .arguments import PVs, check_count, check_format, deadline_of, names_of
+from .arguments import PVs, check_format_and_count, deadline_of, names_of
 from .results import channels_of, outcome_of
 
 if TYPE_CHECKING:
@@ -123,10 +123,10 @@ async def caget(
             datatype. For a list, the first PV that failed decides the class; the error names all.
         TypeError, ValueError: an argument is wrong; nothing was sent.
     """
-    code = datatype_code(datatype)
-    check_format(format)
-    check_count(count)
-    context, names = current(), names_of(pv)
+    code = None if datatype is None else datatype_code(datatype)
+    check_format_and_count(format, count)
+    context = current()
+    names = [pv] if type(pv) is str else names_of(pv)
     deadline = deadline_of(timeout, context.portal)
     channels, refused = await channels_of(context, names)
     if refused and throw:
@@ -136,4 +136,4 @@ async def caget(
     await get.run(deadline)
     if not get.suspended:  # no server was asked
         await context.portal.checkpoint()
-    return outcome_of(pv, names, refused, await get.values(), throw)  # type: ignore[no-any-return]
+    return await outcome_of(pv, names, refused, get, throw)  # type: ignore[no-any-return]

@@ -9,16 +9,16 @@ from .._channels.channel import Channel
 from .._channels.context import LoopContext
 from .._errors import CAError, CAValueError, Failure, error_for
 from .._portal.interface import TURN
-from .._requests.request import PART
+from .._requests.request import PART, Request
 
 
 async def channels_of(
     context: LoopContext, names: Sequence[str]
 ) -> tuple[list[Channel], dict[int, Failure]]:
     """Return the channels of the names, and a failure, by index, for each without a channel."""
-    found = context.channels_there(names)
-    if found is not None:
-        return found, {}
+    found = list(map(context.channels.get, names))
+    if None not in found:
+        return found, {}  # type: ignore[return-value]
     channels: list[Channel] = []
     refused: dict[int, Failure] = {}
     turn_ends = context.portal.now() + TURN
@@ -37,20 +37,27 @@ async def channels_of(
     return channels, refused
 
 
-def outcome_of(
+async def outcome_of(
     pv: str | Iterable[str],
     names: list[str],
     refused: dict[int, Failure],
-    found: list[Any],
+    request: Request,
     throw: bool,
 ) -> Any:
-    """Return the results in the order of the names; raise failures, or put them in place."""
-    results = found
+    """Return the values of a request that has ended, in the order of the names.
+
+    Raises:
+        CAError: a PV has failed, and ``throw`` is true. Otherwise a `CANothing` is in its place.
+    """
+    count = len(request.channels)
+    values = (
+        request.values_from(0, count) if count <= request.values_part else await request.values()
+    )
     if refused:
-        others = iter(found)
-        results = [refused[i] if i in refused else next(others) for i in range(len(names))]
-    if Failure in map(type, results):
+        others = iter(values)
+        values = [refused[i] if i in refused else next(others) for i in range(len(names))]
+    if Failure in map(type, values):
         if throw:
-            raise error_for([result for result in results if type(result) is Failure])
-        results = [r.nothing() if type(r) is Failure else r for r in results]
-    return results[0] if isinstance(pv, str) else results
+            raise error_for([value for value in values if type(value) is Failure])
+        values = [value.nothing() if type(value) is Failure else value for value in values]
+    return values[0] if isinstance(pv, str) else values

@@ -9,7 +9,7 @@ from .._ca import libca
 from .._channels.registry import current
 from .._errors import Failure, error_for
 from .._monitors.handles import Subscription
-from .._monitors.monitor import NOTHING
+from .._monitors.nothing import NOTHING
 from .._requests.pending_puts import PendingPuts
 from .._values.dbr import DBR_ENUM, FORMAT_CTRL, FORMAT_RAW
 from ..types import (

@@ -150,4 +150,4 @@ async def _caput(
         await context.portal.checkpoint()
     if failures and throw:
         raise error_for(failures)
-    return outcome_of(pv, names, refused, await put.values(), throw)
+    return await outcome_of(pv, names, refused, put, throw)

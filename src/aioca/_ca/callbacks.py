@@ -15,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+import sys
 import threading
 from collections.abc import Callable
 from ctypes import c_int, c_long, c_size_t, c_void_p
@@ -70,7 +71,10 @@ def copied(expected: int, dbr: int, count: int, start: int, status: int) -> Raw:
 # One PyGILState_Ensure that is never released keeps the state. The state (about 20 kB) cannot be
 # freed when libca ends the thread. So only a busy thread keeps its state, and a circuit with few
 # callbacks leaks nothing.
-_KEEP_AFTER_CALLBACKS = 256  # on one thread: fewer would leak states of short-lived circuits
+# On free-threaded Python (3.14t), making and destroying a state takes up to 385 us, and more with
+# each destroyed state. So there a thread keeps its state from the first callback on.
+FREE_THREADED: bool = not getattr(sys, "_is_gil_enabled", lambda: True)()
+_KEEP_AFTER_CALLBACKS = 1 if FREE_THREADED else 256  # fewer would leak states of short circuits
 _COUNT_EVERY_REPLIES = 64  # of the replies to a list of PVs, so that counting costs little
 _thread = threading.local()
 _callbacks_seen: dict[int, int] = {}

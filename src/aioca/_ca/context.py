@@ -99,11 +99,15 @@ class CaContext:
 
     def flush(self) -> None:
         """Send all requests that libca has queued. Any thread."""
-        previous = self._enter()  # as above
+        if libca.current_context():  # this thread's, which may be another one
+            with self.attached():
+                libca.flush_io()
+            return
+        libca.attach_context(self._handle)
         try:
             libca.flush_io()
         finally:
-            self._leave(previous)
+            libca.detach_context()
 
     def silence(self) -> None:
         """Stop libca from calling Python; at interpreter exit."""

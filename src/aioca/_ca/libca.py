@@ -8,7 +8,7 @@ Invariants:
 - libca is called through ``CDLL``, which releases the GIL: ``ca_clear_*`` waits for running
   callbacks, which need the GIL to end. A thread that holds another lock of libca may need the GIL
   too.
-- The event loop makes its requests in an `unblocked` block. Otherwise a request would wait while
+- The event loop makes its requests in a call of `unblocked`. Otherwise a request would wait while
   a server that has stopped leaves about 350 kB unread.
 """
 
@@ -100,8 +100,10 @@ get_callback = ca["ca_array_get_callback"]
 _put_callback = ca["ca_array_put_callback"]
 _put = ca["ca_array_put"]
 
-_clear_subscription = prototype("ca_clear_subscription", c_int, c_size_t)
-_clear_channel = prototype("ca_clear_channel", c_int, c_size_t)
+# Both block until a callback that libca is making has returned. Clearing a channel clears its
+# subscriptions too.
+clear_subscription = prototype("ca_clear_subscription", c_int, c_size_t)
+clear_channel = prototype("ca_clear_channel", c_int, c_size_t)
 field_type = prototype("ca_field_type", c_short, c_size_t)
 element_count = prototype("ca_element_count", c_ulong, c_size_t)
 read_access = prototype("ca_read_access", c_uint, c_size_t)
@@ -142,29 +144,20 @@ try:
     _mark = c_void_p.in_dll(ca, "caClientCallbackThreadId")
 except ValueError:
     _mark = None
-_MAX_DEPTH = 1000  # the mark of `unblocked` is a small count; libca's own mark is an address
+_UNBLOCKED = c_void_p(1)  # libca's own mark is an address
 
 
-class _Unblocked:
-    """The type of `unblocked`. The mark is the number of nested blocks that the thread is in."""
-
-    __slots__ = ()
-
-    def __enter__(self) -> None:
-        if _mark:
-            depth = _mark_of(_mark) or 0
-            if depth < _MAX_DEPTH:
-                _set_mark(_mark, c_void_p(depth + 1))
-
-    def __exit__(self, *_: object) -> None:
-        if _mark:
-            depth = _mark_of(_mark) or 0
-            if 0 < depth < _MAX_DEPTH:
-                _set_mark(_mark, c_void_p(depth - 1))
-
-
-unblocked = _Unblocked()
-"""A block in which no request of this thread waits for a server. It can be nested."""
+def unblocked(function: Callable[..., object], *arguments: object) -> None:
+    """Call a function in which no request of this thread waits for a server. Can be nested."""
+    if not _mark:
+        function(*arguments)
+        return
+    before = _mark_of(_mark)
+    _set_mark(_mark, _UNBLOCKED)
+    try:
+        function(*arguments)
+    finally:
+        _set_mark(_mark, c_void_p(before))
 
 
 # -- Requests --------------------------------------------------------------------------------------
@@ -203,18 +196,6 @@ def _address(data: Data) -> bytes | c_void_p:
     if type(data) is bytes:
         return data
     return c_void_p(data.__array_interface__["data"][0])  # type: ignore[union-attr]
-
-
-def clear_subscription(evid: int) -> None:
-    """Cancel a subscription. Blocks until a callback that libca is making has returned."""
-    with unblocked:
-        _clear_subscription(evid)
-
-
-def clear_channel(chid: c_size_t) -> None:
-    """Destroy a channel and everything on it. Blocks like `clear_subscription`."""
-    with unblocked:
-        _clear_channel(chid)
 
 
 def create_subscription(

@@ -14,7 +14,7 @@ from ctypes import c_char_p, c_int, c_long, c_size_t, c_uint, c_void_p
 from typing import Protocol
 
 from . import libca
-from .callbacks import connection_trampoline
+from .callbacks import connection_trampoline, keep_thread_state
 from .tokens import KEY_SHIFT, owner_of
 
 
@@ -121,6 +121,7 @@ _vsnprintf.argtypes = (c_char_p, c_size_t, c_char_p, c_void_p)
 
 def _on_exception(args: _ExceptionArgs) -> None:
     """Pass a failure that has no callback to its owner or a listener. On a libca thread."""
+    keep_thread_state()  # a server can make any number of these calls
     owner = owner_of(libca.puser(args.chid) >> KEY_SHIFT) if args.chid else None
     # A failure that libca itself has detected comes with a line of its source code.
     if owner is None and args.stat == libca.ECA_DISCONN and args.file:
@@ -154,6 +155,7 @@ _LIBCA_MESSAGE = re.compile(rb"\s*(Unexpected problem with CA circuit|CAC?\b|cac
 
 def _on_errlog(_private: int, message: bytes) -> None:
     """Pass a message of the error log to a listener or to stderr. On libCom's error log thread."""
+    keep_thread_state()
     if _LIBCA_MESSAGE.match(message):
         early = _early
         texts = deque[str]() if early is None else early

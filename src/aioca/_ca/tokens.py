@@ -53,10 +53,9 @@ def register(owner: Requester | ChannelOwner) -> int:
 
     The value to give to libca is ``token + index * INDEX_ONE + dbr``.
     """
-    key = next(_keys) & _KEY_MASK
-    while key == 0 or key in owners:
+    key = 0
+    while key == 0 or owners.setdefault(key, owner) is not owner:  # atomic: two threads may come
         key = next(_keys) & _KEY_MASK
-    owners[key] = owner
     return key << KEY_SHIFT
 
 

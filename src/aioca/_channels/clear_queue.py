@@ -9,63 +9,74 @@ Invariants:
 
 - Each item is cleared once, by the thread that has taken it out of the queue.
 - Subscriptions are cleared before their channel. The helper thread holds libca's callback lock, so
-  its item is finished before the loop can clear. An item that the loop has taken but not yet
-  cleared is recorded in ``_at``. The helper thread checks ``_at`` before it clears a channel.
-- A thread that adds an item, or puts one back, then posts a turn of the loop.
+  its item is finished before the loop can clear. The loop records the channel of the item that it
+  has taken and not yet cleared in ``_at``. The helper thread leaves this channel in the queue.
+- ``_lock`` guards taking an item together with ``_at``. The loop holds it for these two steps only,
+  and never while it calls libca. The helper thread never waits for it: libca's callback lock is
+  held there, for which the loop may be waiting.
+- Whoever finds items while the queue is not empty has a turn of the loop to come: the loop ends its
+  turns only when the queue is empty.
 - ``after`` is called on the loop, when libca makes no more callbacks for the item.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._ca import libca
 from .._portal.interface import TURN
-from .held_updates import HeldUpdates
-from .updates import CLEARS_PENDING, PendingUpdates
 
 if TYPE_CHECKING:
+    from .._portal.interface import Portal
     from .channel import Channel
+    from .held_updates import HeldUpdates
 
 # A callback on the helper thread clears at most this many items, which takes a millisecond or two.
 _MAX_CLEARS_PER_CALLBACK = 500
 # The end of a run waits this long at most for the helper thread to finish its callback.
 _MAX_FINISH_SECONDS = 0.1
-_ANY_CHID = -1  # in `_at`: the loop is taking an item, whose chid is not known yet
+
+# In `ClearQueue.ignored_keys`: the queue has items, so the next update's thread helps.
+CLEARS_PENDING = 0
 
 
 class _Due(NamedTuple):
-    clear: Callable[[], object]
-    chid: int  # the channel of the item
-    whole: bool  # true if the item is the channel, false if it is one of its subscriptions
+    evid: int  # the subscription to clear; 0 if the item is the channel
+    chid: libca.Chid
+    channel: Channel | None  # the channel of the subscription
     after: Callable[[], object] | None
 
 
 class ClearQueue:
-    """The subscriptions and channels of one loop that are waiting to be cleared."""
+    """The subscriptions and channels of one loop that are waiting to be cleared.
+
+    Attributes:
+        ignored_keys: updates with these keys are dropped, because the type of the PV has changed
+            or the subscription is being cleared. Each update of each monitor tests whether this set
+            is empty. `CLEARS_PENDING` in it makes the thread of the next update help.
+    """
 
     def __init__(
-        self,
-        pending_updates: PendingUpdates,
-        post: Callable[[Callable[[], object]], None],
-        flush: Callable[[], None],
-        held_updates: HeldUpdates,
+        self, portal: Portal, flush: Callable[[], None], held_updates: HeldUpdates
     ) -> None:
-        self._pending_updates = pending_updates
-        self._post = post
+        self.ignored_keys: set[int] = set()
+        self._portal = portal
         self._flush = flush
         self._held_updates = held_updates
         self._due: deque[_Due] = deque()
-        self._afters: deque[Callable[[], object]] = deque()
-        self._at: int | None = None  # the chid of the item that the loop has taken out
+        self._done: deque[_Due] = deque()  # cleared, and ``after`` is not called yet
+        self._lock = threading.Lock()
+        self._at: int | None = None  # the channel of the item that the loop is clearing
         self._helper: int | None = None  # the id of the libca thread that is clearing
         self._posted = False
-        pending_updates.clear_some = self._clear_in_callback
+
+    def __repr__(self) -> str:
+        return f"<ClearQueue {len(self._due)} due, {len(self._done)} done>"
 
     # -- On the loop -------------------------------------------------------------------------------
 
@@ -76,113 +87,117 @@ class ClearQueue:
 
         The caller must make sure that no update of the subscription is delivered any more.
         """
-
-        def cleared() -> None:
-            if after is not None:
-                after()
-            self._held_updates.note_cancelled(channel)
-
-        clear = partial(libca.clear_subscription, evid)
-        self._add(_Due(clear, channel.chid.value, False, cleared))
+        self._due.append(_Due(evid, channel.chid, channel, after))
+        self._begin()
 
     def channel(self, chid: libca.Chid, after: Callable[[], object] | None = None) -> None:
         """Queue a channel to be cleared. On the loop; does not wait for libca."""
-        self._add(_Due(partial(libca.clear_channel, chid), chid.value, True, after))
+        self._due.append(_Due(0, chid, None, after))
+        self._begin()
 
-    def finish(self) -> None:
-        """Clear all items, however long it takes. At the end of the run of the loop; may block."""
+    def finish(self) -> bool:
+        """Clear all items, however long it takes. At the end of the run of the loop; may block.
+
+        Returns:
+            False if a helper thread still has not finished: then libca may still call back.
+        """
         give_up = time.monotonic() + _MAX_FINISH_SECONDS
         while True:
-            while self._one():
-                pass
-            # Check the helper twice: it may begin, or put an item back, during this condition
-            if not (self._is_helped() or self._due or self._is_helped()):
-                break
-            if time.monotonic() > give_up:
+            libca.unblocked(self._clear_until, math.inf)
+            helped = self._helper not in (None, threading.get_ident())
+            if not helped or time.monotonic() > give_up:
                 break
             time.sleep(0.0002)
+        self.ignored_keys.discard(CLEARS_PENDING)
         self._call_afters()
+        return not helped
 
-    def _is_helped(self) -> bool:
-        """Whether another thread is clearing, as a helper, and may have taken an item."""
-        return self._helper not in (None, threading.get_ident())
-
-    def _add(self, due: _Due) -> None:
-        """Queue an item and post a turn. On the loop."""
-        self._due.append(due)
-        self._pending_updates.ignored_keys.add(CLEARS_PENDING)
-        self._post_turn()
-
-    def _post_turn(self) -> None:
-        """Post a turn of the loop, unless one is posted that has not begun. On any thread."""
+    def _begin(self) -> None:
+        """Have the loop and the helper thread clear what is queued."""
+        self.ignored_keys.add(CLEARS_PENDING)
         if not self._posted:
             self._posted = True
-            self._post(self._turn)
+            self._portal.post(self._turn)
 
     def _turn(self) -> None:
-        """Clear items for `TURN` at most, then flush and call ``after`` of each; portal job."""
-        self._posted = False  # first: the helper posts a new turn if it puts an item back now
-        stop = time.monotonic() + TURN
-        more = True
+        """Clear items for `TURN` at most, then call ``after`` of each and flush; portal job."""
         try:
-            while more:
-                more = self._one()
-                if time.monotonic() > stop:
-                    break
+            libca.unblocked(self._clear_until, time.monotonic() + TURN)
         finally:  # Ctrl-C may be raised here, and the loop may go on after it
-            if more:
-                self._post_turn()
-        self._flush()
+            self._posted = bool(self._due)
+            if self._posted:
+                self._portal.post(self._turn)
+            else:  # only the loop adds items
+                self.ignored_keys.discard(CLEARS_PENDING)
         self._call_afters()
+        self._flush()
 
-    def _one(self) -> bool:
-        """Clear one item; false if the queue is empty. On the loop; waits for libca's lock."""
-        self._at = _ANY_CHID
-        try:
-            due = self._due.popleft()
-        except IndexError:
-            self._at = None
-            self._pending_updates.ignored_keys.discard(CLEARS_PENDING)
-            return False
-        self._at = due.chid
-        try:
-            due.clear()
-        finally:
-            self._at = None
-        if due.after is not None:
-            self._afters.append(due.after)
-        return True
+    def _clear_until(self, stop: float) -> None:
+        """Clear items until a time (time.monotonic). On the loop; waits for libca's lock."""
+        while self._due:
+            with self._lock:
+                if not self._due:  # the helper thread has taken the last one
+                    break
+                due = self._due.popleft()
+                self._at = due.chid.value
+            try:
+                if due.evid:
+                    libca.clear_subscription(due.evid)
+                else:
+                    libca.clear_channel(due.chid)
+            finally:
+                self._at = None
+            self._done.append(due)
+            if time.monotonic() > stop:
+                break
 
     def _call_afters(self) -> None:
         """Call ``after`` of the items that were cleared. On the loop."""
-        while self._afters:
-            self._afters.popleft()()
+        while self._done:
+            due = self._done.popleft()
+            if due.after is not None:
+                due.after()
+            if due.channel is not None:
+                self._held_updates.note_cancelled(due.channel)
 
     # -- On a thread of libca, in a callback -------------------------------------------------------
 
-    def _clear_in_callback(self) -> None:
-        """Clear some items as the helper. libca's thread holds the callback lock here."""
+    def should_drop(self, key: int) -> bool:
+        """Whether an update of this key must be dropped. Also clears some items.
+
+        While ``ignored_keys`` is not empty.
+        """
+        held = key in self.ignored_keys  # first: this thread may clear this subscription
+        if self._due:
+            self._help()
+        return held or key not in self._portal.receivers
+
+    def _help(self) -> None:
+        """Clear some items. libca's thread holds the callback lock here."""
         self._helper = threading.get_ident()
         try:
-            self._clear_some()
+            for _ in range(_MAX_CLEARS_PER_CALLBACK):
+                due = self._take_beside_loop()
+                if due is None:
+                    break
+                if due.evid:
+                    libca.clear_subscription(due.evid)
+                else:
+                    libca.clear_channel(due.chid)
+                self._done.append(due)
         finally:
             self._helper = None
-        if self._afters:  # the loop may have ended its turn already
-            self._post(self._call_afters)
+        if self._done:  # the loop may have ended its turns already
+            self._portal.post(self._call_afters)
 
-    def _clear_some(self) -> None:
-        """Clear a limited number of items; stop at a channel while the loop has an item of it."""
-        for _ in range(_MAX_CLEARS_PER_CALLBACK):
-            try:
-                due = self._due.popleft()
-            except IndexError:
-                break
-            if due.whole and self._at in (_ANY_CHID, due.chid):
-                self._due.appendleft(due)
-                # The loop may have found the queue empty and ended its turn before the item was put
-                # back. A turn that is posted and has not begun will find the item.
-                self._post_turn()
-                break
-            due.clear()
-            if due.after is not None:
-                self._afters.append(due.after)
+    def _take_beside_loop(self) -> _Due | None:
+        """Take an item; None if there is none, or the loop is at its channel or taking an item."""
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            due = self._due[0] if self._due else None
+            if due is None or (not due.evid and due.chid.value == self._at):
+                return None
+            return self._due.popleft()
+        finally:
+            self._lock.release()

@@ -28,7 +28,6 @@ from .message_log import MessageLog
 from .names import valid_name
 from .put_limit import PutCallbackLimit
 from .reconnect import Reconnector
-from .updates import PendingUpdates
 from .write_confirm import UnconfirmedWrites
 
 logger = logging.getLogger("aioca")
@@ -58,14 +57,27 @@ class Operation(Protocol):
         """End the call, because all channels are being closed. On the loop's thread."""
 
 
+class Policy(Protocol):
+    """How the updates of monitors wait for the loop: see `_monitors.policy`."""
+
+    def close(self) -> None:
+        """Release the C callback: libca makes no more calls for this loop."""
+
+    def __len__(self) -> int:
+        """The number of keys for which something is stored."""
+        ...
+
+
 class LoopContext:
     """The channels of one run of an event loop.
 
     Attributes:
+        channels: the channels, by the name of the PV.
         ca_context: the libca context.
         portal: passes jobs and updates from libca's threads to the loop.
         post: the ``post`` of this portal.
-        pending_updates: the updates that libca's threads have received for the loop.
+        flush: has libca send the requests that it has buffered.
+        policies: the policies that monitors of this loop use; `_monitors.policy` enters them.
         held_updates: makes servers send the updates that they hold after a cancellation.
         clear_queue: the subscriptions and channels that are waiting to be cleared.
         put_limit: counts the put-callbacks that are under way.
@@ -83,16 +95,15 @@ class LoopContext:
         self.portal: Portal = portal_for(loop)
         self.post: Callable[[Callable[[], object]], None] = self.portal.post
         self._thread = threading.get_ident()
-        self._channels: dict[str, Channel] = {}
-        self.pending_updates: PendingUpdates = PendingUpdates(self.portal)
-        self.held_updates: HeldUpdates = HeldUpdates(self.portal.after, self.ca_context.flush)
-        self.clear_queue: ClearQueue = ClearQueue(
-            self.pending_updates, self.post, self.ca_context.flush, self.held_updates
-        )
+        self.channels: dict[str, Channel] = {}
+        self.flush: Callable[[], None] = self.ca_context.flush
+        self.policies: dict[type[Policy], Policy] = {}
+        self.held_updates: HeldUpdates = HeldUpdates(self.portal.after, self.flush)
+        self.clear_queue: ClearQueue = ClearQueue(self.portal, self.flush, self.held_updates)
         self.put_limit: PutCallbackLimit = PutCallbackLimit()
         self.writes: UnconfirmedWrites = UnconfirmedWrites()
         self.message_log: MessageLog = MessageLog(self.portal)
-        self.reconnector: Reconnector = Reconnector(self, self._channels)
+        self.reconnector: Reconnector = Reconnector(self, self.channels)
         self._with_puts: list[Channel] = []  # see `channels_with_puts`
         self._with_puts_at = 0.0
         self.operations: dict[Operation, None] = {}
@@ -104,7 +115,7 @@ class LoopContext:
         self.portal.on_end(self._ended, lambda: bool(self.operations))
 
     def __repr__(self) -> str:
-        return f"<LoopContext {len(self._channels)} channels, {self._loop!r}>"
+        return f"<LoopContext {len(self.channels)} channels, {self._loop!r}>"
 
     # -- Channels ----------------------------------------------------------------------------------
 
@@ -117,23 +128,15 @@ class LoopContext:
             RuntimeError: if the run of the loop is over.
         """
         # The key is a plain str, because a ca_str would keep the memory of its whole DBR.
-        channel = self._channels.get(name)
+        channel = self.channels.get(name)
         if channel is None:
             name = valid_name(name)
             if self._over:
                 raise RuntimeError(f"{printable(name)}: the run of the event loop is over")
             channel = Channel(self, name)
             self.reconnector.begin()
-            self._channels[name] = channel
+            self.channels[name] = channel
         return channel
-
-    def channels_there(self, names: Sequence[str]) -> list[Channel] | None:
-        """Return the channels of these PVs; None unless every PV has one. Fast; makes none."""
-        try:
-            channels = list(map(self._channels.get, names))
-        except TypeError:  # not even hashable
-            return None
-        return None if None in channels else channels  # type: ignore[return-value]
 
     def channels_with_puts(self) -> Sequence[Channel]:
         """Return the channels with a put-callback in progress. On the loop.
@@ -146,12 +149,15 @@ class LoopContext:
         now = time.monotonic()
         if now > self._with_puts_at + _MAX_PUTS_AGE_SECONDS:
             self._with_puts_at = now
-            self._with_puts = [c for c in self._channels.values() if c.put_owner is not None]
+            self._with_puts = [c for c in self.channels.values() if c.put_owner is not None]
         return self._with_puts
 
-    def flush(self) -> None:
-        """Have libca send the requests that it has buffered."""
-        self.ca_context.flush()
+    def call_behind(self, job: Callable[[], object]) -> None:
+        """Call ``job`` behind what is queued now; at once if the run of the loop is over."""
+        if self._over:
+            job()
+        else:
+            self.post(job)
 
     def flush_soon(self) -> None:
         """Flush once for all requests of this pass of the loop. Does not wait."""
@@ -162,13 +168,13 @@ class LoopContext:
     def _flush(self) -> None:
         """Flush, for `flush_soon`; portal job."""
         self._flush_due = False
-        self.ca_context.flush()
+        self.flush()
 
     def infos(self) -> list[ChannelInfo]:
         """Return the state of each channel. On any thread."""
         return [
             ChannelInfo(channel.name, channel.connected, len(channel.monitors))
-            for channel in tuple(self._channels.values())  # a copy: the loop may add channels
+            for channel in self.channels.copy().values()  # the loop may add channels
         ]
 
     # -- Reports of libca that belong to no request (on a thread of libca) -------------------------
@@ -201,7 +207,7 @@ class LoopContext:
         settings = self.ca_context.settings
         return {
             channel.name: why
-            for channel in tuple(self._channels.values())
+            for channel in self.channels.copy().values()
             if channel.connected
             and channel.native_count > 1
             and (why := explain.may_be_dropped(channel.last_dbr(), channel.native_count, settings))
@@ -217,8 +223,8 @@ class LoopContext:
         """
         self.reconnector.end()
         closes = [each.context_closed for each in (*self.operations, *self.starts)]
-        closes += [channel.close for channel in self._channels.values()]
-        self._channels.clear()
+        closes += [channel.close for channel in self.channels.values()]
+        self.channels.clear()
         for close in closes:
             try:
                 close()
@@ -230,16 +236,16 @@ class LoopContext:
 
         Loops share circuits, so the servers may hold updates of this loop. Portal job.
         """
-        for channel in self._channels.values():
+        for channel in self.channels.values():
             if channel.monitors:
                 self.held_updates.note_cancelled(channel)
 
     def after_fork(self) -> None:
         """Drop all references in a forked child, without a call to libca."""
         self.portal.after_fork()
-        for channel in self._channels.values():
+        for channel in self.channels.values():
             channel.after_fork()
-        self._channels.clear()
+        self.channels.clear()
 
     def purge(self) -> None:
         """Close all channels, from any thread. If the loop runs in another thread, close there."""
@@ -272,12 +278,14 @@ class LoopContext:
             self.writes.wait_until_received(self.post, self.flush)
         self.held_updates.end()
         self.close_all()
-        self.clear_queue.finish()
+        all_cleared = self.clear_queue.finish()
         for other in all_contexts():
             other.post(other.prompt)
         self.message_log.end()
         self.operations.clear()
-        self.pending_updates.close()
+        if all_cleared:  # else libca may still call the C callbacks of the policies
+            for policy in self.policies.values():
+                policy.close()
 
 
 # The loop contexts of this process. The key is the id of the loop or trio token, which the context
@@ -287,4 +295,4 @@ contexts: dict[int, LoopContext] = {}
 
 def all_contexts() -> list[LoopContext]:
     """Return the loop contexts of this process. On any thread."""
-    return list(contexts.values())
+    return list(contexts.copy().values())

@@ -14,8 +14,12 @@ cancellations of the same interval.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from .._ca import libca
+from .._ca.callbacks import reply_trampoline
 
 if TYPE_CHECKING:
     from .channel import Channel
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
 # The read is sent at least this long after the cancellation, and at most twice this long. By then
 # the server has queued the updates of that time.
 _READ_DELAY_SECONDS = 0.05
+
+_NO_TOKEN = libca.Usr(0)  # no owner has this token, so the reply is not copied
 
 
 class HeldUpdates:
@@ -35,8 +41,7 @@ class HeldUpdates:
     ) -> None:
         self._after = after
         self._flush = flush
-        self._recent: dict[Channel, None] = {}  # cancellations since the last run of the timer
-        self._older: dict[Channel, None] = {}  # cancellations of the interval before
+        self._cancelled: dict[Channel, float] = {}  # the time of the last cancellation
         self._cancel_timer: Callable[[], None] | None = None
         self._over = False
 
@@ -44,22 +49,36 @@ class HeldUpdates:
         """Note that a subscription on this channel's circuit was cancelled. Does not wait."""
         if self._over:
             return
-        self._recent[channel] = None
+        self._cancelled[channel] = time.monotonic()
         if self._cancel_timer is None:
-            self._cancel_timer = self._after(_READ_DELAY_SECONDS, self._look)
+            self._cancel_timer = self._after(_READ_DELAY_SECONDS, self._due)
 
-    def _look(self) -> None:
-        """Send a read on each circuit whose cancellations are old enough; timer of the portal."""
-        due, self._older, self._recent = self._older, self._recent, {}
-        self._cancel_timer = self._after(_READ_DELAY_SECONDS, self._look) if self._older else None
-        asked: set[tuple[str, int]] = set()
-        for channel in due:
-            circuit = channel.circuit() if channel.connected else None
-            if circuit is None or circuit in asked:
-                continue
-            if channel.request_confirmation() is not None:
-                asked.add(circuit)
-        if asked:
+    def _due(self) -> None:
+        """Send the reads for the cancellations that are old enough; timer of the portal."""
+        latest = time.monotonic() - _READ_DELAY_SECONDS
+        due: list[Channel] = []
+        for channel, cancelled in tuple(self._cancelled.items()):
+            if cancelled <= latest:
+                due.append(channel)
+                del self._cancelled[channel]
+        self._cancel_timer = None
+        if self._cancelled:
+            self._cancel_timer = self._after(_READ_DELAY_SECONDS, self._due)
+        libca.unblocked(self._send_reads, due)
+
+    def _send_reads(self, channels: list[Channel]) -> None:
+        """Send a read on each circuit of these channels."""
+        sent: set[tuple[str, int]] = set()
+        for channel in channels:
+            circuit = channel.circuit()
+            if circuit is not None and circuit not in sent:
+                status = libca.get_callback(
+                    libca.C_DBR[channel.native_type], libca.ONE, channel.chid,
+                    reply_trampoline, _NO_TOKEN,
+                )  # fmt: skip
+                if status == libca.ECA_NORMAL:  # else another channel may be readable
+                    sent.add(circuit)
+        if sent:
             self._flush()
 
     def end(self) -> None:
@@ -68,5 +87,4 @@ class HeldUpdates:
         if self._cancel_timer is not None:
             self._cancel_timer()
             self._cancel_timer = None
-        self._recent.clear()
-        self._older.clear()
+        self._cancelled.clear()

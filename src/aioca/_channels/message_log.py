@@ -10,6 +10,7 @@ Invariant: records are made on the loop's thread. Other threads only count and p
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import time
@@ -44,8 +45,7 @@ class MessageLog:
         self._portal = portal
         self._made = 0  # records that were logged or left out on the loop, in this second
         self._left_out = 0  # records that were left out on the loop, in this second
-        # Messages, and those not passed to the loop, in this second; counted on libca's threads
-        self._heard = self._unheard = 0
+        self._count_message = itertools.count(1).__next__  # of this second; on libca's threads
         self._cancel: Callable[[], None] | None = None  # cancels the timer of this second
         self._look_due = False  # whether a search for the PVs with dropped replies is to come
         self._looked = -math.inf  # the time of the last such search (time.monotonic)
@@ -78,11 +78,8 @@ class MessageLog:
 
     def _hear(self, job: Callable[[], None]) -> None:
         """Post a job that logs, unless this second has had its maximum of jobs."""
-        self._heard += 1
-        if self._heard <= _MAX_JOBS_PER_SECOND:
+        if self._count_message() <= _MAX_JOBS_PER_SECOND:
             self._portal.post(job)
-        else:
-            self._unheard += 1
 
     # -- On the loop -------------------------------------------------------------------------------
 
@@ -129,8 +126,10 @@ class MessageLog:
     def _second_is_over(self) -> None:
         """Log the number of records that were left out in this second, and reset the counts."""
         self._cancel = None
-        left_out = self._left_out + self._unheard
-        self._made = self._left_out = self._heard = self._unheard = 0
+        unheard = max(0, self._count_message() - 1 - _MAX_JOBS_PER_SECOND)
+        left_out = self._left_out + unheard
+        self._made = self._left_out = 0
+        self._count_message = itertools.count(1).__next__
         if left_out:
             logger.warning("%d more log records about Channel Access were left out", left_out)
 

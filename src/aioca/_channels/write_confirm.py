@@ -22,6 +22,7 @@ from .._ca.tokens import Raw
 
 if TYPE_CHECKING:
     from .channel import Channel
+    from .connection import Circuit
 
 logger = logging.getLogger("aioca")
 
@@ -30,35 +31,30 @@ _MAX_CONFIRM_SECONDS = 1.0
 # The warning about unconfirmed writes names at most this many PVs, to stay readable.
 _MAX_NAMES = 5
 
-Circuit = tuple[str, int]  # host:port of the server, and the CA priority
-
 
 class UnconfirmedWrites:
     """The channels of one loop with writes that no server has confirmed. All on the loop's thread.
 
     Attributes:
         number: the number of writes without wait so far.
+        unconfirmed: by circuit, and then by channel: the number of the last write.
     """
 
     def __init__(self) -> None:
         self.number: int = 0
-        # By circuit, and then by channel: the number of the last write
-        self._last: dict[Circuit | None, dict[Channel, int]] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._last)
+        self.unconfirmed: dict[Circuit | None, dict[Channel, int]] = {}
 
     def add(self, channel: Channel, circuit: Circuit | None) -> None:
         """Note that a write to this channel, on this circuit, was passed to libca."""
         self.number += 1
         try:
-            self._last[circuit][channel] = self.number
+            self.unconfirmed[circuit][channel] = self.number
         except KeyError:
-            self._last[circuit] = {channel: self.number}
+            self.unconfirmed[circuit] = {channel: self.number}
 
     def confirm(self, circuit: Circuit | None, number: int) -> None:
         """Remove the writes up to ``number`` on this circuit: the server has received them."""
-        channels = self._last.get(circuit)
+        channels = self.unconfirmed.get(circuit)
         if channels is None:
             return
         later: dict[Channel, int] = {}
@@ -68,16 +64,16 @@ class UnconfirmedWrites:
             else:
                 channel.unconfirmed = 0
         if later:
-            self._last[circuit] = later
+            self.unconfirmed[circuit] = later
         else:
-            del self._last[circuit]
+            del self.unconfirmed[circuit]
 
     def forget(self, channel: Channel) -> None:
         """Remove the writes of a channel that is being closed."""
-        for circuit, channels in tuple(self._last.items()):
+        for circuit, channels in tuple(self.unconfirmed.items()):
             channels.pop(channel, None)
             if not channels:
-                del self._last[circuit]
+                del self.unconfirmed[circuit]
 
     def wait_until_received(
         self, post: Callable[[Callable[[], object]], None], flush: Callable[[], None]
@@ -87,7 +83,7 @@ class UnconfirmedWrites:
         Blocks the loop's thread, at the end of the run. Logs the PVs whose writes are unconfirmed.
         """
         reads: list[tuple[WriteConfirmation, list[str]]] = []
-        for circuit, channels in self._last.items():
+        for circuit, channels in self.unconfirmed.items():
             for channel in channels:
                 if channel.connected and channel.circuit() == circuit:
                     read = WriteConfirmation(channel, self, post)
@@ -134,6 +130,7 @@ class WriteConfirmation:
         self._circuit = channel.circuit()
         self._number = writes.number
         self._covered = channel.unconfirmed
+        self._sent = False
         self._token = tokens.register(self)
 
     def ask(self) -> bool:
@@ -142,15 +139,18 @@ class WriteConfirmation:
         Returns:
             False if libca refuses the read, as for a PV that cannot be read.
         """
-        dbr = self._channel.native_type
-        with libca.unblocked:
-            status = libca.get_callback(
-                libca.C_DBR[dbr], libca.ONE, self._channel.chid, reply_trampoline,
-                libca.Usr(self._token + dbr),
-            )  # fmt: skip
-        if status != libca.ECA_NORMAL:
+        libca.unblocked(self._send)
+        if not self._sent:
             tokens.unregister(self._token)
-        return bool(status == libca.ECA_NORMAL)
+        return self._sent
+
+    def _send(self) -> None:
+        dbr = self._channel.native_type
+        status = libca.get_callback(
+            libca.C_DBR[dbr], libca.ONE, self._channel.chid, reply_trampoline,
+            libca.Usr(self._token + dbr),
+        )  # fmt: skip
+        self._sent = status == libca.ECA_NORMAL
 
     def arrive(self, index: int, raw: Raw) -> None:
         """Note the reply: a value, or an error, after which no writes are in transit either.

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 
 from .._channels.context import LoopContext
 from .._portal.interface import close_unstarted
-from .monitor import NOTHING, Monitor
+from .monitor import Monitor
+from .nothing import NOTHING
 from .options import Options
 from .owners import Owner, without
 
@@ -85,41 +86,43 @@ class CallbackMonitor(Monitor):
         self.owner.closed()
 
     def receive(self, item: Any) -> None:
-        # Called for each update of each monitor: nearly all of them take the first branch.
-        if type(item) is bytes and self._unpack is not None and not self._busy:
-            try:
-                (number,) = self._unpack(item)
-            except struct.error:
-                value = self.value_of(item, self._reader)  # reports what is wrong
-                if value is NOTHING:
-                    return
-            else:
-                value = self._kind(number)
-                value._reader = self._reader
-                value._raw = item
-        elif self._busy:
-            if item is not None:
+        # Called for each update of each monitor: nearly all of them take the first branch below.
+        if self._busy:
+            if item is not None:  # else it keeps waiting; `_resume` takes it
                 if self._pending is None:
                     self._pending = deque()
                 self._pending.append(item)
             return
-        else:
-            value = self.take() if item is None else self.value_of(item, self._reader)
-            if value is NOTHING:
+        if item is None:
+            item = self._pending.popleft() if self._pending else self._policy.take(self._key)
+            if item is None:
                 return
-        self._deliver(value)
-
-    def _deliver(self, value: Any) -> None:
-        awaitable = self._call(value)
-        if awaitable is not None:
-            self._busy = True
-            # If the callback has closed its own monitor, its awaitable still runs.
-            self._unbegun = None if self.closed else (awaitable, self.callback)
+        if type(item) is bytes and self._unpack is not None:
             try:
-                self.owner.spawn(self._pump, awaitable, self._variables, self._over)
-            except Exception as error:
-                self._busy = False
-                self._fail(error)
+                (number,) = self._unpack(item)
+            except struct.error:
+                value = self.value_of(item, self._reader)  # reports what is wrong
+            else:
+                value = self._kind(number)
+                value._reader = self._reader
+                value._raw = item
+        else:
+            value = self.value_of(item, self._reader)
+        if value is not NOTHING:
+            awaitable = self._call(value)
+            if awaitable is not None:
+                self._begin(awaitable)
+
+    def _begin(self, awaitable: Awaitable[object]) -> None:
+        """Have the owner await what the callback has returned; until then, updates wait."""
+        self._busy = True
+        # If the callback has closed its own monitor, its awaitable still runs.
+        self._unbegun = None if self.closed else (awaitable, self.callback)
+        try:
+            self.owner.spawn(self._pump, awaitable, self._variables, self._over)
+        except Exception as error:
+            self._busy = False
+            self._fail(error)
 
     def _call(self, value: Any) -> Awaitable[object] | None:
         """Call the callback; return its result if that is awaitable, else None."""
@@ -189,7 +192,9 @@ class CallbackMonitor(Monitor):
             value = NOTHING if self.closed or self._busy else self.take()
             if value is NOTHING:
                 return
-            self._deliver(value)
+            awaitable = self._call(value)
+            if awaitable is not None:
+                self._begin(awaitable)
         if not self._busy:
             self._busy = True
             self.context.portal.post(self._resume)

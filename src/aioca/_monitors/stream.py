@@ -16,7 +16,8 @@ from .._channels.context import LoopContext
 from .._portal.interface import TURN, Waiter
 from .._values.classes import Reader
 from ..types import AugmentedValue
-from .monitor import NOTHING, Monitor
+from .monitor import Monitor
+from .nothing import NOTHING
 from .options import Options
 from .start import start_all
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextvars
 import sys
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .eventfd import EventFd, borrow_eventfd
-from .interface import TURN, Portal, Waiter, close_unstarted, logger
+from .eventfd import SIGNALLED, EventFd, borrow_eventfd
+from .interface import TURN, Portal, call_job, close_unstarted
+from .queue import logger
 
 if TYPE_CHECKING:
     import asyncio
@@ -30,7 +32,8 @@ class AsyncioPortal(Portal):
 
         self._loop = loop
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps no task alive
-        self._new_waiter = AsyncioWaiter
+        self.now = loop.time
+        self.waiter = partial(AsyncioWaiter, loop=loop)  # pyright: ignore[reportCallIssue]
         self.cancelled = _asyncio().CancelledError
         self._ending = False
         self._eventfd: EventFd | None = None
@@ -51,7 +54,7 @@ class AsyncioPortal(Portal):
 
     def _wake(self) -> None:
         eventfd = self._eventfd
-        if eventfd is None or self._loop.is_closed() or not eventfd.signal():
+        if eventfd is None or self._loop.is_closed() or eventfd.signal() != SIGNALLED:
             self._loop.call_soon_threadsafe(self._drain)
 
     def _on_readable(self, eventfd: EventFd) -> None:
@@ -82,12 +85,6 @@ class AsyncioPortal(Portal):
         await self.yield_turn()
         while self._at_work() and self.now() < give_up:
             await _asyncio().sleep(0.001)
-
-    def now(self) -> float:
-        return self._loop.time()
-
-    def waiter(self) -> Waiter:
-        return self._new_waiter(loop=self._loop)
 
     async def checkpoint(self, suspends: bool = False) -> None:
         if suspends:
@@ -169,7 +166,7 @@ class AsyncioPortal(Portal):
         task.add_done_callback(lambda _: done())
 
     def after(self, seconds: float, job: Callable[[], object]) -> Callable[[], None]:
-        return self._loop.call_later(seconds, self._do, job).cancel
+        return self._loop.call_later(seconds, call_job, job).cancel
 
     def _drain_after(self, seconds: float) -> None:
         if seconds:

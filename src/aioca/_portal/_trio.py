@@ -10,10 +10,11 @@ import contextvars
 import math
 import sys
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .eventfd import EventFd, borrow_eventfd
-from .interface import Portal, Waiter
+from .eventfd import SIGNALLED, EventFd, borrow_eventfd
+from .interface import Portal, Waiter, call_job
 
 if TYPE_CHECKING:
     import trio
@@ -65,6 +66,8 @@ class TrioPortal(Portal):
         self._trio: Any = sys.modules["trio"]
         self._token = token
         self.cancelled = self._trio.Cancelled
+        self.now = self._trio.current_time
+        self.waiter = partial(_TrioWaiter, self._trio)
         self._polling = self._poll_again = False
         self._eventfd: EventFd | None = borrow_eventfd()
         super().__init__()
@@ -79,7 +82,7 @@ class TrioPortal(Portal):
 
     def _wake(self) -> None:
         eventfd = self._eventfd
-        if eventfd is None or not eventfd.signal():
+        if eventfd is None or eventfd.signal() != SIGNALLED:
             try:
                 self._token.run_sync_soon(self._drain)
             except OSError:
@@ -104,12 +107,6 @@ class TrioPortal(Portal):
     def after_fork(self) -> None:
         self._eventfd = None  # the parent process uses the same eventfd
         super().after_fork()
-
-    def now(self) -> float:
-        return self._trio.current_time()  # type: ignore[no-any-return]
-
-    def waiter(self) -> Waiter:
-        return _TrioWaiter(self._trio)
 
     async def checkpoint(self, suspends: bool = False) -> None:
         await self._trio.lowlevel.checkpoint()
@@ -152,7 +149,7 @@ class TrioPortal(Portal):
             with scope:
                 await self._trio.sleep_forever()
             if scope.cancelled_caught and not cancelled:
-                self._do(job)
+                call_job(job)
 
         cancelled: list[bool] = []
 

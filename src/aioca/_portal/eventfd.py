@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
 from ctypes import c_int, c_size_t, c_uint64, c_void_p
 from functools import partial
 
 _spare: list[EventFd] = []
 _one = c_uint64(1)
 _count = c_uint64()  # receives the number of signals, which is not used
-_WORD_BYTES = 8  # the size that an eventfd requires for a read or write
+SIGNALLED = 8  # the bytes that an eventfd requires for a read or write, and returns
 
 
 class EventFd:
@@ -27,29 +28,20 @@ class EventFd:
 
     Attributes:
         fd: the file descriptor, which is readable after `signal` until `reset`.
+        signal: makes the file readable. On any thread; never waits. Returns `SIGNALLED`; anything
+            else if the program has closed the file.
+        reset: makes the file unreadable until the next signal. On the loop; never waits.
     """
 
     def __init__(self) -> None:
         self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         libc = ctypes.PyDLL(None)  # PyDLL keeps the GIL, because neither call ever blocks
-        self._write = partial(
-            libc.write, c_int(self.fd), c_void_p(ctypes.addressof(_one)), c_size_t(_WORD_BYTES)
+        self.signal: Callable[[], int] = partial(
+            libc.write, c_int(self.fd), c_void_p(ctypes.addressof(_one)), c_size_t(SIGNALLED)
         )
-        self._read = partial(
-            libc.read, c_int(self.fd), c_void_p(ctypes.addressof(_count)), c_size_t(_WORD_BYTES)
+        self.reset: Callable[[], int] = partial(
+            libc.read, c_int(self.fd), c_void_p(ctypes.addressof(_count)), c_size_t(SIGNALLED)
         )
-
-    def signal(self) -> bool:
-        """Make the file readable. On any thread; never waits.
-
-        Returns:
-            False if the program has closed the file.
-        """
-        return bool(self._write() == _WORD_BYTES)
-
-    def reset(self) -> None:
-        """Make the file unreadable until the next signal. On the loop; never waits."""
-        self._read()
 
     def release(self) -> None:
         """Keep the eventfd for the next loop. On any thread."""

@@ -19,6 +19,7 @@ from .._channels.channel import Channel
 from .._channels.context import LoopContext
 from .._errors import Failure
 from .._values.decode import request_kind, why_unreadable
+from .failures import REPLY
 from .request import Request
 
 
@@ -42,8 +43,8 @@ class Get(Request):
         self._readers: list[Any] = [None] * len(channels)
         self._usr = libca.Usr()
 
-    def _start(self, start: int, stop: int) -> None:
-        # The same as `_ask` for each PV, inlined: a long list spends most of its time here.
+    def send(self, start: int, stop: int) -> None:
+        # The same as `try_to_send` for each PV, inlined: a long list spends most of its time here.
         readers, key, usr = self._readers, self._key, self._usr
         get, one, trampoline = libca.get_callback, libca.ONE, reply_trampoline
         token = self._token + start * INDEX_ONE
@@ -54,14 +55,14 @@ class Get(Request):
                 usr.value = token + shape.dbr
                 status = get(shape.c_dbr, one, channel.chid, trampoline, usr)
                 if status != ECA_NORMAL:
-                    self._not_sent(index, channel, status)
+                    self.not_sent(index, channel, status)
             elif channel.connected:
-                self._ask(index, channel)
+                self.try_to_send(index, channel)
             else:
-                self._await_connection(index, channel)
+                self.await_connection(index, channel)
             token += INDEX_ONE
 
-    def _request(self, index: int, channel: Channel) -> int:
+    def send_one(self, index: int, channel: Channel) -> int:
         reader = channel.reader(self._key)
         self._readers[index] = reader
         self._usr.value = self._token + index * INDEX_ONE + reader.shape.dbr
@@ -70,18 +71,10 @@ class Get(Request):
             reply_trampoline, self._usr,
         )  # fmt: skip
 
-    def _is_reply(self, outcome: object) -> bool:
+    def is_reply(self, outcome: object) -> bool:
         return isinstance(outcome, (bytes, bytearray))
 
-    def _why_no_reply(self, index: int) -> str:
-        channel, reader = self.channels[index], self._readers[index]
-        count = channel.request_count(self._wanted) or channel.native_count
-        dropped = explain.may_be_dropped(reader.shape.dbr, count, self._context.ca_context.settings)
-        if dropped:
-            return f"reading: no reply has come; libca may have dropped it: {dropped}"
-        return super()._why_no_reply(index)
-
-    def _values_from(self, start: int, stop: int) -> list[Any]:
+    def values_from(self, start: int, stop: int) -> list[Any]:
         values: list[Any] = []
         append = values.append
         pairs = zip(self.results[start:stop], self._readers[start:stop], strict=True)
@@ -109,4 +102,14 @@ class Get(Request):
                 name = self.channels[index].name
                 status, why = why_unreadable(error)
                 return Failure(name, status, f"reading: {why}")
-        return self._failure(index, raw)
+        return self.failure(index, raw)
+
+    def why_waiting(self, index: int, stage: str) -> str:
+        if stage != REPLY:
+            return ""
+        channel, reader = self.channels[index], self._readers[index]
+        count = channel.request_count(self._wanted) or channel.native_count
+        dropped = explain.may_be_dropped(reader.shape.dbr, count, self.context.ca_context.settings)
+        if not dropped:
+            return ""
+        return f"reading: no reply has come; libca may have dropped it: {dropped}"

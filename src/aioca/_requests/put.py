@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .._ca import libca
+from .._ca import libca, tokens
 from .._ca.callbacks import reply_trampoline
+from .._ca.libca import ECA_NORMAL
 from .._ca.tokens import INDEX_ONE, Raw
 from .._channels import explain
 from .._channels.channel import Channel
@@ -22,6 +23,7 @@ from .._channels.context import LoopContext
 from .._channels.put_limit import PutCallbackLimit
 from .._errors import CAError, CAValueError, Failure
 from .._values.encode import encode
+from .failures import CONNECTING, REPLY, SENDING
 from .request import PART, Request
 
 # When a PV has more bytes than this written without wait and not confirmed by the server, the next
@@ -35,6 +37,7 @@ class Put(Request):
     doing = "writing"
     part = 500
     sends = True
+    waits_for_room = True
 
     def __init__(
         self,
@@ -78,101 +81,92 @@ class Put(Request):
             channel.native_type, channel.native_count,
         )  # fmt: skip
 
-    async def _turn(self, start: int, deadline: float) -> bool:
-        await self.yield_turn()  # first, because free room must be used without yielding
-        portal = self._context.portal
-        stop = min(start + self.part, len(self.channels))
+    # -- Sending -----------------------------------------------------------------------------------
+
+    async def room_for(self, start: int, stop: int, deadline: float) -> bool:
+        portal = self.context.portal
         if self._notify:
             if not self._all.has_room(stop - start):
-                self._context.flush()
+                self.context.flush()
                 await self._all.room(stop - start, portal, deadline)
-                return not self._over and portal.now() < deadline
+                return portal.now() < deadline
         else:
             for channel in self.channels[start:stop]:
                 full = channel.unconfirmed > _MAX_UNCONFIRMED_BYTES
-                if full and not await self._taken(channel, deadline):
+                if full and not await self._confirmed(channel, deadline):
                     return False
-        return not self._over and not self._is_late()
+        return True
 
-    async def _taken(self, channel: Channel, deadline: float) -> bool:
+    async def _confirmed(self, channel: Channel, deadline: float) -> bool:
         """Wait until the server has confirmed earlier writes; false at the deadline or the end."""
         confirmation = channel.request_confirmation()
         if confirmation is None:  # this PV cannot be read, so its writes cannot be confirmed
             return True
         self._held_up = True
-        self._context.flush()
-        waiter = self._context.portal.waiter()
+        self.context.flush()
+        waiter = self.context.portal.waiter()
         confirmation.wakes.append(waiter.wake)
         if not await waiter.wait(deadline):
             return False
         self._held_up = False
         return not self._over
 
-    def _request(self, index: int, channel: Channel) -> int:
+    def send_one(self, index: int, channel: Channel) -> int:
         if self._notify and channel.put_owner is not None:
             try:
                 channel = channel.borrow_put_channel()
             except CAError as error:  # libca creates no second channel
                 self._settle(index, Failure(channel.name, error.errorcode, error._detail))
-                return libca.ECA_NORMAL
+                return ECA_NORMAL
             self._borrowed[index] = channel
             self._second.add(index)
             if not channel.connected:
-                self._await_connection(index, channel)
-                return libca.ECA_NORMAL
+                self.await_connection(index, channel)
+                return ECA_NORMAL
         encoded = self._encoded.pop(index, None)
         if encoded is None:
             try:
                 encoded = self._encode(index, channel)
             except CAValueError as error:
                 self._settle(index, _local_failure(error))
-                return libca.ECA_NORMAL
+                return ECA_NORMAL
         dbr, count, data = encoded
-        if not self._notify:
-            status = libca.put(dbr, count, channel.chid, data)
-            if status == libca.ECA_NORMAL:
-                channel.note_write(libca.VALUE_SIZE[dbr] * count)
-                self._settle(index, status)
-            return status
+        if self._notify:
+            return self._put_notify(index, channel, dbr, count, data)
+        status = libca.put(dbr, count, channel.chid, data)
+        if status == ECA_NORMAL:
+            channel.note_write(libca.VALUE_SIZE[dbr] * count)
+            self._settle(index, status)
+        return status
+
+    def _put_notify(self, index: int, channel: Channel, dbr: int, count: int, data: Any) -> int:
+        """Send a put-callback; any status but ECA_NORMAL means that nothing was sent."""
         self._sent_on[index] = channel
         channel.put_owner = self  # first: libca may call back before put_notify returns
         self._own.begun += 1
         self._all.begun += 1
         self._usr.value = self._token + index * INDEX_ONE
         status = libca.put_notify(dbr, count, channel.chid, data, reply_trampoline, self._usr)
-        if status != libca.ECA_NORMAL:
+        if status != ECA_NORMAL:
             channel.put_owner = self._sent_on[index] = None
             self._own.begun -= 1
             self._all.begun -= 1
             if status == libca.ECA_DISCONN:  # the channel, perhaps a second one, has just gone down
-                self._await_connection(index, channel)
-                return libca.ECA_NORMAL
+                self.await_connection(index, channel)
+                return ECA_NORMAL
             self._release_put_channel(index)
         return status
+
+    # -- The end of a put-callback, and of the request ---------------------------------------------
 
     def arrive(self, index: int, raw: Raw) -> None:
         """Store the completion of one put-callback. On a thread of libca."""
         self._sent_on[index].put_owner = None  # type: ignore[union-attr]
         self._own.completed += 1
         self._all.completed += 1
-        super().arrive(index, libca.ECA_NORMAL if raw == b"" else raw)
+        super().arrive(index, ECA_NORMAL if raw == b"" else raw)
         if self._over:
             self._release_token()
-
-    def _is_reply(self, outcome: object) -> bool:
-        return self._notify and outcome == libca.ECA_NORMAL
-
-    def _finish(self) -> None:
-        self._stop_listening()  # first: closing a second channel would notify this request
-        for index in tuple(self._borrowed):
-            self._release_put_channel(index)
-        self._release_token()
-
-    def _release_put_channel(self, index: int) -> None:
-        put_channel = self._borrowed.pop(index, None)
-        if put_channel is not None:
-            # If its put-callback is in progress, the channel is cleared: the server cancels it.
-            self.channels[index].release_put_channel(put_channel)
 
     def put_abandoned(self, channel: Channel) -> None:
         """Give up the put-callback on a channel that was cleared. On the loop."""
@@ -185,31 +179,50 @@ class Put(Request):
             if sent_on is channel and self.results[index] is None:
                 self._settle(index, libca.ECA_DISCONN)
 
+    def _end(self) -> None:
+        if self._over:
+            return
+        self._over = True
+        for channel in self.connecting:  # first: closing a second channel would notify this request
+            channel.unlisten(self)
+        for index in tuple(self._borrowed):
+            self._release_put_channel(index)
+        self._release_token()
+
+    def _release_put_channel(self, index: int) -> None:
+        put_channel = self._borrowed.pop(index, None)
+        if put_channel is not None:
+            # If its put-callback is in progress, the channel is cleared: the server cancels it.
+            self.channels[index].release_put_channel(put_channel)
+
     def _release_token(self) -> None:
         """Release the token when no put-callback of this request is in progress. On any thread."""
-        if self._own.under_way() <= 0:
-            super()._release_token()
+        if self._token and self._own.under_way() <= 0:
+            tokens.unregister(self._token)
 
-    def _why_not_connected(self, index: int) -> str:
-        if index in self._second:
+    # -- Results -----------------------------------------------------------------------------------
+
+    def is_reply(self, outcome: object) -> bool:
+        return self._notify and outcome == ECA_NORMAL
+
+    def explain(self, status: int) -> str:
+        return explain.put_status(status)
+
+    def why_waiting(self, index: int, stage: str) -> str:
+        if stage == CONNECTING and index in self._second:
             return (
                 "connecting a second channel: an earlier write to this PV is still being processed"
             )
-        return super()._why_not_connected(index)
-
-    def _why_not_begun(self) -> str:
-        if self._held_up:
+        if stage == SENDING and self._held_up:
             return "writing: not sent; the server has not confirmed earlier writes"
-        return super()._why_not_begun()
+        if stage == REPLY:
+            return (
+                f"writing: sent, but the server has not reported its completion; {explain.UNKNOWN}"
+            )
+        return ""
 
-    def _begun_before(self) -> int | None:
+    def put_token(self) -> int | None:
         return self._token if self._notify else None
-
-    def _why_no_reply(self, index: int) -> str:
-        return f"writing: sent, but the server has not reported its completion; {explain.UNKNOWN}"
-
-    def _why_status(self, status: int) -> str:
-        return explain.put_status(status)
 
 
 def _local_failure(error: CAValueError) -> Failure:

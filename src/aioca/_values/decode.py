@@ -11,6 +11,7 @@ an error, never a read beyond the bytes that were copied.
 from __future__ import annotations
 
 import struct
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -46,6 +47,7 @@ _Kind = tuple[int | None, int, bool, int]
 # All kinds of requests so far; the index is the number of the kind. And the numbers, by kind.
 request_kinds: list[_Kind] = []
 _numbers: dict[_Kind, int] = {}
+_new_kind = threading.Lock()
 
 
 def request_kind(code: int | None, format: int, monitor: bool = False, count: int = 0) -> int:
@@ -53,8 +55,11 @@ def request_kind(code: int | None, format: int, monitor: bool = False, count: in
     kind = code, format, monitor, count
     number = _numbers.get(kind)
     if number is None:
-        request_kinds.append(kind)  # if two threads append at once, both get the first index
-        number = _numbers[kind] = request_kinds.index(kind)
+        with _new_kind:
+            if kind not in _numbers:
+                request_kinds.append(kind)
+                _numbers[kind] = len(request_kinds) - 1
+            number = _numbers[kind]
     return number
 
 
@@ -82,7 +87,7 @@ def make_reader(
     key = shown, wire, format, native_count == 1, monitor, count
     shape = _shapes.get(key)
     if shape is None:
-        shape = _shapes[key] = _make_shape(*key)
+        shape = _shapes.setdefault(key, _make_shape(*key))  # one object, also for two threads
     return Reader(name, native_count, shape)
 
 

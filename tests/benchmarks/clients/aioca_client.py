@@ -233,9 +233,9 @@ async def do_busy(count, seconds, task=0.0, callback=0.0, **_):
 async def do_latency(repeat, immediate=False, **_):
     """One update at a time on an idle loop: from a put to the callback of a monitor."""
     if immediate:
-        from aioca._portal import interface
+        from aioca._portal import queue
 
-        interface._MIN_PAIRS_TO_POLL = 1 << 60  # a wake for each update, never a timer
+        queue._MIN_PAIRS_TO_POLL = 1 << 60  # a wake for each update, never a timer
     import anyio
 
     arrived = [anyio.Event()]
