@@ -45,6 +45,7 @@ from .encode_numbers import (
     integer,
     length,
     shown,
+    with_large_integers,
 )
 from .number_types import EXACT_LIMIT, NUMBER_TYPES
 
@@ -139,8 +140,10 @@ def _numbers(name: str, value: Any, dbr: int) -> Encoded:
             return dbr, 1, _pack_double(value)
     try:
         array = as_array(value)
-        if dbr == DBR_DOUBLE and not exact_as_double(array):
-            return _strings(name, array)
+        if dbr == DBR_DOUBLE:
+            array = with_large_integers(array, value)
+            if not exact_as_double(array):
+                return _strings(name, array)
         with np.errstate(all="raise", under="ignore"):
             array = converted(array, DTYPES[dbr])
     except (TypeError, ValueError, OverflowError, FloatingPointError) as error:

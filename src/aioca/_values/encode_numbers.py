@@ -48,6 +48,17 @@ def as_array(value: Any) -> Any:
     return array
 
 
+def with_large_integers(array: Any, value: Any) -> Any:
+    """Return the array of a list with its integers, if numpy has made doubles of large ones.
+
+    It does that if a list has integers of more than 63 bits besides smaller ones, or has floats.
+    """
+    is_list = isinstance(value, (list, tuple))
+    if is_list and array.dtype.kind == "f" and (np.abs(array) >= EXACT_LIMIT).any():
+        return np.array(value, dtype=object)
+    return array
+
+
 def exact_as_double(array: Any) -> bool:
     """Whether a double holds each number exactly; OverflowError if not even a string would."""
     if array.dtype.kind not in "iuO":
