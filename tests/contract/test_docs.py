@@ -66,6 +66,7 @@ from typing import Any
 
 import pytest
 
+import aioca.snapshot
 import aioca.testing
 import aioca.types
 from aioca import (
@@ -184,7 +185,7 @@ def test_nothing_is_left_out(path: Path) -> None:
 
 
 @pytest.mark.unit
-@pytest.mark.parametrize("module", [aioca, aioca.types, aioca.testing])
+@pytest.mark.parametrize("module", [aioca, aioca.types, aioca.testing, aioca.snapshot])
 def test_the_reference_is_complete(module: ModuleType) -> None:
     """The reference has every public name: by itself, or with its whole module."""
     reference = (ROOT / "docs" / "reference" / "api.md").read_text("utf-8")

@@ -15,6 +15,7 @@ import anyio
 import pytest
 
 import aioca
+import aioca.snapshot
 import aioca.testing
 import aioca.types
 from aioca import (
@@ -59,7 +60,7 @@ def written_names(module: ModuleType) -> set[str]:
     return {name for name in names if not name.startswith("_")}
 
 
-@pytest.mark.parametrize("name", ["aioca", "aioca.types", "aioca.testing"])
+@pytest.mark.parametrize("name", ["aioca", "aioca.types", "aioca.testing", "aioca.snapshot"])
 def test_all_is_what_is_public(name: str) -> None:
     module = importlib.import_module(name)
     declared = module.__all__
@@ -82,6 +83,10 @@ CONTRACT = {
         """,
     "aioca.types": "AugmentedValue Count Datatype Dbe Dbr Format TaskGroup Timeout",
     "aioca.testing": "SoftIoc SoftIocError free_port loopback_environment",
+    "aioca.snapshot": """
+        Difference Entry Outcome Snapshot SnapshotError State diff load parse_macros read_names
+        restore save take
+        """,
 }
 
 
@@ -97,7 +102,7 @@ def test_import_star() -> None:
     assert namespace["caget"] is caget
 
 
-@pytest.mark.parametrize("name", ["aioca", "aioca.types", "aioca.testing"])
+@pytest.mark.parametrize("name", ["aioca", "aioca.types", "aioca.testing", "aioca.snapshot"])
 def test_public_objects_have_public_names(name: str) -> None:
     """Tracebacks, pickles and documentation show public names."""
     module = importlib.import_module(name)
@@ -112,7 +117,7 @@ def test_public_objects_have_public_names(name: str) -> None:
 
 
 def test_everything_public_is_documented() -> None:
-    for module in (aioca, aioca.types, aioca.testing):
+    for module in (aioca, aioca.types, aioca.testing, aioca.snapshot):
         assert module.__doc__
         for name in module.__all__:
             thing = getattr(module, name)
