@@ -79,6 +79,8 @@ def test_tab(shell: str, place: Path) -> None:
             ("aioca doc", "aioca doctor "),
             ("aioca doctor --win", "aioca doctor --window "),
             ("aioca ioc mot", "aioca ioc motors.db "),
+            ("aioca snapshot re", "aioca snapshot restore "),
+            ("aioca snapshot diff mot", "aioca snapshot diff motors.db "),
         ]:
             before = len(output.text)
             os.write(keyboard, f"echo {typed}\x15{typed}\t".encode())
@@ -122,7 +124,7 @@ def test_a_shell_that_is_not_known(capsys: pytest.CaptureFixture[str]) -> None:
     assert "'bash', 'fish', 'zsh'" in err
 
 
-@pytest.mark.parametrize("command", ["doctor", "casw", "repeater", "ioc", "completion"])
+@pytest.mark.parametrize("command", ["snapshot", "doctor", "casw", "repeater", "ioc", "completion"])
 def test_help_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     out, err = capsys.readouterr()

@@ -6,6 +6,7 @@ Besides that, they use `_printable`, the rules of libca in `_ca`, and a few help
     `app`          the group of subcommands: imports each when it is called; completion
     `shared`       options, errors and the run, for all subcommands
     `typed`        arguments and file names as text, in any locale
+    `snapshots`    the runs of `snapshot`
     `numbers`      numbers read by the rules of C; the ports in the environment
     `commands`     one module for each subcommand, and `tour` for the demo
     `tools`        caget, caput, camonitor and cainfo: options, reading, output

@@ -24,6 +24,7 @@ COMMANDS = (
     "cainfo",
     "watch",
     "plot",
+    "snapshot",
     "doctor",
     "casw",
     "repeater",
