@@ -49,6 +49,19 @@ def unit(session: nox.Session) -> None:
 
 
 @nox.session
+def get_put_monitor(session: nox.Session) -> None:
+    """The tests of get, put and monitor: what has to work on every system."""
+    need(session, "test")
+    session.run("python", "-m", "pytest", "tests/operations", "tests/monitors", *session.posargs)
+
+
+@nox.session
+def other_libca(session: nox.Session) -> None:
+    """The tests of get, put and monitor with the libca of other builds of EPICS base."""
+    session.run(".ci/other-libca", *session.posargs, external=True)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Lint, layout, and which module may import which."""
     need(session, "dev")

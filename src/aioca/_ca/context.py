@@ -20,7 +20,7 @@ import weakref
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-from . import callbacks, libca, messages, tokens
+from . import callbacks, libca, library, messages, tokens
 from .array_limit import limit_of
 
 logger = logging.getLogger("aioca")
@@ -183,6 +183,7 @@ def current_ca_context() -> CaContext:
         if _shared is None:
             if not libca.in_main_interpreter():
                 raise RuntimeError("aioca cannot be used in a subinterpreter")
+            library.report_others()
             messages.route_error_log()
             _used = True  # from here on libca may have read its environment
             status = libca.context_create(1)

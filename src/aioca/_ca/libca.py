@@ -1,7 +1,8 @@
-"""libca through ctypes: the libraries, the function prototypes, and the calls that take a chid.
+"""libca through ctypes: the function prototypes, and the calls that take a chid.
 
-This module knows nothing of channels, values or event loops. The functions that libca calls are in
-`callbacks` and `messages`. Each request for a callback is given a trampoline and a token.
+`library` has loaded libca. This module knows nothing of channels, values or event loops. The
+functions that libca calls are in `callbacks` and `messages`. Each request for a callback is given a
+trampoline and a token.
 
 Invariants:
 
@@ -15,12 +16,10 @@ Invariants:
 from __future__ import annotations
 
 import ctypes
-import os
-from collections.abc import Callable
 from ctypes import c_char_p, c_int, c_long, c_short, c_size_t, c_uint, c_ulong, c_ushort, c_void_p
 from typing import Protocol
 
-from epicscorelibs.lib import Com_dsoinfo, ca_dsoinfo, dbCore_dsoinfo
+from .library import address_of, ca_quick, com_quick, lacks, optional, prototype, required
 
 # The statuses that this package handles or reports itself. All others are only passed on.
 ECA_NORMAL = 1
@@ -46,48 +45,20 @@ OP_CONN_UP = 6
 MAX_NAME_BYTES = 991
 
 
-def _load(dsoinfo: object) -> ctypes.CDLL:
-    # The file name is the same as that of epicscorelibs.path.get_lib(): two names for one library
-    # would load two copies of it, each with its own record of the thread's context. The name
-    # comes from the dsoinfo modules, because importing epicscorelibs.path takes 0.2 s and imports
-    # setuptools. RTLD_LOCAL: otherwise the libca of pyepics, if it was loaded before and is bound
-    # later, would call functions of this one.
-    return ctypes.CDLL(dsoinfo.sofilename, mode=ctypes.RTLD_LOCAL)  # type: ignore[attr-defined]
-
-
-com = _load(Com_dsoinfo)
-ca = _load(ca_dsoinfo)
-# The same libraries for calls that only use data of the calling thread. These calls keep the GIL:
-# to release it means to wait until libca's threads, which want it too, release it again.
-_com_quick = ctypes.PyDLL(Com_dsoinfo.sofilename)
-_ca_quick = ctypes.PyDLL(ca_dsoinfo.sofilename)
-
-
 # -- Prototypes ------------------------------------------------------------------------------------
-
-
-def prototype(
-    name: str, restype: object, *argtypes: object, library: ctypes.CDLL = ca
-) -> Callable[..., int]:
-    """Look up a function of libca and declare its argument and return types."""
-    function = getattr(library, name)
-    function.restype = restype
-    function.argtypes = argtypes
-    return function  # type: ignore[no-any-return]
-
 
 _message = prototype("ca_message", c_char_p, c_long)
 _host_name = prototype("ca_host_name", c_char_p, c_size_t)
 context_create = prototype("ca_context_create", c_int, c_int)
-current_context = prototype("ca_current_context", c_void_p, library=_ca_quick)
-attach_context = prototype("ca_attach_context", c_int, c_void_p, library=_ca_quick)
-detach_context = prototype("ca_detach_context", None, library=_ca_quick)
+current_context = prototype("ca_current_context", c_void_p, library=ca_quick)
+attach_context = prototype("ca_attach_context", c_int, c_void_p, library=ca_quick)
+detach_context = prototype("ca_detach_context", None, library=ca_quick)
 is_preemptive = prototype("ca_preemtive_callback_is_enabled", c_int)
 _create_channel = prototype(
     "ca_create_channel", c_int, c_char_p, c_void_p, c_size_t, c_uint, c_void_p
 )
 flush_io = prototype("ca_flush_io", c_int)
-puser = prototype("ca_puser", c_size_t, c_size_t, library=_ca_quick)
+puser = prototype("ca_puser", c_size_t, c_size_t, library=ca_quick)
 _create_subscription = prototype(
     "ca_create_subscription", c_int,
     c_long, c_ulong, c_size_t, c_long, c_void_p, c_size_t, c_void_p,
@@ -96,9 +67,9 @@ _create_subscription = prototype(
 # These are called once for each PV of a list. They have no argtypes, because converting Python
 # integers would take two thirds of the time of a call. So callers must pass C objects of the right
 # size.
-get_callback = ca["ca_array_get_callback"]
-_put_callback = ca["ca_array_put_callback"]
-_put = ca["ca_array_put"]
+get_callback = required("ca_array_get_callback")
+_put_callback = required("ca_array_put_callback")
+_put = required("ca_array_put")
 
 # Both block until a callback that libca is making has returned. Clearing a channel clears its
 # subscriptions too.
@@ -111,8 +82,15 @@ write_access = prototype("ca_write_access", c_uint, c_size_t)
 
 # libca's tables: the offset of the value in each DBR type, and the size of one element, in bytes.
 DBR_TYPES = 39
-VALUE_OFFSET = tuple((c_ushort * DBR_TYPES).in_dll(ca, "dbr_value_offset"))
-VALUE_SIZE = tuple((c_ushort * DBR_TYPES).in_dll(ca, "dbr_value_size"))
+
+
+def _table(name: str) -> tuple[int, ...]:
+    required(name)
+    return tuple((c_ushort * DBR_TYPES).from_address(address_of(name) or 0))
+
+
+VALUE_OFFSET = _table("dbr_value_offset")
+VALUE_SIZE = _table("dbr_value_size")
 SCALAR_SIZE = tuple(map(sum, zip(VALUE_OFFSET, VALUE_SIZE, strict=True)))  # with one element
 
 
@@ -136,14 +114,16 @@ def host_name(chid: c_size_t) -> str:
 # libca marks its own threads with a thread-private variable. On a thread with the mark, a request
 # does not wait for a server that is slow to read earlier requests, as that would be a deadlock: the
 # request is queued. The event loop needs the same, so `unblocked` sets the mark.
-_mark_of, _set_mark = _com_quick.epicsThreadPrivateGet, _com_quick.epicsThreadPrivateSet
-_mark_of.restype = c_void_p
-_set_mark.restype = None
-_mark: c_void_p | None  # libca's variable with the id of the mark; None if it is not exported
-try:
-    _mark = c_void_p.in_dll(ca, "caClientCallbackThreadId")
-except ValueError:
-    _mark = None
+_COST = "a request may wait for a server that reads nothing, and the event loop with it"
+_mark_of = optional("epicsThreadPrivateGet", _COST, com_quick)
+_set_mark = optional("epicsThreadPrivateSet", _COST, com_quick)
+_mark: c_void_p | None = None  # libca's variable with the id of the mark; None if it has none
+_mark_address = address_of("caClientCallbackThreadId")
+if _mark_address is None:
+    lacks["caClientCallbackThreadId"] = _COST
+elif _mark_of is not None and _set_mark is not None:
+    _mark_of.restype, _set_mark.restype = c_void_p, None
+    _mark = c_void_p.from_address(_mark_address)
 _UNBLOCKED = c_void_p(1)  # libca's own mark is an address
 
 
@@ -228,15 +208,6 @@ def create_channel(
 
 
 # -- The process -----------------------------------------------------------------------------------
-
-
-def has_ioc() -> bool:
-    """Whether this process has loaded the libraries of an IOC. False on Windows."""
-    try:
-        ctypes.CDLL(dbCore_dsoinfo.sofilename, mode=os.RTLD_NOLOAD)
-    except (OSError, AttributeError):  # Windows has no RTLD_NOLOAD
-        return False
-    return True
 
 
 def in_main_interpreter() -> bool:

@@ -14,7 +14,8 @@ from ctypes import c_char_p, c_int, c_long, c_size_t, c_uint, c_void_p
 from typing import Protocol
 
 from . import libca
-from .callbacks import connection_trampoline, keep_thread_state
+from .callbacks import connection_trampoline, keep_thread_state, memory
+from .library import com, has_ioc, optional, prototype, required
 from .tokens import KEY_SHIFT, owner_of
 
 
@@ -108,15 +109,35 @@ _EXCEPTION = ctypes.CFUNCTYPE(None, _ExceptionArgs)
 _PRINTF = ctypes.CFUNCTYPE(c_int, c_char_p, c_void_p)
 _ERRLOG = ctypes.CFUNCTYPE(None, c_void_p, c_char_p)
 
-_add_exception_event = libca.prototype("ca_add_exception_event", c_int, _EXCEPTION, c_size_t)
-_replace_printf_handler = libca.prototype("ca_replace_printf_handler", c_int, c_void_p)
-_strnlen = libca.com.epicsStrnLen
-_strnlen.restype = c_size_t
-_strnlen.argtypes = (c_size_t, c_size_t)
+_add_exception_event = prototype("ca_add_exception_event", c_int, _EXCEPTION, c_size_t)
+_replace_printf_handler = prototype("ca_replace_printf_handler", c_int, c_void_p)
+
+# What an older libCom may lack
+_strnlen = optional("epicsStrnLen", "an error that a server reports takes longer to read")
+if _strnlen is not None:
+    _strnlen.restype, _strnlen.argtypes = c_size_t, (c_size_t, c_size_t)
+_vsnprintf = optional("epicsVsnprintf", "messages of libca are logged without their arguments")
+if _vsnprintf is not None:
+    _vsnprintf.restype = c_int
+    _vsnprintf.argtypes = (c_char_p, c_size_t, c_char_p, c_void_p)
+_COST = "messages in libCom's error log go to stderr, not to the log"
+_error_log = tuple(
+    optional(name, _COST) for name in ("errlogAddListener", "errlogRemoveListeners", "eltc")
+)
+_print_nothing = optional(
+    "errlogVprintfNoConsole", "what libca prints at the end of the process goes to stderr"
+)
 _MAX_TEXT_BYTES = 400  # a text from a server may have no NUL at its end
-_vsnprintf = libca.com.epicsVsnprintf
-_vsnprintf.restype = c_int
-_vsnprintf.argtypes = (c_char_p, c_size_t, c_char_p, c_void_p)
+
+
+def _text_at(address: int) -> bytes:
+    """The text at an address: up to its NUL, or the first `_MAX_TEXT_BYTES`."""
+    if _strnlen is not None:
+        length = _strnlen(address, _MAX_TEXT_BYTES)
+    else:  # byte by byte, as the memory behind the NUL may not be readable
+        room = range(_MAX_TEXT_BYTES)
+        length = next((n for n in room if memory[address + n] == b"\0"), _MAX_TEXT_BYTES)
+    return ctypes.string_at(address, length)
 
 
 def _on_exception(args: _ExceptionArgs) -> None:
@@ -128,8 +149,7 @@ def _on_exception(args: _ExceptionArgs) -> None:
         for listener in list(_listeners.copy().values()):  # each may have had channels on it
             listener.circuit_lost()
     concerned = _speaker() if owner is None else owner
-    # A text from a server may have no NUL at its end.
-    text = ctypes.string_at(args.ctx, _strnlen(args.ctx, _MAX_TEXT_BYTES)) if args.ctx else b""
+    text = _text_at(args.ctx) if args.ctx else b""
     if concerned is not None:
         concerned.exception(args.stat, args.op, text.decode("utf-8", "replace"))
 
@@ -143,9 +163,12 @@ def _on_printf(format: bytes, arguments: int) -> int:
         for listener in list(_listeners.copy().values()):
             listener.reply_dropped()
         return 0
-    buffer = ctypes.create_string_buffer(1024)
-    length = _vsnprintf(buffer, len(buffer), format, arguments)
-    _hand_over(deque([buffer.value.decode("utf-8", "replace").strip()]))
+    text, length = format, len(format)
+    if _vsnprintf is not None:
+        buffer = ctypes.create_string_buffer(1024)
+        length = _vsnprintf(buffer, len(buffer), format, arguments)
+        text = buffer.value
+    _hand_over(deque([text.decode("utf-8", "replace").strip()]))
     return int(length)
 
 
@@ -173,6 +196,16 @@ _printf_trampoline = _PRINTF(_on_printf)
 _errlog_trampoline = _ERRLOG(_on_errlog)
 
 
+# The handler for the end of the process, which must not be a function of Python: Python ends or
+# stops a thread that calls it then. libca's default handler would end the process if a server
+# reported a fatal error. No function of libca or libCom has the type of a handler and does nothing.
+# ca_version() takes no arguments and only returns a constant. In all calling conventions of 64 bits
+# (x86-64 System V, Windows, AAPCS64) the caller removes the arguments: it may pass more than the
+# function takes, and may ignore the result. As an exported function it is a valid target for checks
+# of indirect calls, too (CET, BTI, Control Flow Guard).
+_IGNORE_EXCEPTION = ctypes.cast(required("ca_version"), _EXCEPTION)
+
+
 # -- Routing ---------------------------------------------------------------------------------------
 
 
@@ -195,22 +228,20 @@ def route_error_log() -> None:
     global _error_log_is_ours
     # An IOC in this process uses the error log itself, and its shell can switch the log off. A
     # forked child does not have the thread of the error log, and each call would wait for it.
-    if not (_error_log_is_ours or _forked or libca.has_ioc()):
+    if not (_error_log_is_ours or _forked or None in _error_log or has_ioc()):
         _error_log_is_ours = True
-        libca.com.errlogAddListener(_errlog_trampoline, c_void_p(0))
-        libca.com.eltc(0)
+        com.errlogAddListener(_errlog_trampoline, c_void_p(0))
+        com.eltc(0)
 
 
 def silence_messages() -> None:
     """Stop the thread's context from calling Python, and from printing. May block."""
     if _error_log_is_ours:
-        libca.com.errlogRemoveListeners(_errlog_trampoline, c_void_p(0))
-        libca.com.eltc(1)  # for other users of libCom, until the process ends
-    # A function of libCom that prints nothing
-    _replace_printf_handler(ctypes.cast(libca.com.errlogVprintfNoConsole, c_void_p))
-    # ca_version does nothing. libca's default handler would end the process if a server reported a
-    # fatal error.
-    _add_exception_event(ctypes.cast(libca.ca.ca_version, _EXCEPTION), 0)
+        com.errlogRemoveListeners(_errlog_trampoline, c_void_p(0))
+        com.eltc(1)  # for other users of libCom, until the process ends
+    # A function of libCom that prints nothing; without one, libca's own
+    _replace_printf_handler(ctypes.cast(_print_nothing, c_void_p) if _print_nothing else None)
+    _add_exception_event(_IGNORE_EXCEPTION, 0)
     # Clearing a channel waits for a running callback, which may still be one of our old handlers.
     status, chid = libca.create_channel(b"aioca", connection_trampoline, 0, 0)
     if status == libca.ECA_NORMAL:

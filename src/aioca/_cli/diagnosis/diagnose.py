@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 from ..wire.search import shown
 from .conversation import Conversation
 from .examine import PlaceReport, Report
 from .findings import CAUSE, PV, REMARK, SERVER, Finding, all_is_well, sorted_findings
+from .findings_libca import of_libca
 from .findings_pv import of_missing, of_pv
 
 
@@ -20,6 +23,7 @@ def diagnose(report: Report) -> list[Finding]:
     for server in report.name_servers:
         findings += _of_name_server(server, "error" if unanswered else "warning")
     findings += _of_repeater(report)
+    findings += of_libca(report.libca, os.environ)
     for pv in report.pvs:
         findings += of_pv(pv, report) if pv.found else of_missing(pv, report)
     if report.strange:

@@ -4,7 +4,7 @@
 `wire.search` `conversation`              the servers that answer, and the replies of one server
 `examine_pv`                              the channel that libca makes to a PV
 `examine` (this module)                   calls them in turn, and collects the report
-`diagnose` `findings` `findings_pv`       the findings that follow from the report
+`diagnose` `findings*`                    the findings that follow from the report
 `report`                                  prints the report
 
 The searches and conversations block; they run in the calling thread and in daemon threads.
@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from ..._ca.library import Description, describe
 from ..shared import run_command
 from ..wire.protocol import DEFAULT_SERVER_PORT
 from ..wire.repeater import repeater_runs
@@ -53,6 +54,7 @@ class Report:
     """The results of one examination, and the findings."""
 
     settings: Settings
+    libca: Description = field(default_factory=describe)
     repeater: bool | None = None
     places: list[PlaceReport] = field(default_factory=list[PlaceReport])
     name_servers: list[PlaceReport] = field(default_factory=list[PlaceReport])

@@ -226,5 +226,5 @@ def user() -> str:
     """Return the user name that the client sends to servers."""
     try:
         return getpass.getuser()
-    except (KeyError, OSError):
+    except (ImportError, KeyError, OSError):  # Windows has no list of users to look in
         return "this user"

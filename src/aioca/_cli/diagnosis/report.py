@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
+from ..._ca.library import Description
 from ..._printable import printable
 from ..wire.search import Found, shown
 from .diagnose import describe, suggestion
@@ -38,6 +40,7 @@ def print_report(report: Report, console: Console) -> None:
     _print_rows(console, "Searched", [_place_row(place) for place in report.places])
     _print_rows(console, "Name servers", [_place_row(server) for server in report.name_servers])
     _print_rows(console, "CA repeater", [_repeater_row(report)])
+    _print_rows(console, "libca", _libca_rows(report.libca))
     for pv in report.pvs:
         _print_rows(console, pv.name, _pv_rows(pv))
     if report.findings:
@@ -97,6 +100,16 @@ def _repeater_row(report: Report) -> _Row:
         None: Text("another program holds the port", _BAD),
     }[report.repeater]
     return (f"127.0.0.1:{report.settings.repeater_port}", state, "")
+
+
+def _libca_rows(libca: Description) -> list[_Row]:
+    version = f"EPICS {libca.version or 'unknown'}, CA {libca.protocol}"
+    rows: list[_Row] = [
+        ("version", version, f"from {libca.source}"),
+        ("libca", libca.file, ""),
+        ("libCom", libca.libcom or "not known", ""),
+    ]
+    return rows + [("lacks", name, cost) for name, cost in libca.lacks.items()]
 
 
 def _pv_rows(pv: PvReport) -> list[_Row]:
@@ -165,6 +178,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "searched": [_place_json(place) for place in report.places],
         "name_servers": [_place_json(server) for server in report.name_servers],
         "repeater": {"port": report.settings.repeater_port, "runs": report.repeater},
+        "libca": asdict(report.libca),
         "pvs": [_pv_json(pv) for pv in report.pvs],
     }  # fmt: skip
 
