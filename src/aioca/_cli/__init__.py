@@ -31,7 +31,9 @@ from .. import __version__
 from .typed import typed
 
 _EXTRA = ("click", "rich")
-_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # the disk is full or broken
+_UNWRITABLE = {  # the disk is full or broken; Windows has not all of these
+    getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO")
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

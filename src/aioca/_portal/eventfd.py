@@ -49,13 +49,20 @@ class EventFd:
 
 
 def borrow_eventfd() -> EventFd | None:
-    """Return an eventfd that no loop uses; None if the system has no eventfds."""
+    """Return an eventfd that no loop uses; None if there is none: the loop wakes in its own way.
+
+    Only Linux has eventfds. A sandbox may refuse them, and a process may have no file left to open.
+    """
     if not hasattr(os, "eventfd"):
         return None
     try:
         return _spare.pop()
     except IndexError:
+        pass
+    try:
         return EventFd()
+    except OSError:
+        return None
 
 
 if hasattr(os, "register_at_fork"):

@@ -25,16 +25,18 @@ def main(database: str, macros: str, access_security: str) -> None:
         for library in (Com_dsoinfo, ca_dsoinfo, dbCore_dsoinfo, dbRecStd_dsoinfo)
     )
     core.registerAllRecordDeviceDrivers.argtypes = [ctypes.c_void_p]
+    # Where fflush() is: Windows does not look for it in the libraries that libCom is linked to
+    c_library = com if os.name == "posix" else ctypes.CDLL("ucrtbase")
 
     def run(command: bytes) -> None:
         com.iocshCmd(command)
         com.iocshCmd(f'echo "{MARK}"'.encode())
-        com.fflush(None)
+        c_library.fflush(None)
 
     def check(failed: int, what: str) -> None:
         if failed:
             com.errlogFlush()
-            com.fflush(None)
+            c_library.fflush(None)
             sys.stdout.buffer.write(what.encode("utf-8", "surrogateescape") + b"\n")
             sys.stdout.flush()
             os._exit(1)
@@ -52,7 +54,7 @@ def main(database: str, macros: str, access_security: str) -> None:
     check(core.iocInit(), "iocInit has failed")
     run(b"")
     for line in iter(sys.stdin.buffer.readline, b""):
-        command = line.rstrip(b"\n")
+        command = line.rstrip(b"\r\n")
         if command == b"exit":
             break
         run(command)

@@ -8,18 +8,18 @@ from __future__ import annotations
 import os
 import queue
 import re
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 
 from ._ioc_program import MARK
 from ._ports import free_port
+from ._process import CAN_PAUSE, NEW_GROUP, pause, resume, start_reading
 
 
 class SoftIocError(RuntimeError):
@@ -104,11 +104,13 @@ class SoftIoc:
             macros: replace the macros of the IOC, if given.
 
         Raises:
-            SoftIocError: the IOC is running already, it did not start, or another program uses the
-                port.
+            SoftIocError: the IOC is running already, it did not start, another program uses the
+                port, or the package epicscorelibs, whose libraries the IOC is, is not installed.
         """
         if self.process is not None:
             raise SoftIocError(f"{self!r} runs already")
+        if find_spec("epicscorelibs") is None:
+            raise SoftIocError("a soft IOC needs epicscorelibs (pip install epicscorelibs)")
         if database is not None:
             self.database = database
         if macros is not None:
@@ -130,11 +132,9 @@ class SoftIoc:
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                 text=True, encoding="utf-8", errors="replace", env=self._environment(),
                 # Ctrl-C in a terminal must not reach the IOC: this process ends it.
-                start_new_session=True,
+                start_new_session=True, creationflags=NEW_GROUP,
             )  # fmt: skip
-            threading.Thread(
-                target=_read, args=(self.process, self._output), name="SoftIoc output", daemon=True
-            ).start()
+            start_reading(self.process, self._output)
             try:
                 self._until_mark()
             except BaseException:
@@ -145,7 +145,8 @@ class SoftIoc:
         """Tell the IOC to exit, and wait for that; kill it if it does not. Idempotent."""
         if self.process is not None:
             try:
-                self.resume()
+                if CAN_PAUSE:
+                    self.resume()
                 self._send("exit")
                 self.process.wait(self.timeout)
             except (SoftIocError, subprocess.TimeoutExpired):
@@ -173,15 +174,26 @@ class SoftIoc:
         self.start(database, macros)
 
     def pause(self) -> None:
-        """Pause the IOC (SIGSTOP): connections stay open, but it replies to nothing."""
+        """Pause the IOC (SIGSTOP): connections stay open, but it replies to nothing.
+
+        Raises:
+            SoftIocError: the IOC is not running; or this is Windows, which cannot pause a process.
+        """
         process = self._running()
-        process.send_signal(signal.SIGSTOP)
-        # send_signal() does not wait: wait until the process has stopped or ended.
-        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        if not CAN_PAUSE:
+            raise SoftIocError("Windows cannot pause an IOC; kill() ends its connections")
+        pause(process)
 
     def resume(self) -> None:
-        """Continue after `pause` (SIGCONT)."""
-        self._running().send_signal(signal.SIGCONT)
+        """Continue after `pause` (SIGCONT).
+
+        Raises:
+            SoftIocError: as for `pause`.
+        """
+        process = self._running()
+        if not CAN_PAUSE:
+            raise SoftIocError("Windows cannot pause an IOC, nor resume it")
+        resume(process)
 
     def command(self, line: str) -> str:
         """Run a command of the IOC shell (``dbl``, ``dbpf X 1``, ``casr 2``...).
@@ -284,14 +296,3 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 def _quoted(value: object) -> str:
     """Quote a value for the macro parser of the IOC."""
     return '"' + re.sub(r'(["\\])', r"\\\1", str(value)) + '"'
-
-
-def _read(process: subprocess.Popen[str], output: queue.SimpleQueue[str | None]) -> None:
-    """Read the output of the IOC, so that it never blocks on a full pipe. In its own thread."""
-    assert process.stdout is not None
-    try:
-        for line in process.stdout:
-            output.put(line.rstrip("\n"))
-    except (OSError, ValueError):
-        pass  # closed by kill()
-    output.put(None)

@@ -22,6 +22,8 @@ _QUIET_SECONDS = 15.0  # without a beacon, check whether the repeater still runs
 _ATTEMPT_SECONDS = 0.2  # for one registration with the repeater
 # Seconds for all attempts. A new repeater is a Python process, which may start slowly.
 _REGISTER_SECONDS, _REGISTER_SECONDS_NEW = 2.0, 20.0
+# Ctrl-C in the terminal of Windows reaches all processes but those of another group.
+_NEW_GROUP: int = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
 
 
 @click.command()
@@ -79,7 +81,7 @@ def _register(sock: socket.socket, port: int) -> None:
         process = subprocess.Popen(
             [sys.executable, "-m", "aioca", "repeater", "--port", str(port)],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True,
+            start_new_session=True, creationflags=_NEW_GROUP,
         )  # fmt: skip
         print(
             f"aioca casw: no CA repeater ran: started one (pid {process.pid}), which keeps running",

@@ -185,7 +185,10 @@ def _introduce(ioc: SoftIoc, files: tuple[Path, ...], count: int, public: bool) 
 
 def _somebody_types() -> bool:
     """Whether stdin is a terminal, and this is its foreground job (not ``aioca ioc x.db &``)."""
-    return sys.stdin.isatty() and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    if not sys.stdin.isatty():
+        return False
+    # Windows has no jobs of a terminal
+    return sys.platform == "win32" or os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
 
 
 def _shell(ioc: SoftIoc, names: list[str]) -> None:

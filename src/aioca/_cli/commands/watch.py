@@ -34,6 +34,8 @@ from ..terminal.keys import Keyboard
 from ..terminal.screen import Screen
 from ..terminal.signals import Interruption
 
+# Windows has neither: there, the next drawing, within a second, takes the new size.
+_SIGNALS = [getattr(signal, name) for name in ("SIGWINCH", "SIGTSTP") if hasattr(signal, name)]
 _FRAME_SECONDS = 0.1  # least time between two drawings: faster ones cannot be read
 _MESSAGE_SECONDS = 10.0  # a log message is shown that long
 
@@ -159,9 +161,11 @@ class Watch:
 
     async def _heed_terminal(self) -> None:
         """Redraw when the terminal changes its size; release the terminal during Ctrl-Z."""
-        with anyio.open_signal_receiver(signal.SIGWINCH, signal.SIGTSTP) as signals:
+        if not _SIGNALS:
+            return
+        with anyio.open_signal_receiver(*_SIGNALS) as signals:
             async for number in signals:
-                if number == signal.SIGTSTP:
+                if number != signal.SIGWINCH:
                     self._keyboard.close()
                     self._screen.close()
                     os.kill(os.getpid(), signal.SIGSTOP)

@@ -1,6 +1,7 @@
 """Read single keys from a terminal, while the event loop runs.
 
-Only echo and line buffering are switched off: Ctrl-C and Ctrl-Z stay signals.
+Only echo and line buffering are switched off: Ctrl-C and Ctrl-Z stay signals. On Windows, which has
+no termios, no keys are read: Ctrl-C ends a command.
 """
 
 from __future__ import annotations
@@ -8,11 +9,15 @@ from __future__ import annotations
 import os
 import re
 import sys
-import termios
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
+
+try:
+    import termios
+except ImportError:
+    termios = None  # type: ignore[assignment]
 
 # One key: an escape sequence with or without parameters, or a character
 _KEY = re.compile(r"\x1b\[[0-9;]*[A-Za-z~]|\x1bO[A-Za-z]|[\s\S]")
@@ -29,10 +34,11 @@ _NAMES = {
 
 
 class Keyboard:
-    """The keys of standard input; none if it is not a terminal."""
+    """The keys of standard input; none if it is not a terminal, or on Windows."""
 
     def __init__(self) -> None:
-        self._fd = sys.stdin.fileno() if sys.stdin is not None and sys.stdin.isatty() else None
+        readable = sys.stdin is not None and sys.stdin.isatty() and termios is not None
+        self._fd = sys.stdin.fileno() if readable else None
         self._saved: list[Any] | None = None
         self._begun = ""
 

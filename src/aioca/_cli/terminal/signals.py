@@ -22,10 +22,14 @@ class Interruption:
     async def watch(self, scope: anyio.CancelScope) -> None:
         """Wait for the first signal, and cancel the scope.
 
-        This avoids KeyboardInterrupt, which can be raised in any line, and by trio in a group.
+        This avoids KeyboardInterrupt, which can be raised in any line, and by trio in a group. An
+        event loop of asyncio on Windows cannot wait for signals: there, Ctrl-C raises it.
         """
-        with anyio.open_signal_receiver(*ENDS) as signals:
-            async for number in signals:
-                self.status = 128 + number
-                scope.cancel()
-                return
+        try:
+            with anyio.open_signal_receiver(*ENDS) as signals:
+                async for number in signals:
+                    self.status = 128 + number
+                    scope.cancel()
+                    return
+        except NotImplementedError:
+            pass
