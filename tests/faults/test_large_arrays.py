@@ -253,13 +253,13 @@ def test_what_libca_says_before_anybody_listens(backend: str) -> None:
 BESIDE_AN_IOC = """
     import ctypes, sys
     import aioca
-    from aioca._ca import libca as _libca
+    from aioca._ca import library as _library
     from aioca import caget
     from epicscorelibs.lib import dbCore_dsoinfo
     ctypes.CDLL(dbCore_dsoinfo.sofilename, mode=ctypes.RTLD_GLOBAL)  # an IOC would be in here
     assert aioca.run(caget("L0"), backend=sys.argv[1]) == 0
-    _libca.com.errlogPrintf(b"a word of the IOC\\n")
-    _libca.com.errlogFlush()
+    _library.com.errlogPrintf(b"a word of the IOC\\n")
+    _library.com.errlogFlush()
 """
 
 

@@ -54,13 +54,13 @@ NOISE = """
     import atexit
 
     def at_the_end():  # behind our own last function, which was registered later
-        _libca.com.errlogPrintf(b"somebody else at the end\\n")
-        _libca.com.errlogFlush()
+        _library.com.errlogPrintf(b"somebody else at the end\\n")
+        _library.com.errlogFlush()
 
     atexit.register(at_the_end)
     import logging, os, sys
     import anyio, aioca
-    from aioca._ca import libca as _libca
+    from aioca._ca import library as _library
     from aioca import camonitor
     logging.basicConfig(filename=sys.argv[2], level=logging.INFO)
 
@@ -74,8 +74,8 @@ NOISE = """
         while all(update.ok for update in updates):
             await anyio.sleep(0.01)
         # what libCom itself is told of somebody else comes out as before
-        _libca.com.errlogPrintf(b"somebody else\\n")
-        _libca.com.errlogFlush()
+        _library.com.errlogPrintf(b"somebody else\\n")
+        _library.com.errlogFlush()
 
     aioca.run(main(), backend=sys.argv[1])
 """
