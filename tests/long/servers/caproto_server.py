@@ -1,4 +1,4 @@
-"""The records of tests/long/servers, served by caproto: ``python caproto_server.py PREFIX``.
+"""The records of tests/long/servers, served by caproto: ``python caproto_server.py PREFIX MANY``.
 
 It runs in an environment of its own, which has nothing of this package. Where and at which port,
 the environment says. It ends when its standard input does.
@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 
-from caproto import ChannelType
+from caproto import ChannelInteger, ChannelType
 from caproto.server import PVGroup, pvproperty, run
 
 LONG_TEXT = "a string that is longer than forty characters"
@@ -28,6 +28,7 @@ class Records(PVGroup):
     longs = pvproperty(value=[1, -2, 3], max_length=10, name="longs")
 
     nothing = pvproperty(value="", name="nothing")  # a CHAR, of which it sends no element
+    word = pvproperty(value="x", name="word")
     put_double = pvproperty(value=0.0, name="put:double")
     put_long = pvproperty(value=0, name="put:long")
     put_string = pvproperty(value="", dtype=ChannelType.STRING, name="put:string")
@@ -71,5 +72,8 @@ async def ready(async_lib) -> None:
 
 if __name__ == "__main__":
     threading.Thread(target=end_with_parent, daemon=True).start()
-    records = Records(prefix=sys.argv[1])
-    run(records.pvdb, interfaces=["127.0.0.1"], log_pv_names=False, startup_hook=ready)
+    prefix, many = sys.argv[1], int(sys.argv[2])
+    served = dict(Records(prefix=prefix).pvdb)
+    for number in range(many):
+        served[f"{prefix}many:{number}"] = ChannelInteger(value=number)
+    run(served, interfaces=["127.0.0.1"], log_pv_names=False, startup_hook=ready)

@@ -1,4 +1,4 @@
-"""The records of tests/long/servers, served by pcaspy: ``python pcaspy_server.py PREFIX``.
+"""The records of tests/long/servers, served by pcaspy: ``python pcaspy_server.py PREFIX MANY``.
 
 It runs in an environment of its own, which has nothing of this package. Where and at which port,
 the environment says. It ends when its standard input does.
@@ -70,9 +70,10 @@ def end_with_parent() -> None:
     os._exit(0)
 
 
-def main(prefix: str) -> None:
+def main(prefix: str, many: int) -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
     server = SimpleServer()
+    RECORDS.update({f"many:{number}": {"type": "int", "value": number} for number in range(many)})
     server.createPV(prefix, RECORDS)
     records = Records()
     print("ready", flush=True)
@@ -86,4 +87,4 @@ def main(prefix: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]))

@@ -1,4 +1,4 @@
-"""The records of tests/long/servers, served by pythonSoftIOC: ``python softioc_server.py PREFIX``.
+"""The records of tests/long/servers, served by pythonSoftIOC: ``python softioc_server.py PREFIX MANY``.
 
 It runs in an environment of its own, which has nothing of this package. Where and at which port,
 the environment says. It ends when its standard input does.
@@ -47,14 +47,23 @@ def make_records():
         await asyncio.sleep(0.5)
 
     builder.aOut("slow", initial_value=0, always_update=True, blocking=True, on_update=take_time)
+
+    def fail(_, value):
+        raise ValueError(value)
+
+    builder.aOut("validated", initial_value=1, validate=lambda _, value: value < 10)
+    builder.aOut("validate:fails", initial_value=1, validate=fail)
+    builder.longStringOut("word", initial_value="x")
     builder.aOut("refuses", initial_value=7, DISP=1)
     return builder.aIn("ticks", initial_value=0)
 
 
-def main(prefix: str) -> None:
+def main(prefix: str, many: int) -> None:
     dispatcher = asyncio_dispatcher.AsyncioDispatcher()
     builder.SetDeviceName(prefix.rstrip(":"))
     ticks = make_records()
+    for number in range(many):
+        builder.longOut(f"many:{number}", initial_value=number)
     builder.LoadDatabase()
     softioc.iocInit(dispatcher, enable_pva=False)
 
@@ -70,4 +79,4 @@ def main(prefix: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]))

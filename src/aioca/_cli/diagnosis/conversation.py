@@ -128,7 +128,7 @@ def _listen(
         if not messages and len(rest) > 16 and said.state != "speaks":
             raise ProtocolError("not a Channel Access message")
         took = (time.perf_counter() - sent) * 1000
-        for answer in search_answers(messages, server[0]):
+        for answer in search_answers(messages, *server):
             if answer.number < len(pvs):
                 _note(said, pvs[answer.number], answer, took, server)
 

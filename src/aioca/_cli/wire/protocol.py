@@ -137,8 +137,15 @@ class SearchAnswer:
     minor: int
 
 
-def search_answers(messages: list[Message], source: str) -> list[SearchAnswer]:
-    """Return the answers in the messages from an address (a dotted quad)."""
+def search_answers(messages: list[Message], source: str, circuit: int = 0) -> list[SearchAnswer]:
+    """Return the answers in the messages from an address.
+
+    Args:
+        messages: the messages.
+        source: the address, a dotted quad.
+        circuit: the port of the server, for messages that came through TCP. Like libca, take this
+            port for an answer without an address: a CA gateway then sends 0 as the port.
+    """
     answers: list[SearchAnswer] = []
     minor = 0
     for message in messages:
@@ -146,12 +153,14 @@ def search_answers(messages: list[Message], source: str) -> list[SearchAnswer]:
             minor = message.count
         elif message.command == NOT_FOUND:
             answers.append(SearchAnswer(message.second, None, message.count or minor))
-        elif message.command == SEARCH and message.data_type:  # data_type: the server's port
+        elif message.command == SEARCH:
             if len(message.payload) >= 2:
                 minor = int.from_bytes(message.payload[:2], "big")
             elsewhere = message.first not in (0, _OWN_ADDRESS)
             host = quad(message.first) if elsewhere else source
-            answers.append(SearchAnswer(message.second, (host, message.data_type), minor))
+            port = message.data_type if elsewhere or not circuit else circuit
+            if port:
+                answers.append(SearchAnswer(message.second, (host, port), minor))
     return answers
 
 
