@@ -11,6 +11,7 @@ import click
 
 from ... import (
     DBR_CHAR,
+    DBR_CLASS_NAME,
     DBR_ENUM,
     DBR_STRING,
     ECA,
@@ -18,6 +19,7 @@ from ... import (
     CAInfo,
     CANothing,
     CATimeout,
+    CAValueError,
     caget,
     cainfo,
     caput,
@@ -27,6 +29,7 @@ from ...types import Datatype
 from ..shared import run_command
 from ..tools.json_output import json_reply, put_json
 from ..tools.reading import connect_or_complain, plain_failure, read, usual_ask, why_not
+from ..tools.strict import RefusedError, checked, needs_record_type
 from ..tools.syntax import Common, complain, flag, given, see_help, tool, value
 from ..tools.text import coloured, plain_line, put_line, status_text, value_text, wide_line
 
@@ -35,10 +38,6 @@ _PLAIN, _TERSE, _LONG = "plain", "terse", "long"
 _AUTO, _NUMBERS, _STRINGS = "auto", "numbers", "strings"
 # Letters after a backslash, and their codes; any other character stands for itself
 _UNESCAPED = {"a": 7, "b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11, "0": 0}
-
-
-class _RefusedError(Exception):
-    """A value that this PV cannot take; the message says why."""
 
 
 @dataclass
@@ -50,6 +49,7 @@ class Choices(Common):
     array: bool = False
     callback: bool = False
     as_json: bool = False
+    strict: bool = False
 
     def __post_init__(self) -> None:
         for option, argument in given():
@@ -81,9 +81,17 @@ class Choices(Common):
 @flag("a", "array", "Write an array: COUNT VALUE...; the count is ignored.")
 @flag("S", "long_strings", "Write the text as an array of CHAR (long string).")
 @value("F", "separator", "CHARACTER", "The separator of fields (default: a space).")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Refuse a VALUE that the server would take for another value: '1e3' or '08' for an"
+    " integer, a number beyond the states of an enum, a text that would be cut off.",
+)
 @click.argument("pv", required=False, metavar="PV")
 @click.argument("values", nargs=-1, type=click.UNPROCESSED, metavar="VALUE...")
-def command(pv: str | None, values: tuple[str, ...], as_json: bool, backend: str) -> int:
+def command(
+    pv: str | None, values: tuple[str, ...], as_json: bool, strict: bool, backend: str
+) -> int:
     """Write to a PV; options come before it, so that values may be negative.
 
     \b
@@ -93,8 +101,9 @@ def command(pv: str | None, values: tuple[str, ...], as_json: bool, backend: str
       aioca caput SHUTTER Open
       aioca caput -a SPECTRUM 3 1.5 2.5 3.5
       aioca caput -S CAMERA:PATH '/data/run 7'
+      aioca caput --strict SHOTS 1000
     """
-    choices = Choices(as_json=as_json)
+    choices = Choices(as_json=as_json, strict=strict)
     if pv is None:
         complain(f"No pv name specified. {see_help()}")
         return 1
@@ -111,7 +120,7 @@ async def _caput(pv: str, values: list[str], choices: Choices) -> int:
     info = await cainfo(pv, wait=False)
     try:
         data, datatype = await _to_send(info, values, choices)
-    except _RefusedError as refused:
+    except (RefusedError, CANothing) as refused:
         complain(str(refused))
         return 1
     old = await _read(info, choices)
@@ -156,6 +165,9 @@ async def _write(pv: str, data: Any, datatype: Datatype, choices: Choices) -> bo
     except CATimeout:
         complain("Write callback operation timed out")
     except CANothing as error:
+        if choices.strict and isinstance(error, CAValueError):
+            complain(str(error))
+            return False
         local = not choices.callback or error.errorcode not in _FROM_SERVER
         complain(
             f"ERROR {'from put operation' if local else 'occured writing data'}:"
@@ -174,7 +186,14 @@ _FROM_SERVER = (ECA.PUTFAIL, ECA.DISCONN)
 
 async def _to_send(info: CAInfo, values: list[str], choices: Choices) -> tuple[Any, Datatype]:
     """Return the data to write, and their type."""
-    values = values[1:] if choices.array else [" ".join(values)]
+    count, values = values[0], values[1:] if choices.array else [" ".join(values)]
+    if choices.strict and not choices.style.long_strings:
+        if choices.array and count != str(len(values)):
+            raise RefusedError(
+                f"{info.name}: nothing was written: the count is {count}, and {len(values)} values"
+                " follow it."
+            )
+        return await _to_send_strictly(info, values, choices)
     if info.datatype == DBR_ENUM:
         numbers = await _states(info.name, values, choices)
         return _one_or_all(numbers, choices), DBR_ENUM
@@ -183,6 +202,29 @@ async def _to_send(info: CAInfo, values: list[str], choices: Choices) -> tuple[A
         return list(data), DBR_CHAR
     strings = [unescaped(text)[:_STRING_SIZE] for text in values]
     return _one_or_all([data.split(b"\0", 1)[0] for data in strings], choices), DBR_STRING
+
+
+async def _to_send_strictly(
+    info: CAInfo, texts: list[str], choices: Choices
+) -> tuple[Any, Datatype]:
+    """Return the numbers that the texts stand for, or the whole texts; refuse what is neither."""
+    if info.datatype == DBR_STRING:
+        texts = [unescaped(text).decode("utf-8", "surrogateescape") for text in texts]
+    labels: list[str] = []
+    record_type = ""
+    if info.datatype == DBR_ENUM:
+        reply = await caget(info.name, DBR_ENUM, FORMAT_CTRL, 1, choices.timeout)
+        labels = reply.enums
+    elif needs_record_type(info.datatype, texts):
+        reply = await caget(info.name, DBR_CLASS_NAME, 0, 1, choices.timeout, throw=False)
+        record_type = str(reply) if reply.ok else ""  # not every server knows it
+    found = checked(info.name, info.datatype, texts, labels, record_type)
+    if info.datatype == DBR_STRING:
+        data = [str(text).encode("utf-8", "surrogateescape").split(b"\0", 1)[0] for text in found]
+        return _one_or_all(data, choices), DBR_STRING
+    if any(isinstance(value, str) for value in found):  # an integer that no double can be
+        return _one_or_all([str(value) for value in found], choices), DBR_STRING
+    return _one_or_all(found, choices), None
 
 
 def _one_or_all(values: list[Any], choices: Choices) -> Any:
@@ -220,7 +262,7 @@ def _state(text: str, labels: list[str], enums: str) -> int:
             if enums == _NUMBERS
             else f"string value '{text}' invalid"
         )
-        raise _RefusedError(f"Enum {what}.")
+        raise RefusedError(f"Enum {what}.")
     if number >= len(labels):
         complain(f"Warning: enum index value '{text}' may be too large.")
     return _sixteen_bits(number)

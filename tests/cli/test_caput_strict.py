@@ -1,0 +1,150 @@
+"""``aioca caput --strict``: what a server would take for another value is not written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from commands import run_cli
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aioca import DBR_CHAR, DBR_DOUBLE, DBR_ENUM, DBR_FLOAT, DBR_LONG, DBR_SHORT, DBR_STRING
+from aioca._cli.tools.strict import RefusedError, checked, needs_record_type
+from aioca.testing import SoftIoc, loopback_environment
+
+UNIT = True
+
+DATABASE = """
+record(longout, "LONG") { field(VAL, "7") field(PINI, "YES") }
+record(int64out, "INT64") { field(VAL, "7") field(PINI, "YES") }
+record(ao, "AO") { field(VAL, "7") field(PINI, "YES") }
+record(mbbo, "MBBO") { field(ZRST, "Off") field(ONST, "On") field(PINI, "YES") }
+record(calc, "TICKS") { field(SCAN, ".1 second") }
+record(stringout, "TEXT") { field(VAL, "7") field(PINI, "YES") }
+record(waveform, "LONGS") { field(FTVL, "LONG") field(NELM, "4") field(INP, [7]) }
+record(ai, "TSE:EVENT") { field(TSE, "-1") field(PINI, "YES") }
+record(ai, "TSE:DEVICE") { field(TSE, "-2") field(PINI, "YES") }
+"""
+
+
+@pytest.fixture(scope="module")
+def strict_ioc() -> Iterator[dict[str, str]]:
+    """The environment for programs that use an IOC of this module."""
+    with SoftIoc(DATABASE) as ioc:
+        yield loopback_environment(ioc.port)
+
+
+TRAPS = [  # arguments; the value that is written without --strict; words of the message
+    (["LONG", "1e3"], 1, "LONG: nothing was written: '1e3' is not an integer in plain digits; read"
+     " by a record of integers, it is 1. Write 1000."),
+    (["LONG", "08"], 0, "'08' is not an integer in plain digits"),
+    (["LONG", "010"], 8, "it is 8. Write 10."),
+    (["LONG", "1.9"], 1, "it is 1."),
+    (["LONG", "12 apples"], 12, "'12 apples' is not an integer"),
+    (["INT64", "1e3"], 1, "it is 1. Write 1000."),
+    (["AO", "12 apples"], 12, "AO: nothing was written: '12 apples' is not a number"),
+    (["TICKS.SCAN", "50"], "50", "TICKS.SCAN: nothing was written: '50' is neither one of its"),
+    (["MBBO", "1x"], "On", "nor the number of one (0: Off, 1: On)"),
+    (["TEXT", "t" * 45], "t" * 39, "more than the 39 bytes of a STRING"),
+    (["-a", "LONGS", "2", "5", "010"], [5, 8, 0, 0], "LONGS: nothing was written: '010'"),
+    (["-a", "LONGS", "3", "5"], [5, 0, 0, 0], "the count is 3, and 1 values follow it"),
+]  # fmt: skip
+
+
+LAST: dict[str, object] = {}  # the values that these tests have written
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("arguments", "taken", "words"), TRAPS, ids=lambda x: str(x)[:20])
+def test_refused(
+    strict_ioc: dict[str, str], arguments: list[str], taken: object, words: str
+) -> None:
+    """With --strict nothing is written; without it, the value is another one, and no error."""
+    options = ["--json", "-c", "-w", "20"]
+    name = next(word for word in arguments if word.isupper())
+    done = run_cli("caput", *options, "--strict", *arguments, environment=strict_ioc)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+    done = run_cli("caput", *options, *arguments, environment=strict_ioc)
+    assert done.returncode == 0
+    row = json.loads(done.stdout)
+    assert LAST.get(name, row["old"]) == row["old"]  # not changed since the last test
+    assert row["value"] == taken
+    LAST[name] = row["value"]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("arguments", "value"),
+    [
+        (["LONG", "-12"], -12), (["LONG", "0x1F"], 31), (["INT64", "9007199254740993"], 2.0**53),
+        (["AO", "1e3"], 1000), (["AO", "010"], 10), (["AO", "-.5"], -0.5), (["AO", "nan"], "NaN"),
+        (["MBBO", "On"], "On"), (["MBBO", "0"], "Off"), (["TEXT", "a text"], "a text"),
+        (["-a", "LONGS", "2", "5", "6"], [5, 6, 0, 0]),
+    ],
+    ids=lambda x: str(x)[:20],
+)  # fmt: skip
+def test_written(strict_ioc: dict[str, str], arguments: list[str], value: object) -> None:
+    done = run_cli("caput", "--json", "-c", "-w", "20", "--strict", *arguments,
+                   environment=strict_ioc)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["value"] == value
+    if arguments[0] == "INT64":  # exactly, though no double is this number
+        done = run_cli("caget", "-t", "-s", "-w", "20", "INT64", environment=strict_ioc)
+        assert done.stdout.strip() == arguments[1]
+
+
+@pytest.mark.process
+def test_time_stamps_in_json(strict_ioc: dict[str, str]) -> None:
+    """null where the record has no time, though it was processed."""
+    names = ["TSE:EVENT", "TSE:DEVICE", "LONG"]
+    done = run_cli("caget", "-a", "-w", "20", "--json", *names, environment=strict_ioc)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["timestamp"] is None for row in rows] == [True, True, False]
+    assert [row["severity"] for row in rows] == ["NO_ALARM"] * 3
+
+
+# -- Without a server ------------------------------------------------------------------------------
+
+
+@given(st.integers(-(2**31), 2**31 - 1))
+def test_integers(number: int) -> None:
+    assert checked("X", DBR_LONG, [str(number)]) == [number]
+    assert checked("X", DBR_DOUBLE, [str(number), hex(number)]) == [number, number]
+
+
+@given(st.floats(allow_nan=False))
+def test_floats(number: float) -> None:
+    assert checked("X", DBR_DOUBLE, [repr(number)]) == [number]
+    assert checked("X.VAL", DBR_DOUBLE, [repr(number)], record_type="ao") == [number]
+
+
+@pytest.mark.parametrize(
+    ("datatype", "text"),
+    [
+        (DBR_LONG, "2147483648"), (DBR_SHORT, "-32769"), (DBR_CHAR, "256"), (DBR_CHAR, "-129"),
+        (DBR_LONG, ""), (DBR_LONG, " 5"), (DBR_LONG, "5 "), (DBR_LONG, "nan"), (DBR_LONG, "1_0"),
+        (DBR_DOUBLE, ""), (DBR_DOUBLE, "1_0"), (DBR_FLOAT, "0x"), (DBR_DOUBLE, "1e"),
+        (DBR_ENUM, "2"), (DBR_ENUM, "-1"), (DBR_ENUM, "on"), (DBR_STRING, "ä" * 20),
+        (DBR_LONG, "\u0661"),
+    ],
+)  # fmt: skip
+def test_not_for_any_server(datatype: int, text: str) -> None:
+    with pytest.raises(RefusedError, match="X: nothing was written"):
+        checked("X", datatype, [text], ["Off", "On"])
+
+
+def test_records_of_64_bit_integers() -> None:
+    assert needs_record_type(DBR_DOUBLE, ["1", "1.5"])
+    assert not needs_record_type(DBR_DOUBLE, ["1", "-0x2"])
+    assert not needs_record_type(DBR_LONG, ["1.5"])
+    assert checked("X.HOPR", DBR_DOUBLE, ["1"], record_type="int64out") == [1]
+    with pytest.raises(RefusedError):
+        checked("X", DBR_DOUBLE, ["1.5"], record_type="int64out")
+    with pytest.raises(RefusedError):
+        checked("X.VAL", DBR_DOUBLE, ["1.5"], record_type="int64out")
+    assert checked("X", DBR_DOUBLE, [str(2**63 - 1)], record_type="int64out") == [str(2**63 - 1)]
