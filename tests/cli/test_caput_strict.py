@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from commands import run_cli
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aioca import DBR_CHAR, DBR_DOUBLE, DBR_ENUM, DBR_FLOAT, DBR_LONG, DBR_SHORT, DBR_STRING
 from aioca._cli.tools.strict import RefusedError, checked, needs_record_type
 from aioca.testing import SoftIoc, loopback_environment
+from tests.support.commands import run_cli
 
 UNIT = True
 

@@ -60,6 +60,14 @@ def test_an_answer_may_name_another_server() -> None:
         assert answer == [protocol.SearchAnswer(5, (host, 6064), 11)]
 
 
+def test_an_answer_through_tcp_without_a_port() -> None:
+    """As a CA gateway sends it: libca takes the address of the circuit."""
+    answer = [Message(protocol.SEARCH, 0, 0, 0xFFFFFFFF, 5, b"")]
+    found = protocol.search_answers(answer, "10.1.2.3", 6064)
+    assert [(one.number, one.server) for one in found] == [(5, ("10.1.2.3", 6064))]
+    assert protocol.search_answers(answer, "10.1.2.3") == []
+
+
 def test_many_names_are_searched_in_datagrams_of_sensible_size() -> None:
     names = [f"SOME:PV:{n:04}" + "X" * (n % 900) for n in range(300)]
     datagrams = protocol.searches(names, list(range(300)), reply=False)

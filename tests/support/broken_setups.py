@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -28,6 +29,9 @@ DATABASE = """
 record(ai, "PUMP:CURRENT") { field(VAL, "7.5") field(PINI, "YES") }
 record(ao, "PUMP:SETPOINT") { field(ASG, "READONLY") field(VAL, "3") field(PINI, "YES") }
 record(histogram, "PUMP:TURNS") { field(NELM, "5000") field(PINI, "YES") }
+record(ao, "PUMP:LIMIT") { field(DISP, "1") field(VAL, "3") field(PINI, "YES") }
+record(ao, "PUMP:VALVE") { field(DISA, "1") field(VAL, "1") field(UDF, "0") }
+record(ai, "PUMP:PULSE") { field(TSE, "-1") field(VAL, "2") field(PINI, "YES") }
 """
 # To the tests of the documentation
 NOT_RUN = "<!-- not run: its set-up is made by broken_setups.py, and tried by test_doctor.py -->"
@@ -47,11 +51,11 @@ class Setup:
 Maker = Callable[[ExitStack, SoftIoc], Setup]
 
 
-def pump(stack: ExitStack) -> SoftIoc:
+def pump(stack: ExitStack, **environment: str) -> SoftIoc:
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aioca-setup-")))
     rules = folder / "rules.acf"
     rules.write_text(RULES)
-    return stack.enter_context(SoftIoc(DATABASE, access_security=rules))
+    return stack.enter_context(SoftIoc(DATABASE, access_security=rules, environment=environment))
 
 
 def nothing_broken(stack: ExitStack, ioc: SoftIoc) -> Setup:
@@ -96,6 +100,44 @@ def refused_channel(stack: ExitStack, ioc: SoftIoc) -> Setup:
     )  # fmt: skip
 
 
+def refused_filter(stack: ExitStack, ioc: SoftIoc) -> Setup:
+    return Setup(
+        "A filter that the server cannot apply", ('PUMP:CURRENT.{"dbnd":{"width":1}}',),
+        loopback_environment(ioc.port),
+    )  # fmt: skip
+
+
+def dollar_on_a_number(stack: ExitStack, ioc: SoftIoc) -> Setup:
+    return Setup(
+        "A `$` after the name of a number", ("PUMP:CURRENT.VAL$",), loopback_environment(ioc.port)
+    )
+
+
+def array_over_the_limit_of_the_server(stack: ExitStack, ioc: SoftIoc) -> Setup:
+    port = pump(stack, EPICS_CA_AUTO_ARRAY_BYTES="NO").port
+    return Setup(
+        "An array that is larger than the server sends", ("PUMP:TURNS",), loopback_environment(port)
+    )
+
+
+def no_writes(stack: ExitStack, ioc: SoftIoc) -> Setup:
+    return Setup("A record with DISP", ("PUMP:LIMIT",), loopback_environment(ioc.port))
+
+
+def disabled(stack: ExitStack, ioc: SoftIoc) -> Setup:
+    return Setup("A record that is disabled", ("PUMP:VALVE",), loopback_environment(ioc.port))
+
+
+def no_time(stack: ExitStack, ioc: SoftIoc) -> Setup:
+    return Setup("A record without a time", ("PUMP:PULSE",), loopback_environment(ioc.port))
+
+
+def no_beacons(stack: ExitStack, ioc: SoftIoc) -> Setup:
+    # The IOC sends them to another port than that of the repeater that `doctor` has
+    arguments = ("--beacons", "1", "PUMP:CURRENT")
+    return Setup("Beacons that do not arrive", arguments, loopback_environment(ioc.port))
+
+
 def array_too_large(stack: ExitStack, ioc: SoftIoc) -> Setup:
     environment = {**loopback_environment(ioc.port), "EPICS_CA_AUTO_ARRAY_BYTES": "NO"}
     return Setup("An array that is larger than the settings allow", ("PUMP:TURNS",), environment)
@@ -138,7 +180,9 @@ def name_server_gone(stack: ExitStack, ioc: SoftIoc) -> Setup:
 
 BROKEN: tuple[Maker, ...] = (
     wrong_port, low_port, no_that_means_yes, misspelt, wrong_case, wrong_field, refused_channel,
-    array_too_large, two_servers, frozen, unknown_host, read_only, mute_circuit, name_server_gone,
+    refused_filter, dollar_on_a_number, array_too_large, array_over_the_limit_of_the_server,
+    two_servers, frozen, unknown_host, read_only, no_writes, disabled, no_time, no_beacons,
+    mute_circuit, name_server_gone,
 )  # fmt: skip
 
 
@@ -202,8 +246,8 @@ def sessions(makers: tuple[Maker, ...], *options: str) -> list[tuple[Setup, str,
 def shown_sessions() -> str:
     """For the docs: of the settings only those that are in the environment."""
     parts = [
-        "## Sessions\n\nA soft IOC on 127.0.0.1 has `PUMP:CURRENT`, `PUMP:SETPOINT` and"
-        " `PUMP:TURNS`."
+        "## Sessions\n\nA soft IOC on 127.0.0.1 has `PUMP:CURRENT`, `PUMP:SETPOINT`,"
+        " `PUMP:TURNS`, `PUMP:LIMIT`, `PUMP:VALVE` and `PUMP:PULSE`."
     ]
     for setup, output, _, status in sessions((nothing_broken, *BROKEN)):
         given = " ".join(
@@ -215,7 +259,7 @@ def shown_sessions() -> str:
         shown = re.sub(r"(?m)^  EPICS_CA_REPEATER_PORT .*\n", "", shown)
         shown = re.sub(r"CA repeater\n.*\n\n?", "", shown)
         shown = shown.replace(f"{user()}@{socket.gethostname()}", "operator@console")
-        command = " ".join(["aioca doctor", *setup.arguments])
+        command = shlex.join(["aioca", "doctor", *setup.arguments])
         parts.append(
             f"### {setup.title}\n\n{NOT_RUN}\n```console\n$ export {given}\n$ {command}\n\n"
             f"{shown}\n$ echo $?\n{status}\n```"

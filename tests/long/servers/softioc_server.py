@@ -1,4 +1,6 @@
-"""The records of tests/long/servers, served by pythonSoftIOC: ``python softioc_server.py PREFIX MANY``.
+"""The records of tests/long/servers, served by pythonSoftIOC.
+
+``python softioc_server.py PREFIX MANY`` starts it.
 
 It runs in an environment of its own, which has nothing of this package. Where and at which port,
 the environment says. It ends when its standard input does.

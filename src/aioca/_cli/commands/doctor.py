@@ -31,10 +31,23 @@ from ..wire.protocol import MAX_NAME_BYTES
     metavar="S",
     help="How long to listen for answers to a search (default: 1).",
 )
+@click.option(
+    "--beacons",
+    "beacon_seconds",
+    type=Seconds(),
+    default=0.0,
+    metavar="S",
+    help="How long to listen for beacons of the servers; they send one every 15 s (default: 0).",
+)
 @click.option("--json", "as_object", is_flag=True, help="Print one JSON object.")
 @backend_option
 def command(
-    pvs: tuple[str, ...], timeout: float, window: float, as_object: bool, backend: str
+    pvs: tuple[str, ...],
+    timeout: float,
+    window: float,
+    beacon_seconds: float,
+    as_object: bool,
+    backend: str,
 ) -> int:
     """Find out why PVs do not connect.
 
@@ -51,6 +64,7 @@ def command(
       aioca doctor                          the settings
       aioca doctor SR-DI-DCCT-01:SIGNAL     one PV
       aioca doctor --window 5 A B           PVs behind a slow gateway
+      aioca doctor --beacons 20 A           whether clients hear that its server starts
       aioca doctor --json A | jq .findings  for a program
     """
     for pv in pvs:
@@ -70,7 +84,7 @@ def command(
 
     settings = read_settings(os.environ, broadcasts)
     with _libca_silenced():
-        report = examine(pvs, settings, window, timeout, backend)
+        report = examine(pvs, settings, window, timeout, backend, beacon_seconds)
     report.findings = diagnose(report)
     if as_object:
         print(json.dumps(as_json(report)))

@@ -10,6 +10,7 @@ from .examine import PlaceReport, Report
 from .findings import CAUSE, PV, REMARK, SERVER, Finding, all_is_well, sorted_findings
 from .findings_libca import of_libca
 from .findings_pv import of_missing, of_pv
+from .findings_record import of_beacons, of_record, of_way
 
 
 def diagnose(report: Report) -> list[Finding]:
@@ -22,10 +23,12 @@ def diagnose(report: Report) -> list[Finding]:
         findings += _of_place(place, searching)
     for server in report.name_servers:
         findings += _of_name_server(server, "error" if unanswered else "warning")
-    findings += _of_repeater(report)
+    findings += _of_repeater(report) + of_beacons(report)
     findings += of_libca(report.libca, os.environ)
     for pv in report.pvs:
         findings += of_pv(pv, report) if pv.found else of_missing(pv, report)
+        if pv.found and pv.read_ms is not None:
+            findings += of_record(pv) + of_way(pv)
     if report.strange:
         findings.append(
             Finding(

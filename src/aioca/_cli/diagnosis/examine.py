@@ -3,6 +3,7 @@
 `settings` `addresses` `interfaces`       the addresses that libca searches
 `wire.search` `conversation`              the servers that answer, and the replies of one server
 `examine_pv`                              the channel that libca makes to a PV
+`hearing`                                 the beacons of the servers
 `examine` (this module)                   calls them in turn, and collects the report
 `diagnose` `findings*`                    the findings that follow from the report
 `report`                                  prints the report
@@ -21,11 +22,12 @@ from ..._ca.library import Description, describe
 from ..shared import run_command
 from ..wire.protocol import DEFAULT_SERVER_PORT
 from ..wire.repeater import repeater_runs
-from ..wire.search import udp_search
+from ..wire.search import Host, udp_search
 from .addresses import Place
 from .conversation import Conversation, converse
 from .examine_pv import PvReport, connect_all
 from .findings import Finding
+from .hearing import listen
 from .settings import Settings
 
 # Other spellings to search for, of all PVs together: they are few, and the search stays short.
@@ -60,11 +62,22 @@ class Report:
     name_servers: list[PlaceReport] = field(default_factory=list[PlaceReport])
     pvs: list[PvReport] = field(default_factory=list[PvReport])
     strange: int = 0
+    beacon_seconds: float = 0.0
+    beacons_heard: set[Host] | None = None
     findings: list[Finding] = field(default_factory=list[Finding])
+
+    def servers(self) -> list[Host]:
+        """Return the servers that have answered a search."""
+        return list(dict.fromkeys(found.server for pv in self.pvs for found in pv.found))
 
 
 def examine(
-    pvs: Sequence[str], settings: Settings, window: float, timeout: float, backend: str
+    pvs: Sequence[str],
+    settings: Settings,
+    window: float,
+    timeout: float,
+    backend: str,
+    beacon_seconds: float = 0.0,
 ) -> Report:
     """Examine the repeater, the searched addresses and the PVs.
 
@@ -77,6 +90,7 @@ def examine(
         window: seconds to listen for answers.
         timeout: seconds to wait for a connection, and for a value.
         backend: the async library that the client runs on.
+        beacon_seconds: seconds to listen for the beacons of the servers; 0: not at all.
     """
     window = max(window, 0.05)  # a shorter one would end before any answer can come
     report = Report(settings, pvs=[PvReport(pv) for pv in dict.fromkeys(pvs)])
@@ -91,6 +105,9 @@ def examine(
     others.finish()
     unconnected = [pv for pv in report.pvs if pv.found and pv.connect_ms is None]
     _together([_Call(_knock, pv, window) for pv in unconnected])
+    if beacon_seconds and report.servers():
+        report.beacon_seconds = beacon_seconds
+        _Call(_hear, report).finish()
     return report
 
 
@@ -163,6 +180,14 @@ def _knock(pv: PvReport, window: float) -> None:
     """Ask the servers that answered for a PV for a channel to it; for a PV that did not connect."""
     for server in {found.server for found in pv.found[:4]}:
         pv.circuits[server] = converse(server, [], window, pv.name)
+
+
+def _hear(report: Report) -> None:
+    """Listen for beacons: libca has started a repeater by now, if none ran."""
+    settings = report.settings
+    report.beacons_heard = listen(
+        set(report.servers()), settings.repeater_port, settings.server_port, report.beacon_seconds
+    )
 
 
 def _other_spellings(pvs: list[PvReport], report: Report, window: float) -> None:

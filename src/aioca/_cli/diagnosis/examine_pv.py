@@ -17,10 +17,12 @@ from ... import (
     cainfo,
     connect,
 )
+from ..tools.text import is_undefined
 from ..wire.search import Found
 from .conversation import Conversation
 
 _MAX_ARRAY_BYTES = 64 << 20  # of a larger array only the first elements are read, to save memory
+RECORD_FIELDS = ("DISP", "DISA", "DISV", "TSE")  # of dbCommon: every record has them
 _MAX_ELEMENT_BYTES = 8  # of all types but strings
 # Replies of a gateway and of caproto to a request for the record type
 _GATEWAY, _CAPROTO = "Not Supported by Gateway", "caproto"
@@ -48,6 +50,8 @@ class PvReport:
         circuits (dict[tuple[str, int], Conversation]): the replies of the servers that answered,
             to a request for a channel through TCP.
         variants (list[str]): other spellings of the name that a server has.
+        no_time (bool): the time stamp is 0 in EPICS, 1990-01-01.
+        fields (dict[str, int]): the values of `RECORD_FIELDS`, for a PV in a record of an IOC.
     """
 
     name: str
@@ -67,6 +71,8 @@ class PvReport:
         default_factory=dict[tuple[str, int], Conversation]
     )
     variants: list[str] = field(default_factory=list[str])
+    no_time: bool = False
+    fields: dict[str, int] = field(default_factory=dict[str, int])
 
     @property
     def refusing(self) -> list[tuple[str, int]]:
@@ -96,6 +102,7 @@ async def _through_libca(pv: PvReport, timeout: float) -> None:
         if value.ok:
             pv.read_ms = _since(begin)
             pv.value, pv.severity = str(value), value.alarm.severity
+            pv.no_time = is_undefined(value.raw_stamp)
             pv.record_type = await _class_name(pv.name, timeout)
         else:
             pv.problem = str(value)
@@ -104,8 +111,10 @@ async def _through_libca(pv: PvReport, timeout: float) -> None:
     if pv.read_ms is not None and pv.info is not None:
         if pv.info.count > 1:
             await _read_whole(pv, pv.info.count, timeout)
-        if not pv.info.write and pv.behind == "record":
-            await _look_at_another_field(pv, timeout)
+        if pv.behind == "record":
+            if not pv.info.write:
+                await _look_at_another_field(pv, timeout)
+            await _look_at_record(pv, timeout)
 
 
 async def _class_name(name: str, timeout: float) -> str:
@@ -126,6 +135,15 @@ async def _look_at_another_field(pv: PvReport, timeout: float) -> None:
         # A caproto server may report a record type for a PV, and "caproto" for its fields.
         if await _class_name(name, timeout) == _CAPROTO:
             pv.record_type = _CAPROTO
+
+
+async def _look_at_record(pv: PvReport, timeout: float) -> None:
+    """Read the fields that say whether the record takes writes, processes, and has a time."""
+    names = [f"{pv.name.partition('.')[0]}.{name}" for name in RECORD_FIELDS]
+    values: Any = await caget(names, datatype=int, count=1, timeout=timeout, throw=False)
+    pv.fields = {
+        name: int(value) for name, value in zip(RECORD_FIELDS, values, strict=True) if value.ok
+    }
 
 
 async def _read_whole(pv: PvReport, count: int, timeout: float) -> None:

@@ -41,6 +41,8 @@ def print_report(report: Report, console: Console) -> None:
     _print_rows(console, "Name servers", [_place_row(server) for server in report.name_servers])
     _print_rows(console, "CA repeater", [_repeater_row(report)])
     _print_rows(console, "libca", _libca_rows(report.libca))
+    if report.beacon_seconds:
+        _print_rows(console, "Beacons", _beacon_rows(report))
     for pv in report.pvs:
         _print_rows(console, pv.name, _pv_rows(pv))
     if report.findings:
@@ -112,6 +114,14 @@ def _libca_rows(libca: Description) -> list[_Row]:
     return rows + [("lacks", name, cost) for name, cost in libca.lacks.items()]
 
 
+def _beacon_rows(report: Report) -> list[_Row]:
+    heard = report.beacons_heard or set()
+    return [
+        (shown(server), Text("heard", _GOOD) if server in heard else Text("not heard", _BAD), "")
+        for server in report.servers()
+    ]
+
+
 def _pv_rows(pv: PvReport) -> list[_Row]:
     rows: list[_Row] = []
     if not pv.found:
@@ -179,8 +189,17 @@ def as_json(report: Report) -> dict[str, Any]:
         "name_servers": [_place_json(server) for server in report.name_servers],
         "repeater": {"port": report.settings.repeater_port, "runs": report.repeater},
         "libca": asdict(report.libca),
+        "beacons": _beacons_json(report),
         "pvs": [_pv_json(pv) for pv in report.pvs],
     }  # fmt: skip
+
+
+def _beacons_json(report: Report) -> dict[str, Any] | None:
+    """Return which servers were heard; None if nobody listened."""
+    if not report.beacon_seconds:
+        return None
+    heard = report.beacons_heard or set()
+    return {shown(server): server in heard for server in report.servers()}
 
 
 def _place_json(place: PlaceReport) -> dict[str, Any]:
@@ -215,6 +234,7 @@ def _pv_json(pv: PvReport) -> dict[str, Any]:
         "write": info.write if info and connected else None,
         "refused_by": [shown(server) for server in pv.refusing],
         "record_type": pv.record_type or None,
+        "record_fields": pv.fields,
         "behind": pv.behind or None,
         "value": pv.value if pv.read_ms is not None else None,
         "severity": pv.severity or None,

@@ -1,7 +1,7 @@
 """How long it takes until a PV is back, with beacons, without, and through a name server.
 
 The figures are those of ``docs/how-to/disconnections.md``. They follow from the intervals of libca,
-so each takes a minute or two: `pytest -m soak`.
+so each takes minutes: `pytest -m soak`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 import pytest
 
 from aioca.testing import SoftIoc, free_port, loopback_environment
-from conftest import programs
+from tests.support.programs import programs
 
 pytestmark = pytest.mark.soak
 
@@ -33,6 +33,7 @@ run(main())
     ("way", "down", "at_least", "at_most"),
     [
         ("beacons", 60, 0, 10), ("no beacons", 60, 12, 60), ("no beacons", 2, 0, 10),
+        ("no beacons", 400, 100, 420),
         ("name server", 10, 25, 45), ("name server", 0.5, 0, 10),
     ],
 )  # fmt: skip
@@ -48,7 +49,7 @@ def test_time_until_a_pv_is_back(way: str, down: float, at_least: float, at_most
     with pytest.MonkeyPatch.context() as patch, SoftIoc(
         DATABASE, port=port, environment=environment
     ) as ioc, programs(port) as start:  # fmt: skip
-        patch.setattr("conftest.environment_for", lambda _: _own(settings))
+        patch.setattr("tests.support.programs.environment_for", lambda _: _own(settings))
         lines = start(PROGRAM).stdout
         assert lines is not None and lines.readline() == "there\n"
         time.sleep(3)  # beacons come at short intervals after a start; let the client learn that
