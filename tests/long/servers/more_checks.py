@@ -204,7 +204,7 @@ def both(tool: str, *arguments: str) -> list[tuple[int, str, str]]:
     """What the tool of base gives, and what ours does: status, stdout, stderr."""
     base = subprocess.run(
         [base_tool(tool), *arguments], env=base_environment(SETTINGS), capture_output=True,
-        text=True, timeout=60, check=False, errors="replace",
+        text=True, timeout=120, check=False, errors="replace",
     )  # fmt: skip
     ours = run_cli(tool, *arguments, environment=SETTINGS)
     return [(done.returncode, done.stdout, done.stderr.strip()) for done in (base, ours)]
@@ -274,15 +274,6 @@ async def test_room_of_a_str(p: str) -> None:
     assert (await cainfo(p + "word")).count == 1
     with pytest.raises(CAError):
         await caput(p + "word", "longer", wait=True)
-
-
-@only_caproto
-async def test_alarm_of_a_group(p: str) -> None:
-    """The PVs of a PVGroup have one alarm, if they do not name groups of alarms."""
-    await caput(p + "alarms", 11, wait=True)
-    assert (await read(p + "double", format=FORMAT_TIME)).severity == 2
-    await caput(p + "alarms", 0, wait=True)
-    assert (await read(p + "double", format=FORMAT_TIME)).severity == 0
 
 
 @only_caproto
