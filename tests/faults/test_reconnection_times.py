@@ -33,7 +33,6 @@ run(main())
     ("way", "down", "at_least", "at_most"),
     [
         ("beacons", 60, 0, 10), ("no beacons", 60, 12, 60), ("no beacons", 2, 0, 10),
-        ("no beacons", 400, 100, 420),
         ("name server", 10, 25, 45), ("name server", 0.5, 0, 10),
     ],
 )  # fmt: skip
