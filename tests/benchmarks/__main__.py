@@ -6,13 +6,16 @@
     python tests/benchmarks --json figures.json
     python tests/benchmarks --against a916174 --clients aioca --only get_list,monitor_10k
                                                 this tree beside an earlier one, in the same rounds
+    python tests/benchmarks --blocking          aioca.blocking beside the async calls and pyepics:
+                                                one PV, a list, and 1 to 8 threads
 
 It makes an environment for each client (from the package index; ``--environments DIR`` keeps them
 for the next time), starts soft IOCs on loopback, and has each client do each piece of work in turn,
 round by round, each time in a process of its own. It prints medians over the rounds, and ratios
 to this package. Nothing else should run on the machine meanwhile.
 
-The clients: ``aioca`` (this package under asyncio), ``aioca-uvloop``, ``aioca-trio``, ``aioca2``
+The clients: ``aioca`` (this package under asyncio), ``aioca-uvloop``, ``aioca-trio``,
+``aioca-blocking`` (`aioca.blocking`), ``aioca2``
 (aioca 2.1), ``repics``, ``cothread``, ``pyepics``, and ``c``: a C program on the same libca, the
 limit, where there is a compiler. With ``--against`` there are, besides, ``old``, ``old-uvloop`` and
 ``old-trio``: the revision that it names, where ``aioca``, ``aioca-uvloop`` and ``aioca-trio`` are
@@ -46,6 +49,7 @@ CLIENTS: dict[str, tuple[str, str, dict[str, str]]] = {
     "aioca": ("ours", "aioca_client.py", {}),
     "aioca-uvloop": ("ours", "aioca_client.py", {"loop": "uvloop"}),
     "aioca-trio": ("ours", "aioca_client.py", {"loop": "trio"}),
+    "aioca-blocking": ("ours", "blocking_client.py", {}),
     "aioca2": ("aioca2", "aioca_client.py", {}),
     "repics": ("repics", "repics_client.py", {}),
     "cothread": ("cothread", "cothread_client.py", {}),
@@ -60,20 +64,36 @@ PACKAGES = {
     "pyepics": ["pyepics==3.5.10", "epicscorelibs"],
 }
 OURS = ("aioca", "aioca-uvloop", "aioca-trio")
-ALL = tuple(CLIENTS)
+BLOCKING = ("aioca-blocking", "pyepics")
+READERS = tuple(CLIENTS)
+ALL = tuple(name for name in READERS if name != "aioca-blocking")
 PEERS = tuple(name for name in ALL if name not in ("aioca-uvloop", "aioca-trio"))
 
 # name: (what to do, who does it, the figure that is compared, whether more of it is better)
 Work = tuple[dict[str, Any], tuple[str, ...], str, bool]
 WORKS: dict[str, Work] = {
     "connect": ({"work": "connect", "count": 10_000}, PEERS, "s", False),
-    "get_list": ({"work": "get_list", "count": 10_000, "repeat": 5}, ALL, "per_second", True),
-    "get_one": ({"work": "get_one", "count": 2_000, "repeat": 3}, ALL, "us", False),
+    "get_list": ({"work": "get_list", "count": 10_000, "repeat": 5}, READERS, "per_second", True),
+    "get_one": ({"work": "get_one", "count": 2_000, "repeat": 3}, READERS, "us", False),
     "put_list": (
         {"work": "put_list", "count": 10_000, "repeat": 5},
         tuple(name for name in ALL if name != "pyepics"), "per_second", True,
     ),
-    "put_one": ({"work": "put_one", "count": 1_000, "repeat": 3}, ALL, "us", False),
+    **{
+        f"threads_{threads}": (
+            {"work": "threads", "count": 2_000, "threads": threads, "repeat": 3}, BLOCKING,
+            "per_second", True,
+        )
+        for threads in (1, 2, 4, 8)
+    },
+    **{
+        f"thread_lists_{threads}": (
+            {"work": "thread_lists", "count": 1_000, "threads": threads, "repeat": 5}, BLOCKING,
+            "per_second", True,
+        )
+        for threads in (1, 2, 4, 8)
+    },
+    "put_one": ({"work": "put_one", "count": 1_000, "repeat": 3}, READERS, "us", False),
     "small_lists": (
         {"work": "small_lists", "count": 100, "tasks": 100, "repeat": 5},
         (*OURS, "aioca2", "repics"), "per_second", True,
@@ -114,6 +134,9 @@ WORKS: dict[str, Work] = {
         for count, scan in ((100, ".1"), (1_000, ".1"), (10_000, ".1"), (50_000, "1"))
     },
 }  # fmt: skip
+BLOCKING_WORKS = [
+    name for name in WORKS if name in ("get_one", "get_list", "put_one") or "thread" in name
+]
 
 
 def main() -> None:
@@ -130,7 +153,11 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path, help="write them to this file as a table")
     parser.add_argument("--quick", action="store_true", help="little work, one round")
     parser.add_argument("--against", help="a revision of this repository to run as well")
+    parser.add_argument("--blocking", action="store_true", help="the blocking calls, and pyepics")
     options = parser.parse_args()
+    if options.blocking:
+        options.only = options.only or ",".join(BLOCKING_WORKS)
+        options.clients = options.clients or ",".join(("aioca", *BLOCKING))
     works = {name: WORKS[name] for name in (options.only or ",".join(WORKS)).split(",")}
     clients = (options.clients or ",".join(CLIENTS)).split(",")
     if options.against:
@@ -279,6 +306,8 @@ def _ioc(work: Work) -> Iterator[dict[str, str]]:
 
     spec = work[0]
     count = spec.get("count", 1) * spec.get("tasks", 1)
+    if spec["work"] == "thread_lists":
+        count *= spec["threads"]
     if spec["work"] in ("monitor", "iterate", "merge", "busy"):
         period = spec.get("scan", ".1")
         database = "".join(

@@ -12,6 +12,14 @@ ROWS: tuple[tuple[str, str, str, int], ...] = (
     ("connect", "s", "connect 10,000: s", 2),
     ("get_list", "per_second", "caget of a list of 10,000: values/s", 0),
     ("get_one", "us", "caget of one PV: µs", 0),
+    *(
+        (f"threads_{n}", "per_second", f"caget of one PV, threads: {n}; gets/s", 0)
+        for n in (1, 2, 4, 8)
+    ),
+    *(
+        (f"thread_lists_{n}", "per_second", f"caget of 1,000 PVs, threads: {n}; values/s", 0)
+        for n in (1, 2, 4, 8)
+    ),
     ("put_list", "per_second", "caput(wait=True) of a list of 10,000: puts/s", 0),
     ("put_one", "us", "caput(wait=True) of one PV: µs", 0),
     ("small_lists", "per_second", "100 tasks, each a caget of 100: values/s", 0),

@@ -60,7 +60,9 @@ def written_names(module: ModuleType) -> set[str]:
     return {name for name in names if not name.startswith("_")}
 
 
-@pytest.mark.parametrize("name", ["aioca", "aioca.types", "aioca.testing", "aioca.snapshot"])
+@pytest.mark.parametrize(
+    "name", ["aioca", "aioca.types", "aioca.testing", "aioca.blocking", "aioca.snapshot"]
+)
 def test_all_is_what_is_public(name: str) -> None:
     module = importlib.import_module(name)
     declared = module.__all__
@@ -86,6 +88,9 @@ CONTRACT = {
     "aioca.snapshot": """
         Difference Entry Outcome Snapshot SnapshotError State diff load parse_macros read_names
         restore save take
+        """,
+    "aioca.blocking": """
+        caget caput camonitor connect cainfo wait_for_value Subscription Subscriptions Updates
         """,
 }
 

@@ -125,3 +125,28 @@ def test_scan_shows_its_progress_and_goes_back_on_ctrl_c(
     assert value_of(records, "SETPOINT") == "-5"
     with output.open() as file:
         assert next(csv.reader(file)) == ["READBACK", "DETECTOR"]
+
+
+# -- scan_without_async.py -------------------------------------------------------------------------
+
+
+def test_scan_without_async(records: SoftIoc) -> None:
+    records.command("dbpf PV1 0")
+    records.command("dbpf SETPOINT 0.5")
+    with running("scan_without_async.py", 0, 2, 1, port=records.port) as program:
+        lines = program.finish()
+    assert [round(float(line.split()[0])) for line in lines] == [0, 1, 2]
+    counts = [float(line.split()[2]) for line in lines]
+    assert counts[2] > 900 > counts[0]  # the peak is at 2 mm
+    assert float(value_of(records, "SETPOINT")) == 0.5
+
+
+def test_an_interlock_ends_the_scan_without_async(records: SoftIoc) -> None:
+    records.command("dbpf PV1 0")
+    records.command("dbpf SETPOINT 0.5")
+    with running("scan_without_async.py", 0, 9, 0.1, port=records.port) as program:
+        program.until("^-?0.0. mm")
+        records.command("dbpf PV1 1")
+        assert program.finish()[-1] == "stopped: PV1 is 1.0"
+    assert float(value_of(records, "SETPOINT")) == 0.5
+    records.command("dbpf PV1 0")

@@ -10,6 +10,7 @@ import os
 import resource
 import statistics
 import sys
+import threading
 import time
 
 TIMEOUT = 30.0
@@ -89,6 +90,15 @@ async def async_laps_of(repeat, once):
             await once()
         laps.append(lap)
     return laps[1:]
+
+
+def in_threads(number, work):
+    """Call ``work(thread)`` in as many threads at once, each with its number; wait for all."""
+    threads = [threading.Thread(target=work, args=(thread,)) for thread in range(number)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def monitored(seen, lap):

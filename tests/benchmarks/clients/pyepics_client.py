@@ -3,7 +3,19 @@
 import time
 
 import epics
-from common import TIMEOUT, Lap, answer, each, laps_of, monitored, names, per_item, request, rss
+from common import (
+    TIMEOUT,
+    Lap,
+    answer,
+    each,
+    in_threads,
+    laps_of,
+    monitored,
+    names,
+    per_item,
+    request,
+    rss,
+)
 
 
 def pvs_of(kind, count, **options):
@@ -21,21 +33,41 @@ def do_connect(count, **_):
 
 
 def do_get_list(count, repeat, **_):
+    chids = [pv.chid for pv in pvs_of("P", count, auto_monitor=False)]
+    return per_item(laps_of(repeat, lambda: get_all(chids)), count)
+
+
+def get_all(chids):
+    """Read a list as pyepics' caget_many() does, for TIME: ask for all, then collect."""
     from epics import ca
 
-    pvs = pvs_of("P", count, auto_monitor=False)
-    chids = [pv.chid for pv in pvs]
+    for chid in chids:
+        ca.get_with_metadata(chid, ftype=ca.promote_type(chid, use_time=True), wait=False)
+    for chid in chids:
+        ca.get_complete_with_metadata(
+            chid, ftype=ca.promote_type(chid, use_time=True), timeout=TIMEOUT
+        )
 
-    def once():
-        # as its caget_many() does, for TIME: ask for all, then collect
-        for chid in chids:
-            ca.get_with_metadata(chid, ftype=ca.promote_type(chid, use_time=True), wait=False)
-        for chid in chids:
-            ca.get_complete_with_metadata(
-                chid, ftype=ca.promote_type(chid, use_time=True), timeout=TIMEOUT
-            )
 
-    return per_item(laps_of(repeat, once), count)
+def do_threads(count, threads, repeat, **_):
+    pvs = pvs_of("P", threads, auto_monitor=False)
+
+    def work(thread):
+        epics.ca.use_initial_context()
+        for _ in range(count // threads):
+            pvs[thread].get(use_monitor=False)
+
+    return per_item(laps_of(repeat, lambda: in_threads(threads, work)), count)
+
+
+def do_thread_lists(count, threads, repeat, **_):
+    chids = [pv.chid for pv in pvs_of("P", count * threads, auto_monitor=False)]
+
+    def work(thread):
+        epics.ca.use_initial_context()
+        get_all(chids[thread * count : (thread + 1) * count])
+
+    return per_item(laps_of(repeat, lambda: in_threads(threads, work)), count * threads)
 
 
 def do_get_one(count, repeat, **_):
