@@ -10,7 +10,8 @@ The packages are layers: each imports only those below it. A call goes down, a v
     `_portal`    from the threads of libca into asyncio or trio
     `_ca`        libca through ctypes
 
-`types`, `testing` and `blocking` (these functions as plain calls) are public; `_cli` is the command line. `_errors` has the exceptions.
+`types`, `testing` and `blocking` (the functions as plain calls) are public; `_cli` is the command
+line. `_errors` has the exceptions.
 `_debug` dumps the state of all of them. `_catools` has the names that programs for aioca 2.x import
 from it. `_context` and `_info` are paths in pickles of earlier builds.
 """
@@ -25,6 +26,7 @@ from ._api.monitor import camonitor
 from ._api.read import caget
 from ._api.run import run
 from ._api.wait_for_value import wait_for_value
+from ._api.watch_connection import watch_connection
 from ._api.write import caput
 from ._ca.eca import ECA
 from ._ca.environment import configure
@@ -78,6 +80,7 @@ __all__ = [
     "connect",
     "cainfo",
     "wait_for_value",
+    "watch_connection",
     # What they return
     "CAInfo",
     "CANothing",

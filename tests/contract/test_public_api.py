@@ -76,8 +76,9 @@ def test_all_is_what_is_public(name: str) -> None:
 
 CONTRACT = {
     "aioca": """
-        caget caput camonitor connect cainfo wait_for_value get_channel_infos purge_channel_caches
-        configure run CAInfo CANothing CATimeout CADisconnected CAAccessDenied CARequestError
+        caget caput camonitor connect cainfo wait_for_value watch_connection get_channel_infos
+        purge_channel_caches configure run CAInfo CANothing CATimeout CADisconnected
+        CAAccessDenied CARequestError
         ChannelInfo ECA Subscription __version__ ca_extra_fields
         DBR_STRING DBR_SHORT DBR_FLOAT DBR_ENUM DBR_CHAR DBR_LONG DBR_DOUBLE DBR_CHAR_STR
         DBR_CHAR_UNICODE DBR_ENUM_STR DBR_CHAR_BYTES DBR_PUT_ACKT DBR_PUT_ACKS DBR_STSACK_STRING
@@ -90,7 +91,8 @@ CONTRACT = {
         restore save take
         """,
     "aioca.blocking": """
-        caget caput camonitor connect cainfo wait_for_value Subscription Subscriptions Updates
+        caget caput camonitor connect cainfo wait_for_value watch_connection Subscription
+        Subscriptions Updates
         """,
 }
 

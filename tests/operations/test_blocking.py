@@ -52,7 +52,7 @@ def asynchronously(name: str, *args: Any, **options: Any) -> Any:
 # -- The same as the async functions ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [*NAMES, "camonitor"])
+@pytest.mark.parametrize("name", [*NAMES, "camonitor", "watch_connection"])
 def test_signatures(name: str) -> None:
     theirs = inspect.signature(getattr(aioca, name)).parameters
     ours = inspect.signature(getattr(blocking, name)).parameters

@@ -178,7 +178,7 @@ def camonitor(
         RuntimeError: no event loop is running in this thread.
     """
     check_format_and_count(format, count)
-    _check_callback(callback, task_group)
+    check_callback(callback, task_group)
     context = current()
     options = check_options(
         datatype, format, count, events, all_updates, max_pending, notify_disconnect,
@@ -187,6 +187,18 @@ def camonitor(
     single = isinstance(pv, str)
     names = names_of(pv)
     make = _maker(context, options, callback, single)
+    subscriptions = subscribe(context, names, make, callback, task_group)
+    return subscriptions[0] if single else subscriptions
+
+
+def subscribe(
+    context: LoopContext,
+    names: list[str],
+    make: Callable[[int, str], Monitor],
+    callback: Callback | None,
+    task_group: TaskGroup | None,
+) -> Subscriptions:
+    """Make the monitors of one call; start them if they have a callback."""
     subscriptions: Subscriptions = Subscriptions(
         Subscription(make(*item)) for item in enumerate(names)
     )
@@ -198,10 +210,10 @@ def camonitor(
             own(subscriptions, owner)
             context.portal.spawn_in(task_group, owner.live, subscriptions.close)
         start_all(context, [subscription._monitor for subscription in subscriptions])
-    return subscriptions[0] if single else subscriptions
+    return subscriptions
 
 
-def _check_callback(callback: object, task_group: object) -> None:
+def check_callback(callback: object, task_group: object) -> None:
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable, not {callback!r}")
     if task_group is not None and callback is None:
@@ -224,11 +236,16 @@ def _maker(
     if callback is None:
         stream = Stream(context)
         return lambda _, name: StreamMonitor(context, name, options, stream)
-    variables = contextvars.copy_context()
-    callee = Callee(callback, variables, variables.run, LoopOwner(context.portal))
+    callee = called_here(context, callback)
     return lambda index, name: CallbackMonitor(
         context, name, options, callee, None if single else index
     )
+
+
+def called_here(context: LoopContext, callback: Callback) -> Callee:
+    """Return how to call a callback: with the context variables of this call of camonitor."""
+    variables = contextvars.copy_context()
+    return Callee(callback, variables, variables.run, LoopOwner(context.portal))
 
 
 def _seconds(timeout: Timeout, context: LoopContext) -> float | None:

@@ -18,7 +18,7 @@ import struct
 import sys
 import threading
 from collections.abc import Callable
-from ctypes import c_int, c_long, c_size_t, c_void_p
+from ctypes import c_int, c_long, c_size_t, c_uint, c_void_p
 from typing import Any
 
 from .libca import (
@@ -124,6 +124,13 @@ class _ConnectionArgs(ctypes.Structure):
 _EVENT = ctypes.CFUNCTYPE(None, _EventArgs)
 _CONNECTION = ctypes.CFUNCTYPE(None, _ConnectionArgs)
 
+
+class _AccessArgs(ctypes.Structure):
+    _fields_ = [("chid", c_size_t), ("rights", c_uint)]  # bit 0: read, bit 1: write
+
+
+_ACCESS = ctypes.CFUNCTYPE(None, _AccessArgs)
+
 # Signature of an event callback: six arguments to ignore (see `event_trampoline`), then the fields
 # of libca's struct event_handler_args.
 OnEvent = Callable[[int, int, int, int, int, int, int, int, int, int, int, int], None]
@@ -212,6 +219,17 @@ def _on_connection(chid: int, op: int) -> None:
         owner.connection_changed(False, -1, 0)
 
 
+def _on_access(args: Any) -> None:
+    """Tell the owner of a channel that its access rights changed.
+
+    On a libca thread; also on the thread that calls `libca.report_access`. Rare: so the struct is
+    not spread, and no thread state is kept for it.
+    """
+    owner = owner_of(puser(args.chid) >> KEY_SHIFT)
+    if owner is not None:
+        owner.access_changed()
+
+
 def _connection_trampoline() -> Trampoline:
     if _SPREAD:
         trampoline: Any = _SPREAD_CONNECTION(_on_connection)
@@ -226,6 +244,7 @@ def _connection_trampoline() -> Trampoline:
 
 reply_trampoline = event_trampoline(_on_reply)
 connection_trampoline = _connection_trampoline()
+access_trampoline = _kept(_ACCESS(_on_access))
 
 
 def after_fork() -> None:

@@ -80,6 +80,10 @@ field_type = prototype("ca_field_type", c_short, c_size_t)
 element_count = prototype("ca_element_count", c_ulong, c_size_t)
 read_access = prototype("ca_read_access", c_uint, c_size_t)
 write_access = prototype("ca_write_access", c_uint, c_size_t)
+# report_access(chid, access_trampoline) has libca call the trampoline for each change of the access
+# rights. If the channel is connected, libca calls it at once, on the calling thread and without its
+# callback lock. It cannot be undone: libca would call NULL.
+report_access = prototype("ca_replace_access_rights_event", c_int, c_size_t, c_void_p)
 
 # libca's tables: the offset of the value in each DBR type, and the size of one element, in bytes.
 DBR_TYPES = 39

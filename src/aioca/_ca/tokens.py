@@ -28,6 +28,9 @@ class ChannelOwner(Protocol):
     def connection_changed(self, up: bool, native_type: int, native_count: int) -> None:
         """The channel has connected (``up``) or disconnected."""
 
+    def access_changed(self) -> None:
+        """The access rights have changed; called only after `libca.report_access`."""
+
     def exception(self, status: int, op: int, context: str) -> None:
         """Libca, or a server, reports a failure for which there is no callback."""
 

@@ -183,6 +183,10 @@ class Connection(Listened, ABC):
             self.scalar_key = -1
         self.home.post(partial(self._apply_change, self._noted, up, native_type, native_count))
 
+    def access_changed(self) -> None:
+        """Pass on that the access rights have changed. On a libca thread; never waits."""
+        self.home.watches.note_access(self)
+
     def exception(self, status: int, op: int, context: str) -> None:
         """Log a failure that libca reports for this channel. On a libca thread; never waits."""
         self.home.message_log.exception(self.name, status, op, context)
@@ -245,6 +249,7 @@ class Connection(Listened, ABC):
             self.chid = None
             tokens.unregister(self._token)
             raise CARequestError(self.name, status, detail="libca could not create a channel")
+        self.home.watches.chid_made(self)
 
     def circuit_lost(self) -> None:
         """Replace the channel if the circuit that was lost may have been its own. On the loop.

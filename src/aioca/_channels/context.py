@@ -28,6 +28,7 @@ from .message_log import MessageLog
 from .names import valid_name
 from .put_limit import PutCallbackLimit
 from .reconnect import Reconnector
+from .watches import Watches
 from .write_confirm import UnconfirmedWrites
 
 logger = logging.getLogger("aioca")
@@ -83,6 +84,7 @@ class LoopContext:
         put_limit: counts the put-callbacks that are under way.
         writes: the writes without wait that are not confirmed.
         message_log: logs libca's messages and the failures that no callback reports.
+        watches: the channels whose state is watched (`watch_connection`).
         reconnector: replaces channels whose server does not respond or was lost.
         operations: the calls that wait for a reply or a connection.
         starts: the monitors that are being started.
@@ -103,6 +105,7 @@ class LoopContext:
         self.put_limit: PutCallbackLimit = PutCallbackLimit()
         self.writes: UnconfirmedWrites = UnconfirmedWrites()
         self.message_log: MessageLog = MessageLog(self.portal)
+        self.watches: Watches = Watches(self.post)
         self.reconnector: Reconnector = Reconnector(self, self.channels)
         self._with_puts: list[Channel] = []  # see `channels_with_puts`
         self._with_puts_at = 0.0

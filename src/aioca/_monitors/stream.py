@@ -59,12 +59,16 @@ class StreamMonitor(Monitor):
 class Stream:
     """The queue of one `Updates`. All of it runs on the loop's thread.
 
+    The class attribute ``call`` is the function that was called, for messages.
+
     Attributes:
         queue: in order of arrival: the monitor, its update (None means: call `Monitor.take`), and
             the reader that decodes the update.
         waiter: the waiter of the task that iterates, while it waits.
         unentered: the PVs, while the block was not entered; `__del__` warns of them.
     """
+
+    call = "camonitor"
 
     def __init__(self, context: LoopContext) -> None:
         self.queue: deque[tuple[StreamMonitor, Any, Reader | None]] = deque()
@@ -81,9 +85,9 @@ class Stream:
         if names:
             others = f" and {len(names) - 1} others" if len(names) > 1 else ""
             _warn(
-                f"camonitor of {names[0]!r}{others} has no callback, and its block was never"
+                f"{self.call} of {names[0]!r}{others} has no callback, and its block was never"
                 " entered, so no update was requested from the server: write 'async with"
-                " camonitor(...) as updates', or pass a callback",
+                f" {self.call}(...) as updates', or pass a callback",
                 ResourceWarning, source=self,
             )  # fmt: skip
 

@@ -5,6 +5,7 @@ scripts, in threads, in notebooks and at the prompt of Python or IPython, and be
 
     `_calls`        caget, caput, connect, cainfo, wait_for_value
     `_monitor`      camonitor
+    `_watch`        watch_connection
     `_handles`      what it returns: subscriptions, and the updates in a block
     `_callbacks`    the thread that calls callbacks
     `_delivery`     updates, from the loop to the threads that take them
@@ -17,6 +18,7 @@ from .._publish import publish as _publish
 from ._calls import caget, cainfo, caput, connect, wait_for_value
 from ._handles import Subscription, Subscriptions, Updates
 from ._monitor import camonitor
+from ._watch import watch_connection
 
 __all__ = [
     "caget",
@@ -25,6 +27,7 @@ __all__ = [
     "connect",
     "cainfo",
     "wait_for_value",
+    "watch_connection",
     "Subscription",
     "Subscriptions",
     "Updates",

@@ -34,18 +34,20 @@ END: Any = object()  # in the place of an update: no further one comes
 
 
 class Group:
-    """What the monitors of one call of camonitor share.
+    """What the monitors of one call share.
 
     Attributes:
+        call: the function that was called, for messages.
         handover: what passes their updates on.
         block: the block that was entered, if there is a callback.
         entered: whether their block was entered.
-        made_at: when camonitor was called (time.monotonic).
+        made_at: when the function was called (time.monotonic).
         unentered: the PVs, while the block of monitors without a callback was not entered.
         variables: the context variables of the caller, if there is a callback.
     """
 
-    def __init__(self, handover: Handover, *, calls_back: bool) -> None:
+    def __init__(self, handover: Handover, call: str, *, calls_back: bool) -> None:
+        self.call: str = call
         self.handover: Handover = handover
         self.block: Block | None = None
         self.entered: bool = False
@@ -60,9 +62,9 @@ class Group:
         if names:
             others = f" and {len(names) - 1} others" if len(names) > 1 else ""
             _warn(
-                f"camonitor of {names[0]!r}{others} has no callback, and its block was never"
-                " entered, so no update was requested from the server: write 'with camonitor(...)"
-                " as updates', or pass a callback",
+                f"{self.call} of {names[0]!r}{others} has no callback, and its block was never"
+                " entered, so no update was requested from the server: write 'with"
+                f" {self.call}(...) as updates', or pass a callback",
                 ResourceWarning, source=self,
             )  # fmt: skip
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, overload
 
 from .._api.arguments import PVs, check_count, check_format, deadline_of, names_of
-from .._monitors.options import MonitorOptions, Options, check_options
+from .._monitors.options import MonitorOptions, check_options
 from .._values.dbr import FORMAT_RAW
 from ..types import (
     Count,
@@ -178,20 +178,22 @@ def camonitor(
     """
     check_format(format)
     check_count(count)
-    _check_callback(callback)
+    check_callback(callback)
     single, names = isinstance(pv, str), names_of(pv)
     home = loop_thread()
     options = check_options(
         datatype, format, count, events, all_updates, max_pending, notify_disconnect,
         _seconds(connect_timeout, home),
     )  # fmt: skip
-    subscriptions = _made(home, names, options, callback, single)
-    if callback is not None:
-        start(home, subscriptions)
+
+    def make(name: str, group: Group, index: int | None) -> HandedMonitor:
+        return HandedMonitor(home, name, options, group, callback, index)
+
+    subscriptions = subscribe(home, names, make, callback, single, call="camonitor")
     return subscriptions[0] if single else subscriptions
 
 
-def _check_callback(callback: object) -> None:
+def check_callback(callback: object) -> None:
     if callback is None:
         return
     if not callable(callback):
@@ -203,18 +205,26 @@ def _check_callback(callback: object) -> None:
         )
 
 
-def _made(
-    home: LoopThread, names: list[str], options: Options, callback: Callback | None, single: bool
+def subscribe(
+    home: LoopThread,
+    names: list[str],
+    make: Callable[[str, Group, int | None], HandedMonitor],
+    callback: Callback | None,
+    single: bool,
+    *,
+    call: str,
 ) -> Subscriptions:
-    """Make the subscriptions of one call, not yet started."""
+    """Make the monitors of one call; start them if they have a callback."""
     handover = Handover(home) if callback is None else callbacks_of(home).handover
-    group = Group(handover, calls_back=callback is not None)
+    group = Group(handover, call, calls_back=callback is not None)
     subscriptions: Subscriptions = Subscriptions(
-        Subscription(home, HandedMonitor(home, name, options, group, callback, place))
-        for place, name in ((None if single else index, name) for index, name in enumerate(names))
+        Subscription(home, make(name, group, None if single else index))
+        for index, name in enumerate(names)
     )
     if callback is None:
         group.unentered = names
+    else:
+        start(home, subscriptions)
     return subscriptions
 
 

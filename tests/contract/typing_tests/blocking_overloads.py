@@ -21,6 +21,7 @@ from aioca.blocking import (
     caput,
     connect,
     wait_for_value,
+    watch_connection,
 )
 from aioca.types import AugmentedValue, Datatype, ca_bytes, ca_float, ca_int, ca_str
 
@@ -104,3 +105,16 @@ def monitoring(either: str | list[str]) -> None:
         others.close()
 
     camonitor("A", plain, task_group=None)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+
+
+def watching(either: str | list[str]) -> None:
+    with watch_connection("A") as infos, watch_connection(NAMES) as many:
+        assert_type(next(infos), CAInfo)
+        assert_type(next(many).write, bool)
+    assert_type(watch_connection("A", print), Subscription)
+    assert_type(watch_connection(PAIR, print), Subscriptions)
+    assert_type(
+        watch_connection(either), Subscription[Updates[CAInfo]] | Subscriptions[Updates[CAInfo]]
+    )
+
+    watch_connection("A", datatype=int)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]

@@ -40,6 +40,7 @@ from aioca import (
     purge_channel_caches,
     run,
     wait_for_value,
+    watch_connection,
 )
 from aioca.testing import SoftIoc, free_port, loopback_environment
 from aioca.types import (
@@ -388,3 +389,19 @@ def testing() -> None:
         assert_type(ioc.port, int)
         assert_type(ioc.prefix, str)
         assert_type(ioc.command("dbl"), str)
+
+
+async def watching(either: str | list[str]) -> None:
+    async with watch_connection("A") as infos, watch_connection(NAMES) as many:
+        async for info in infos:
+            assert_type(info, CAInfo)
+        assert_type((await anext(many)).write, bool)
+    assert_type(watch_connection("A", print), Subscription)
+    assert_type(watch_connection(PAIR, print), Subscriptions)
+    assert_type(
+        watch_connection(either), Subscription[Updates[CAInfo]] | Subscriptions[Updates[CAInfo]]
+    )
+    async with anyio.create_task_group() as tasks:
+        assert_type(watch_connection("A", print, task_group=tasks), Subscription)
+
+    watch_connection("A", datatype=int)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]

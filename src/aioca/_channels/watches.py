@@ -1,0 +1,74 @@
+"""The channels whose connection and access rights somebody watches.
+
+A channel that nobody watches has no entry here, and libca reports no access rights for it. Once
+libca was asked to report them, it does so as long as the chid exists, because that cannot be undone
+(see `libca.report_access`). A channel that is replaced has another chid, so libca is asked again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from .._ca import libca
+from .._ca.callbacks import access_trampoline
+
+if TYPE_CHECKING:
+    from .channel import Channel, Listener
+
+
+class Watch(Protocol):
+    """Somebody who watches a channel. Called on the loop's thread."""
+
+    def access_changed(self) -> None: ...
+
+
+class Watches:
+    """The watched channels of one loop, each with those who watch it."""
+
+    def __init__(self, post: Callable[[Callable[[], object]], None]) -> None:
+        self._post = post
+        self._watches: dict[Channel, tuple[Watch, ...]] = {}
+
+    # -- On the loop -------------------------------------------------------------------------------
+
+    def add(self, channel: Channel, watch: _ListeningWatch) -> None:
+        """Have a watch called for each change of the channel's connection and access rights."""
+        watches = self._watches.get(channel, ())
+        self._watches[channel] = (*watches, watch)
+        channel.listen(watch)
+        if not watches:
+            self.chid_made(channel)
+
+    def remove(self, channel: Channel, watch: _ListeningWatch) -> None:
+        """Stop calling a watch. Does nothing if the watch was not added."""
+        channel.unlisten(watch)
+        left = tuple(each for each in self._watches.get(channel, ()) if each is not watch)
+        if left:
+            self._watches[channel] = left
+        else:
+            self._watches.pop(channel, None)
+
+    def chid_made(self, channel: Channel) -> None:
+        """Have libca report the access rights of a watched channel that has got a chid."""
+        if channel in self._watches and channel.chid:
+            libca.report_access(channel.chid, access_trampoline)
+
+    def _access_changed(self, channel: Channel) -> None:
+        """Call the watches of a channel; portal job."""
+        for watch in self._watches.get(channel, ()):
+            watch.access_changed()
+
+    # -- On a thread of libca ----------------------------------------------------------------------
+
+    def note_access(self, channel: Channel) -> None:
+        """Post that the access rights of a channel have changed. Never waits."""
+        if channel in self._watches:
+            self._post(partial(self._access_changed, channel))
+
+
+if TYPE_CHECKING:
+
+    class _ListeningWatch(Watch, Listener, Protocol):
+        """A watch that hears of the connection, too."""
