@@ -269,7 +269,7 @@ def test_ctrl_c(p: str, call: str) -> None:
     with blocking.camonitor(nothing) as updates:
         calls: dict[str, Callable[[], Any]] = {
             "caget": lambda: blocking.caget([p + "ai", nothing], timeout=None),
-            "caput": lambda: blocking.caput(p + "slower", 1, wait=True, timeout=None),
+            "caput": lambda: blocking.caput(p + "slower.A", 1, wait=True, timeout=None),
             "connect": lambda: blocking.connect(nothing, timeout=None),
             "wait_for_value": lambda: blocking.wait_for_value(p + "ai", 123456.0),
             "next": lambda: next(updates),
