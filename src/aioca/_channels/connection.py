@@ -98,8 +98,10 @@ class Connection(Listened, ABC):
     )  # fmt: skip
 
     def __init__(self, home: LoopContext, name: str, priority: int | None = None) -> None:
-        super().__init__(name)
         self.home = home
+        self.name = name
+        self.listeners = None
+        self.monitors = ()
         self.priority: int = default_priority() if priority is None else priority
         self.closed: bool = False
         self.connected: bool = False

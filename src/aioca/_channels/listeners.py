@@ -64,10 +64,9 @@ class Listened:
 
     __slots__ = ("listeners", "monitors", "name")
 
-    def __init__(self, name: str) -> None:
-        self.name: str = name
-        self.listeners: dict[Listener, None] | None = None  # a dict: ordered, with fast removal
-        self.monitors: tuple[ChannelMonitor, ...] = ()
+    name: str
+    listeners: dict[Listener, None] | None  # a dict: ordered, with fast removal
+    monitors: tuple[ChannelMonitor, ...]
 
     def listen(self, listener: Listener) -> None:
         """Call a listener for each further change. On the loop."""

@@ -15,7 +15,9 @@ from .._ca import libca
 from .._ca.callbacks import access_trampoline
 
 if TYPE_CHECKING:
-    from .channel import Channel, Listener
+    from .channel import Channel
+    from .connection import Connection
+    from .listeners import Listener
 
 
 class Watch(Protocol):
@@ -29,7 +31,7 @@ class Watches:
 
     def __init__(self, post: Callable[[Callable[[], object]], None]) -> None:
         self._post = post
-        self._watches: dict[Channel, tuple[Watch, ...]] = {}
+        self._watches: dict[Connection, tuple[Watch, ...]] = {}
 
     # -- On the loop -------------------------------------------------------------------------------
 
@@ -50,19 +52,19 @@ class Watches:
         else:
             self._watches.pop(channel, None)
 
-    def chid_made(self, channel: Channel) -> None:
+    def chid_made(self, channel: Connection) -> None:
         """Have libca report the access rights of a watched channel that has got a chid."""
         if channel in self._watches and channel.chid:
             libca.report_access(channel.chid, access_trampoline)
 
-    def _access_changed(self, channel: Channel) -> None:
+    def _access_changed(self, channel: Connection) -> None:
         """Call the watches of a channel; portal job."""
         for watch in self._watches.get(channel, ()):
             watch.access_changed()
 
     # -- On a thread of libca ----------------------------------------------------------------------
 
-    def note_access(self, channel: Channel) -> None:
+    def note_access(self, channel: Connection) -> None:
         """Post that the access rights of a channel have changed. Never waits."""
         if channel in self._watches:
             self._post(partial(self._access_changed, channel))

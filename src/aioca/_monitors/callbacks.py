@@ -113,6 +113,12 @@ class CallbackMonitor(Monitor):
             if awaitable is not None:
                 self._begin(awaitable)
 
+    def deliver(self, value: Any) -> None:
+        """Call the callback, and have the owner await what it returns."""
+        awaitable = self._call(value)
+        if awaitable is not None:
+            self._begin(awaitable)
+
     def _begin(self, awaitable: Awaitable[object]) -> None:
         """Have the owner await what the callback has returned; until then, updates wait."""
         self._busy = True
@@ -192,9 +198,7 @@ class CallbackMonitor(Monitor):
             value = NOTHING if self.closed or self._busy else self.take()
             if value is NOTHING:
                 return
-            awaitable = self._call(value)
-            if awaitable is not None:
-                self._begin(awaitable)
+            self.deliver(value)
         if not self._busy:
             self._busy = True
             self.context.portal.post(self._resume)

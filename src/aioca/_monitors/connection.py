@@ -12,7 +12,8 @@ from typing import Any
 from .._channels.channel import Channel
 from .._channels.context import LoopContext
 from .callbacks import CallbackMonitor, Callee
-from .monitor import NOTHING, Monitor
+from .monitor import Monitor
+from .nothing import NOTHING
 from .options import Options, check_options
 from .stream import Stream, StreamMonitor
 
@@ -132,6 +133,11 @@ class CallbackWatch(Watching, CallbackMonitor):
     ) -> None:
         super().__init__(context, name, latest_only(), callee, index)
         self._states = States(describe)
+
+    def receive(self, item: Any) -> None:
+        value = NOTHING if self._busy else self.take()
+        if value is not NOTHING:
+            self.deliver(value)
 
 
 class WatchStream(Stream):

@@ -130,6 +130,9 @@ class Put(Request):
             except CAValueError as error:
                 self._settle(index, _local_failure(error))
                 return ECA_NORMAL
+        dbr: int
+        count: int
+        data: Any
         dbr, count, data = encoded
         if self._notify:
             return self._put_notify(index, channel, dbr, count, data)

@@ -20,7 +20,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from .._monitors.monitor import NOTHING, Monitor
+from .._monitors.monitor import Monitor
+from .._monitors.nothing import NOTHING
 from .._monitors.options import Options
 from .._values.classes import Reader
 from ._blocks import Block

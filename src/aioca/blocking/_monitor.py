@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, overload
 
-from .._api.arguments import PVs, check_count, check_format, deadline_of, names_of
+from .._api.arguments import PVs, check_format_and_count, deadline_of, names_of
 from .._monitors.options import MonitorOptions, check_options
 from .._values.dbr import FORMAT_RAW
 from ..types import (
@@ -176,8 +176,7 @@ def camonitor(
         TypeError, ValueError: an argument is wrong.
         RuntimeError: called on the thread of the event loop of aioca.blocking.
     """
-    check_format(format)
-    check_count(count)
+    check_format_and_count(format, count)
     check_callback(callback)
     single, names = isinstance(pv, str), names_of(pv)
     home = loop_thread()

@@ -14,10 +14,11 @@ from typing import Any
 
 import anyio
 
+termios: Any
 try:
     import termios
 except ImportError:
-    termios = None  # type: ignore[assignment]
+    termios = None
 
 # One key: an escape sequence with or without parameters, or a character
 _KEY = re.compile(r"\x1b\[[0-9;]*[A-Za-z~]|\x1bO[A-Za-z]|[\s\S]")
@@ -37,8 +38,9 @@ class Keyboard:
     """The keys of standard input; none if it is not a terminal, or on Windows."""
 
     def __init__(self) -> None:
-        readable = sys.stdin is not None and sys.stdin.isatty() and termios is not None
-        self._fd = sys.stdin.fileno() if readable else None
+        self._fd: int | None = None
+        if termios is not None and sys.stdin is not None and sys.stdin.isatty():
+            self._fd = sys.stdin.fileno()
         self._saved: list[Any] | None = None
         self._begun = ""
 
