@@ -74,20 +74,6 @@ def double(number: float) -> bytes:
 # -- Trampolines -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("spread", [True, False], ids=["spread", "struct"])
-def test_event_trampoline(monkeypatch: pytest.MonkeyPatch, spread: bool) -> None:
-    """Both declarations of the struct that libca passes give the same arguments."""
-    if spread and not callbacks._SPREAD:
-        pytest.skip("the calling convention of this machine has no such way")
-    monkeypatch.setattr(callbacks, "_SPREAD", spread)
-    heard: list[tuple[int, ...]] = []
-    trampoline = callbacks.event_trampoline(lambda *args: heard.append(args[6:]))
-    events = [(2**64 - 1, 2**63, -1, 0, 2**62, -5), (0, 0, 0, 2**40, 0, 1)]
-    for event in events:
-        ctypes.cast(trampoline, callbacks._EVENT)(callbacks._EventArgs(*event))
-    assert heard == events
-
-
 def delivered(policy: Policy, loop: FakeLoop) -> list[Any]:
     """What a monitor would get for the items that are queued, until nothing is queued."""
     items = []

@@ -121,47 +121,84 @@ class _ConnectionArgs(ctypes.Structure):
     _fields_ = [("chid", c_size_t), ("op", c_long)]
 
 
-_EVENT = ctypes.CFUNCTYPE(None, _EventArgs)
-_CONNECTION = ctypes.CFUNCTYPE(None, _ConnectionArgs)
-
-
 class _AccessArgs(ctypes.Structure):
     _fields_ = [("chid", c_size_t), ("rights", c_uint)]  # bit 0: read, bit 1: write
 
 
-_ACCESS = ctypes.CFUNCTYPE(None, _AccessArgs)
-
-# Signature of an event callback: six arguments to ignore (see `event_trampoline`), then the fields
-# of libca's struct event_handler_args.
+# Signature of an event callback: six arguments to ignore (see `_spread`), then the fields of
+# libca's struct event_handler_args.
 OnEvent = Callable[[int, int, int, int, int, int, int, int, int, int, int, int], None]
 
-# The calling convention of x86-64 (except on Windows) passes a struct of this size on the stack.
-# Its members lie where the seventh argument and the following ones would be, after the six that
-# are passed in registers. With this declaration ctypes passes the members as Python integers. It
-# makes no struct to unpack, which saves a quarter of the time of a callback.
+_EVENT = ctypes.CFUNCTYPE(None, _EventArgs)
+_CONNECTION = ctypes.CFUNCTYPE(None, _ConnectionArgs)
+_ACCESS = ctypes.CFUNCTYPE(None, _AccessArgs)
 _SPREAD_EVENT = ctypes.CFUNCTYPE(
     None, *[ctypes.c_byte] * 6, c_size_t, c_size_t, c_long, c_long, c_size_t, c_int
 )
-# The same convention passes a struct of two words in the first two registers.
+_POINTER_EVENT = ctypes.CFUNCTYPE(None, c_size_t)
+# Both calling conventions below pass a struct of two words in the first two registers.
 _SPREAD_CONNECTION = ctypes.CFUNCTYPE(None, c_size_t, c_long)
+_unpack_event = struct.Struct("NNllNi").unpack_from
 
 
-def _arrives_spread() -> bool:
-    """Test whether this machine passes the structs as the declarations above assume."""
-    if os.name != "posix" or os.uname().machine != "x86_64" or ctypes.sizeof(c_void_p) != 8:
-        return False
+def _spread(on_event: OnEvent) -> Any:
+    """Make the C function for the calling convention of x86-64, except on Windows.
+
+    A struct of this size is passed on the stack. Its members lie where the seventh argument and the
+    following ones would be, after the six that are passed in registers. With this declaration
+    ctypes passes the members as Python integers. It makes no struct to unpack, which saves a
+    quarter of the time of a callback.
+    """
+    return _SPREAD_EVENT(on_event)
+
+
+def _by_pointer(on_event: OnEvent) -> Any:
+    """Make the C function for the calling convention of 64-bit ARM (AAPCS64).
+
+    A struct of more than 16 bytes is copied by the caller, which passes the address of the copy.
+    """
+
+    def unpacked(start: int) -> None:
+        on_event(0, 0, 0, 0, 0, 0, *_unpack_event(_memory_view, start))
+
+    return _POINTER_EVENT(unpacked)
+
+
+def _by_struct(on_event: OnEvent) -> Any:
+    """Make the C function for any calling convention: ctypes makes a struct for each callback."""
+
+    def unpacked(args: Any) -> None:
+        on_event(0, 0, 0, 0, 0, 0, *_unpack_event(args))
+
+    return _EVENT(unpacked)
+
+
+_FAST_WAYS = {"x86_64": _spread, "aarch64": _by_pointer, "arm64": _by_pointer}
+
+
+def _fast_way() -> Callable[[OnEvent], Any] | None:
+    """Return the fast way of this processor if a call through C shows that it works, or None."""
+    if os.name != "posix" or ctypes.sizeof(c_void_p) != 8:
+        return None
+    way = _FAST_WAYS.get(os.uname().machine)
+    if way is None:
+        return None
     heard: list[tuple[int, ...]] = []
+
+    def hear(*args: int) -> None:
+        heard.append(args[6:])
+
+    # Should the first member arrive in place of an address, it is out of range: nothing is read
     sent = (1 << 63 | 1, (1 << 64) - 2, -3, 1 << 40, 1 << 62, -6)
-    trampoline = _SPREAD_EVENT(lambda *args: heard.append(args[6:]))
+    trampoline = way(hear)
     ctypes.cast(trampoline, _EVENT)(_EventArgs(*sent))
     two = (1 << 63 | 5, -7)
     connection = _SPREAD_CONNECTION(lambda *args: heard.append(args))
     ctypes.cast(connection, _CONNECTION)(_ConnectionArgs(*two))
-    return heard == [sent, two]
+    return way if heard == [sent, two] else None
 
 
-_SPREAD = _arrives_spread()
-_unpack_event = struct.Struct("NNllNi").unpack_from
+_FAST = _fast_way()
 _kept_trampolines: list[object] = []  # never freed: C may call them until the process ends
 
 
@@ -170,15 +207,7 @@ def event_trampoline(on_event: OnEvent) -> Trampoline:
 
     ``on_event`` gets ``(*six arguments to ignore, usr, chid, dbr, count, start, status)``.
     """
-    if _SPREAD:
-        trampoline: Any = _SPREAD_EVENT(on_event)
-    else:
-
-        def unpacked(args: Any) -> None:
-            on_event(0, 0, 0, 0, 0, 0, *_unpack_event(args))
-
-        trampoline = _EVENT(unpacked)
-    return _kept(trampoline)
+    return _kept((_FAST or _by_struct)(on_event))
 
 
 def _kept(trampoline: Any) -> Trampoline:
@@ -231,7 +260,7 @@ def _on_access(args: Any) -> None:
 
 
 def _connection_trampoline() -> Trampoline:
-    if _SPREAD:
+    if _FAST:
         trampoline: Any = _SPREAD_CONNECTION(_on_connection)
     else:
 
