@@ -21,7 +21,7 @@ from aioca._cli.app import COMMANDS
 from aioca._cli.terminal import keys
 from aioca._cli.terminal.signals import Interruption
 from aioca._portal import eventfd
-from aioca.testing import SoftIoc, SoftIocError, _process, _soft_ioc
+from aioca.testing import SoftIoc, SoftIocError, _process, _soft_ioc, free_port
 from tests.support.programs import environment_for, programs
 
 DATABASE = """
@@ -37,9 +37,12 @@ def other_ioc() -> Iterator[SoftIoc]:
 
 
 def run(ioc: SoftIoc, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = environment_for(ioc.port)
+    # The port of another program would be a finding of the doctor. Without PATH, libca starts none.
+    environment |= {"EPICS_CA_REPEATER_PORT": str(free_port()), "PATH": "/none"}
     return subprocess.run(
         [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(program), *arguments],
-        capture_output=True, text=True, timeout=60, check=False, env=environment_for(ioc.port),
+        capture_output=True, text=True, timeout=60, check=False, env=environment,
     )  # fmt: skip
 
 
@@ -93,7 +96,7 @@ def test_windows_starts_the_command_line(other_ioc: SoftIoc, command: str) -> No
     sys.exit(main([*sys.argv[1:], "--help"]))
     """
     done = run(other_ioc, program, *command.split())
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert done.stdout.startswith(f"Usage: aioca {command}".rstrip())
 
 
@@ -106,7 +109,7 @@ def test_windows_reads_writes_and_monitors(other_ioc: SoftIoc, backend: str) -> 
         assert main([command, "--backend", sys.argv[1], *rest]) == 0, line
     """
     done = run(other_ioc, program, backend)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert done.stdout.startswith("2.5\n2.5\nX\n    State:            connected\n")
     assert "\nlibca\n" in done.stdout
 
