@@ -263,6 +263,27 @@ def interrupted(call: Callable[[], Any]) -> float:
     threading.current_thread() is not threading.main_thread(),
     reason="Ctrl-C is for the main thread",
 )
+def test_ctrl_c_just_before_the_wait(p: str) -> None:
+    """Python has noted the signal, but the wait that begins then is not interrupted by it."""
+
+    def press() -> None:
+        until(lambda: _loop_thread.loop_thread()._pending)
+        time.sleep(0.01)  # until the call waits: there is no event for that
+        _thread.interrupt_main()  # notes SIGINT, and interrupts nothing
+
+    presser = threading.Thread(target=press)
+    presser.start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        blocking.connect(p + "nothing", timeout=20)
+    assert time.monotonic() - started < 10
+    presser.join()
+
+
+@pytest.mark.skipif(
+    threading.current_thread() is not threading.main_thread(),
+    reason="Ctrl-C is for the main thread",
+)
 @pytest.mark.parametrize("call", ["caget", "caput", "connect", "wait_for_value", "next", "wait"])
 def test_ctrl_c(p: str, call: str) -> None:
     nothing = p + "nothing"

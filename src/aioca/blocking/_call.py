@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import anyio
 
 from .._portal.interface import Portal
+
+# A signal that arrives just before Python begins to wait does not end the wait. So a wait is
+# interrupted this often, and Ctrl-C is late by this time at most.
+_SIGNAL_SECONDS = 0.2
 
 ENDED = "the event loop of aioca.blocking has ended"
 
@@ -58,7 +64,13 @@ class Call:
 
     def wait(self, timeout: float) -> bool:
         """Wait for the outcome, -1 seconds without limit; return whether it came."""
-        return self._lock.acquire(timeout=timeout)
+        give_up = math.inf if timeout < 0 else time.monotonic() + timeout
+        wait = _SIGNAL_SECONDS if timeout < 0 else min(timeout, _SIGNAL_SECONDS)
+        while not self._lock.acquire(timeout=wait):
+            wait = min(give_up - time.monotonic(), _SIGNAL_SECONDS)
+            if wait <= 0:
+                return False
+        return True
 
     def cancel(self) -> None:
         """Cancel the task that serves the call. On the loop."""
