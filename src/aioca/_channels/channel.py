@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .._ca import libca, tokens
+from .._ca import libca
 from .._errors import CAError
 from .._values.classes import Reader
 from .._values.decode import make_reader, request_kinds
@@ -53,6 +53,8 @@ class Channel(Connection):
             learns of the completion resets it.
         put_channels: an idle second channel to the same PV, for put-callbacks, or empty.
     """
+
+    scalar_key: int  # a slot of `Connection`
 
     __slots__ = (
         "confirmation",
@@ -167,11 +169,7 @@ class Channel(Connection):
 
     def _leave_chid(self) -> Any:
         """Detach the chid from this channel, and return it: it is to be cleared. On the loop."""
-        chid, self.chid = self.chid, None
-        self.connected = False
-        self.scalar_key = -1
-        self._circuit = None
-        tokens.unregister(self._token)
+        chid = self.detach()
         if self.confirmation is not None:
             self.confirmation.close()
         self.forget_writes()
@@ -190,8 +188,6 @@ class Channel(Connection):
                 whose server does not respond for half a minute or longer, and would otherwise put
                 the new channel onto that circuit.
         """
-        if elsewhere:
-            self.priority ^= 1
         chid = self._leave_chid()
         afters = [monitor.channel_replaced() for monitor in self.monitors]
 
@@ -206,9 +202,7 @@ class Channel(Connection):
         owner = self.put_owner
         if chid:
             self.home.clear_queue.channel(chid, cleared)
-        self._applied = self._noted  # ignore the changes of the old chid that are still queued
-        self._seen = None
-        self._is_up = self.refused = self.unresponsive = False
+        self.reset(elsewhere)
         try:
             self.search()
         except (RuntimeError, CAError) as error:
@@ -225,13 +219,9 @@ class Channel(Connection):
         """
         if self.closed:
             return
-        self.closed = True
         chid = self._leave_chid()
         monitors = self.monitors
-        listeners = (*(self.listeners or ()), *monitors)
-        self.listeners = None
-        self.monitors = ()
-        self.tell(listeners, lambda listener: listener.channel_closed(self))
+        self.tell(self.mark_closed(), lambda listener: listener.channel_closed(self))
         if chid and not self.home.ca_context.forgotten:
             self.home.clear_queue.channel(chid, partial(self._cleared, monitors))
 
@@ -242,12 +232,3 @@ class Channel(Connection):
         owner, self.put_owner = self.put_owner, None
         if owner is not None:
             owner.put_abandoned(self)
-
-    def after_fork(self) -> None:
-        """Drop all references in a forked child, without a call to libca."""
-        self.closed = True
-        self.chid = None
-        self.connected = False
-        self.scalar_key = -1
-        self.listeners = None
-        self.monitors = ()

@@ -36,6 +36,7 @@ from .listeners import Listened
 
 if TYPE_CHECKING:
     from .context import LoopContext
+    from .listeners import Listener
 
 # After the loss of a circuit, only channels with a search younger than this are replaced. Older
 # searches are for servers that are not there, and there may be many of them.
@@ -98,10 +99,8 @@ class Connection(Listened, ABC):
     )  # fmt: skip
 
     def __init__(self, home: LoopContext, name: str, priority: int | None = None) -> None:
-        self.home = home
-        self.name = name
-        self.listeners = None
-        self.monitors = ()
+        super().__init__(name)
+        self.home: LoopContext = home
         self.priority: int = default_priority() if priority is None else priority
         self.closed: bool = False
         self.connected: bool = False
@@ -270,3 +269,32 @@ class Connection(Listened, ABC):
         ):
             self._searches += 1
             self.replace()
+
+    def detach(self) -> Any:
+        """Take the chid from this channel, and return it: it is to be cleared. On the loop."""
+        chid, self.chid = self.chid, None
+        self.connected = False
+        self.scalar_key = -1
+        self._circuit = None
+        tokens.unregister(self._token)
+        return chid
+
+    def reset(self, elsewhere: bool) -> None:
+        """Prepare for another chid; ``elsewhere``: on another circuit. On the loop."""
+        if elsewhere:
+            self.priority ^= 1
+        self._applied = self._noted  # ignore the changes of the old chid that are still queued
+        self._seen = None
+        self._is_up = self.refused = self.unresponsive = False
+
+    def mark_closed(self) -> list[Listener]:
+        """Note that the channel is closed; return those who are to be told."""
+        self.closed = True
+        return self.take_all()
+
+    def after_fork(self) -> None:
+        """Drop all references in a forked child, without a call to libca."""
+        self.chid = None
+        self.connected = False
+        self.scalar_key = -1
+        self.mark_closed()

@@ -64,9 +64,10 @@ class Listened:
 
     __slots__ = ("listeners", "monitors", "name")
 
-    name: str
-    listeners: dict[Listener, None] | None  # a dict: ordered, with fast removal
-    monitors: tuple[ChannelMonitor, ...]
+    def __init__(self, name: str) -> None:
+        self.name: str = name
+        self.listeners: dict[Listener, None] | None = None  # a dict: ordered, with fast removal
+        self.monitors: tuple[ChannelMonitor, ...] = ()
 
     def listen(self, listener: Listener) -> None:
         """Call a listener for each further change. On the loop."""
@@ -92,6 +93,13 @@ class Listened:
         if monitor in monitors:
             index = monitors.index(monitor)
             self.monitors = monitors[:index] + monitors[index + 1 :]
+
+    def take_all(self) -> list[Listener]:
+        """Remove all listeners and monitors, and return them."""
+        concerned = [*(self.listeners or ()), *self.monitors]
+        self.listeners = None
+        self.monitors = ()
+        return concerned
 
     def tell(self, listeners: Iterable[Listener], news: Callable[[Listener], None]) -> None:
         """Call ``news`` for each listener. An exception is logged and does not stop the others."""
