@@ -24,7 +24,7 @@ _HEADER_BYTES = 24  # the long form of a CA message header, which libca adds to 
 
 def c_integer(text: str) -> int | None:
     """Parse the integer at the start of a text like scanf("%ld"); None if there is none."""
-    found = re.match(r"\s*([+-]?[0-9]+)", text)
+    found = re.match(r"[ \t\n\v\f\r]*([+-]?[0-9]+)", text)
     return int(found[1]) if found else None
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import click
 
 from .. import run
+from .numbers import c_real
 from .typed import file_name
 
 T = TypeVar("T")
@@ -82,10 +84,7 @@ class Seconds(click.ParamType):  # type: ignore[type-arg]  # generic since click
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Convert the text of the command line."""
-        try:
-            seconds = float(value)
-        except ValueError:
-            seconds = -1.0
-        if not 0 <= seconds < float("inf"):
+        seconds = c_real(str(value))
+        if seconds is None or not 0 <= seconds < math.inf:
             self.fail(f"not a time in seconds: {value}", param, ctx)
         return seconds

@@ -26,6 +26,7 @@ from ... import (
     configure,
 )
 from ...types import Datatype
+from ..numbers import strtod
 from ..shared import run_command
 from ..tools.json_output import json_reply, put_json
 from ..tools.reading import connect_or_complain, plain_failure, read, usual_ask, why_not
@@ -255,7 +256,7 @@ async def _states(pv: str, values: Sequence[str], choices: Choices) -> list[int]
 def _state(text: str, labels: list[str], enums: str) -> int:
     if enums != _NUMBERS and text in labels:
         return labels.index(text)
-    number = _number(text) if enums != _STRINGS else None
+    number = strtod(text) if enums != _STRINGS else None
     if number is None:
         what = (
             f"index value '{text}' is not a number"
@@ -266,21 +267,6 @@ def _state(text: str, labels: list[str], enums: str) -> int:
     if number >= len(labels):
         complain(f"Warning: enum index value '{text}' may be too large.")
     return _sixteen_bits(number)
-
-
-_NUMBER = re.compile(
-    r"\s*([+-]?(?:0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)(?:[pP][+-]?[0-9]+)?"
-    r"|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf(?:inity)?|nan))",
-    re.IGNORECASE,
-)
-
-
-def _number(text: str) -> float | None:
-    """Return the number at the beginning of a text, like C's strtod; None if there is none."""
-    found = _NUMBER.match(text)
-    if found is None:
-        return None
-    return float.fromhex(found[1]) if "x" in found[1].lower() else float(found[1])
 
 
 def _sixteen_bits(number: float) -> int:
