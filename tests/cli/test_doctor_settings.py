@@ -10,6 +10,9 @@ import sys
 
 import pytest
 
+from aioca._cli.diagnosis.conversation import Conversation
+from aioca._cli.diagnosis.diagnose import diagnose
+from aioca._cli.diagnosis.examine import PlaceReport, Report
 from aioca._cli.diagnosis.findings import Finding, all_is_well, sorted_findings
 from aioca._cli.diagnosis.interfaces import Broadcast, broadcasts
 from aioca._cli.diagnosis.settings import Settings, read_settings
@@ -169,6 +172,36 @@ def test_a_port_that_is_a_word_of_its_own_is_put_where_it_belongs() -> None:
         settings = _settings(EPICS_CA_ADDR_LIST=text)
         assert [f.advice for f in settings.findings] == [advice]
         assert Target("0.0.98.152", 5064) in [p.target for p in settings.places]  # as libca does
+
+
+@pytest.mark.parametrize(
+    ("environment", "advice"),
+    [
+        (
+            {"EPICS_CA_ADDR_LIST": "10.1.2.4:6064"},
+            "in EPICS_CA_ADDR_LIST, write port 5064 for this host instead of 6064",
+        ),
+        (  # without its port, the word would still be searched at another one than 5064
+            {"EPICS_CA_ADDR_LIST": "10.1.2.4:6064", "EPICS_CA_SERVER_PORT": "5070"},
+            "in EPICS_CA_ADDR_LIST, write port 5064 for this host instead of 6064",
+        ),
+        (
+            {"EPICS_CA_ADDR_LIST": "10.1.2.4", "EPICS_CA_SERVER_PORT": "6064"},
+            "unset EPICS_CA_SERVER_PORT, which is the port of addresses without one",
+        ),
+    ],
+    ids=["in the word", "in the word, and another default", "default"],
+)
+def test_a_wrong_port_is_corrected_where_it_is_set(
+    environment: dict[str, str], advice: str
+) -> None:
+    settings = _settings(EPICS_CA_AUTO_ADDR_LIST="NO", **environment)
+    (place,) = settings.places
+    closed = PlaceReport(place, "refused", Conversation("refused"), on_default_port=True)
+    report = Report(settings, places=[closed], repeater=True)
+    (finding,) = [found for found in diagnose(report) if "port 5064" in found.what]
+    assert finding.what.startswith("nothing listens at 10.1.2.4:6064")
+    assert finding.advice == advice
 
 
 def test_good_settings_have_no_findings() -> None:

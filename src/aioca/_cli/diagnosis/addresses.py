@@ -13,10 +13,17 @@ from .interfaces import Broadcast
 
 @dataclass(frozen=True)
 class Place:
-    """An address to search, and the setting or interface that it comes from."""
+    """An address to search.
+
+    Attributes:
+        target: the address.
+        origin: the setting or interface that it comes from.
+        has_port: whether the setting names the port; otherwise it is that of EPICS_CA_SERVER_PORT.
+    """
 
     target: Target
     origin: str
+    has_port: bool = False
 
 
 def local_networks(
@@ -88,7 +95,7 @@ def add_hosts(
                 )
             )  # fmt: skip
         else:
-            places.append(Place(target, name))
+            places.append(Place(target, name, bool(port)))
 
 
 def _advice(name: str, before: str, word: str, problem: Problem) -> str:

@@ -106,8 +106,12 @@ def _of_silence(place: PlaceReport, target: str, tcp: Conversation, severity: st
         )  # fmt: skip
     if place.udp == "refused":
         if place.on_default_port:
-            advice = f"search the default port: {origin} without `:{place.place.target.port}`"
             what = f"nothing listens at {target}, but a server listens at port 5064 there"
+            advice = (
+                f"in {origin}, write port 5064 for this host instead of {place.place.target.port}"
+                if place.place.has_port
+                else "unset EPICS_CA_SERVER_PORT, which is the port of addresses without one"
+            )
         else:
             what = f"nothing listens at {target} ({origin})"
             advice = (
