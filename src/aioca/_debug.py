@@ -29,7 +29,7 @@ logger = logging.getLogger("aioca.libca")
 MAX_CHANNELS = 50  # channels of one event loop that a dump lists; it counts the others
 
 # The functions of `libca` that reach libca, by their names there
-_CALLS = (
+_LOGGED_CALLS = (
     "get_callback", "_put", "_put_callback", "_create_channel", "_create_subscription",
     "clear_channel", "clear_subscription", "flush_io", "context_create",
 )  # fmt: skip
@@ -37,7 +37,7 @@ _CALLS = (
 
 def install() -> None:
     """Log each call to libca, and dump the state at SIGUSR1. Idempotent."""
-    for name in _CALLS:
+    for name in _LOGGED_CALLS:
         function = getattr(libca, name)
         if not isinstance(function, _Logged):
             setattr(libca, name, _Logged(name.lstrip("_"), function))

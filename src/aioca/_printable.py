@@ -14,6 +14,21 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(map(_shown, text))
 
 
+def printable_json(value: object) -> str:
+    """Return JSON on one line, all of whose characters can be printed.
+
+    Raises:
+        ValueError: the value has a float that is not finite.
+    """
+    import json  # takes a millisecond that only commands and snapshots need
+
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    if text.isprintable():
+        return text
+    # Only strings contain unprintable characters. json escapes only those below U+0020.
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+
+
 def _shown(character: str) -> str:
     if character.isprintable():
         return character

@@ -18,10 +18,11 @@ import pytest
 from epicscorelibs.lib import Com_dsoinfo
 
 from aioca import DBR_DOUBLE, caput, run
-from aioca._cli.tools.json_output import json_line, json_reply
+from aioca._cli.tools.json_output import json_reply
 from aioca._cli.tools.syntax import Style
 from aioca._cli.tools.text import stamp_text
 from aioca._cli.tools.timestamps import Stamps
+from aioca._printable import printable_json
 from aioca.testing import SoftIoc
 from tests.support.commands import Output, run_cli, started
 from tests.support.tools import NONE, run_tool
@@ -151,8 +152,8 @@ def test_text_of_anybody_is_no_command_for_the_terminal(
 
 def test_json_escapes_what_a_terminal_obeys() -> None:
     row = {"name": "a\x9b\x1b\x7fµ\u202e\U000e0001", "value": ["x", 1.5]}
-    assert json_line(row).isprintable()
-    assert json.loads(json_line(row)) == row
+    assert printable_json(row).isprintable()
+    assert json.loads(printable_json(row)) == row
 
 
 NS = [0, 499, 500, 999_999_499, 999_999_500, 999_999_999, 123_456_499, 123_456_500]

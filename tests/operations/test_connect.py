@@ -125,7 +125,7 @@ async def test_libca_makes_no_channel_for_one_of_many_monitors(
             camonitor(pvs, lambda value, index: seen.append(value.name))
         assert {info.subscriber_count for info in get_channel_infos()} == {0}
         return
-    monkeypatch.setattr(start, "TURN", -1.0)
+    monkeypatch.setattr(start, "TURN_SECONDS", -1.0)
     monkeypatch.setattr(start, "_MONITORS_PER_CLOCK_CHECK", 1)
     subscriptions = camonitor(pvs, lambda value, index: seen.append(value.name))
     await until(lambda: len(seen) == 2)

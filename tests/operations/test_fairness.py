@@ -142,8 +142,8 @@ async def test_a_lone_put_does_not_suspend_under_asyncio(
     if aioca._portal.current.running_loop().__class__.__name__ == "TrioToken":
         pytest.skip("in trio every call lets the other tasks run")
     # A busy machine may stop this process for longer than a turn, just during the put.
-    monkeypatch.setattr(aioca._portal._asyncio, "TURN", 60.0)
-    monkeypatch.setattr(aioca._requests.request, "TURN", 60.0)
+    monkeypatch.setattr(aioca._portal._asyncio, "TURN_SECONDS", 60.0)
+    monkeypatch.setattr(aioca._requests.request, "TURN_SECONDS", 60.0)
     await connect(p + "ao:free")
     async with heartbeat() as beats:
         for number in range(20):
@@ -159,7 +159,7 @@ async def test_a_lone_put_does_not_suspend_under_asyncio(
 async def test_a_long_list_of_infos(
     own_ioc: Callable[..., SoftIoc], unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aioca._requests.request, "TURN", -1.0)  # over at each look at the clock
+    monkeypatch.setattr(aioca._requests.request, "TURN_SECONDS", -1.0)  # always over
     many = 1000
     records = "".join(f'record(ao, "$(P){i}") {{}}\n' for i in range(many))
     with own_ioc(records, {"P": unique}):
@@ -194,7 +194,7 @@ async def test_the_look_at_unconnected_channels(
     unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The reconnector works in turns too, and reaches all channels."""
-    monkeypatch.setattr(aioca._channels.reconnect, "TURN", -1.0)  # one channel a turn
+    monkeypatch.setattr(aioca._channels.reconnect, "TURN_SECONDS", -1.0)  # one channel a turn
     names = [f"{unique}{i}" for i in range(50)]
     await connect(names, wait=False)
     seen: list[str] = []

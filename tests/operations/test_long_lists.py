@@ -32,7 +32,7 @@ async def pvs(own_ioc: Callable[..., SoftIoc], unique: str) -> list[str]:
 async def test_the_loop_goes_on_and_all_is_right(
     pvs: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(request, "TURN", 0.0005)  # much shorter than the time for the list
+    monkeypatch.setattr(request, "TURN_SECONDS", 0.0005)  # much shorter than the time for the list
     turns = 0
 
     async def other() -> None:

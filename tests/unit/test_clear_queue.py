@@ -74,7 +74,7 @@ def channels(*chids: int) -> dict[int, CAChannel]:
 
 
 def test_by_the_loop_alone(fake_ca: FakeCA, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clear_queue, "TURN", 60.0)  # one turn, even on a busy machine
+    monkeypatch.setattr(clear_queue, "TURN_SECONDS", 60.0)  # one turn, even on a busy machine
     queue, jobs = make()
     fake_ca.subscriptions = {1: 10, 2: 10, 3: 20}
     fake_ca.channels = channels(10, 20)
@@ -97,7 +97,7 @@ def test_by_the_loop_alone(fake_ca: FakeCA, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_in_turns(fake_ca: FakeCA, monkeypatch: pytest.MonkeyPatch) -> None:
     """The loop clears a part of the queue in each turn."""
-    monkeypatch.setattr(clear_queue, "TURN", -1.0)
+    monkeypatch.setattr(clear_queue, "TURN_SECONDS", -1.0)
     queue, jobs = make()
     fake_ca.subscriptions = dict.fromkeys(range(1, 4), 10)
     for evid in range(1, 4):

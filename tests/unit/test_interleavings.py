@@ -272,7 +272,7 @@ def test_clear_queue(monkeypatch: pytest.MonkeyPatch, last: str) -> None:
 
         monkeypatch.setattr(libca, "clear_subscription", clear)
         monkeypatch.setattr(libca, "clear_channel", clear)
-        monkeypatch.setattr(_clear_queue, "TURN", 60.0)
+        monkeypatch.setattr(_clear_queue, "TURN_SECONDS", 60.0)
         queue = ClearQueue(Fake(), lambda: None, Held())  # type: ignore[arg-type]
         queue._due = steps.wrap(deque, "popleft", "__len__")()
         queue._lock = SteppingLock(steps)  # type: ignore[assignment]

@@ -18,7 +18,7 @@ from aioca._errors import CANothing
 from aioca._monitors.every import Every
 from aioca._monitors.latest import Latest
 from aioca._monitors.newest import Newest
-from aioca._monitors.policy import CHECK_EVERY, Policy, new_key
+from aioca._monitors.policy import UPDATES_PER_CHECK, Policy, new_key
 from aioca.testing import SoftIoc
 from tests.support.fake_loop import FakeLoop
 
@@ -117,7 +117,7 @@ def test_every(every: Every, loop: FakeLoop) -> None:
 def test_every_looks_now_and_then_whether_the_loop_is_there(every: Every, loop: FakeLoop) -> None:
     send = sender(every)
     key = new_key(aioca.DBR_DOUBLE)
-    for _ in range(10 * CHECK_EVERY):
+    for _ in range(10 * UPDATES_PER_CHECK):
         send(key, 1)
     assert loop.wakes == 1
     assert loop.checks >= 10

@@ -281,7 +281,7 @@ def test_the_line_of_an_error(tmp_path: Path) -> None:
 
 
 def test_a_device_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_files, "_MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(_files, "_MAX_FILE_BYTES", 1 << 20)
     with pytest.raises(SnapshotError, match="more than 1 MiB"):
         load("/dev/zero")
 
@@ -578,7 +578,7 @@ def test_lists_that_include_each_other_many_times(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """2 to the 19th power times the last file, if nothing ended it."""
-    monkeypatch.setattr(_names, "_MOST_LINES", 10_000)
+    monkeypatch.setattr(_names, "_MAX_LINES", 10_000)
     for number in range(19):
         (tmp_path / f"{number}.req").write_text(f"file {number + 1}.req\n" * 2)
     (tmp_path / "19.req").write_text("A\n" * 100)

@@ -8,8 +8,8 @@ from typing import Any
 from .._channels.channel import Channel
 from .._channels.context import LoopContext
 from .._errors import CAError, CAValueError, Failure, error_for
-from .._portal.interface import TURN
-from .._requests.request import PART, Request
+from .._portal.interface import TURN_SECONDS
+from .._requests.request import PVS_PER_PART, Request
 
 
 async def channels_of(
@@ -21,13 +21,13 @@ async def channels_of(
         return found, {}  # type: ignore[return-value]
     channels: list[Channel] = []
     refused: dict[int, Failure] = {}
-    turn_ends = context.portal.now() + TURN
-    for start in range(0, len(names), PART):
+    turn_ends = context.portal.now() + TURN_SECONDS
+    for start in range(0, len(names), PVS_PER_PART):
         if context.portal.now() > turn_ends:
             await context.portal.yield_turn()
-            turn_ends = context.portal.now() + TURN
+            turn_ends = context.portal.now() + TURN_SECONDS
         with context.ca_context.attached():
-            for index, name in enumerate(names[start : start + PART], start):
+            for index, name in enumerate(names[start : start + PVS_PER_PART], start):
                 try:
                     channels.append(context.channel(name))
                 except CAError as error:

@@ -15,10 +15,11 @@ from collections.abc import Mapping
 
 from .libca import DBR_TYPES, VALUE_OFFSET, VALUE_SIZE
 
-AUTO = "EPICS_CA_AUTO_ARRAY_BYTES"
-MOST = "EPICS_CA_MAX_ARRAY_BYTES"
+# The names of the two settings
+AUTO_ARRAY_BYTES = "EPICS_CA_AUTO_ARRAY_BYTES"
+MAX_ARRAY_BYTES = "EPICS_CA_MAX_ARRAY_BYTES"
 
-SMALLEST = 16384  # bytes: libca's minimum limit, and its default for EPICS_CA_MAX_ARRAY_BYTES
+MIN_LIMIT_BYTES = 16384  # libca raises a smaller EPICS_CA_MAX_ARRAY_BYTES to this; also its default
 _HEADER_BYTES = 24  # the long form of a CA message header, which libca adds to the setting
 
 
@@ -35,13 +36,13 @@ def is_automatic(auto: str | None) -> bool:
 
 def limit_of(settings: Mapping[str, str | None]) -> int | None:
     """The maximum size in bytes of a message body that libca receives; None for no limit."""
-    if is_automatic(settings.get(AUTO)):
+    if is_automatic(settings.get(AUTO_ARRAY_BYTES)):
         return None
-    most = settings.get(MOST)
-    number = SMALLEST if most is None else c_integer(most)
+    most = settings.get(MAX_ARRAY_BYTES)
+    number = MIN_LIMIT_BYTES if most is None else c_integer(most)
     if number is None or number < 0:
-        return SMALLEST
-    return max(SMALLEST, number + _HEADER_BYTES)
+        return MIN_LIMIT_BYTES
+    return max(MIN_LIMIT_BYTES, number + _HEADER_BYTES)
 
 
 def body_size(dbr: int, count: int) -> int:

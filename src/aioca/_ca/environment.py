@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from .._printable import printable
+from .array_limit import MIN_LIMIT_BYTES
 from .context import context_exists, set_priority
 from .hosts import host_problem, words_of
 
@@ -62,7 +63,7 @@ def configure(
         "EPICS_CA_REPEATER_PORT": _number("repeater_port", repeater_port, int, 5001, 65535),
         "EPICS_CA_CONN_TMO": _number("conn_tmo", conn_tmo, (int, float), 0.1, 1e6),
         "EPICS_CA_MAX_ARRAY_BYTES": _number(
-            "max_array_bytes", max_array_bytes, int, 16384, 2**31 - 1
+            "max_array_bytes", max_array_bytes, int, MIN_LIMIT_BYTES, 2**31 - 1
         ),
         "EPICS_CA_AUTO_ARRAY_BYTES": _yes_no("auto_array_bytes", auto_array_bytes),
     }

@@ -29,7 +29,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._ca import libca
-from .._portal.interface import TURN
+from .._portal.interface import TURN_SECONDS
 
 if TYPE_CHECKING:
     from .._portal.interface import Portal
@@ -120,9 +120,9 @@ class ClearQueue:
             self._portal.post(self._turn)
 
     def _turn(self) -> None:
-        """Clear items for `TURN` at most, then call ``after`` of each and flush; portal job."""
+        """Clear for `TURN_SECONDS`, call ``after`` of what was cleared, and flush; portal job."""
         try:
-            libca.unblocked(self._clear_until, time.monotonic() + TURN)
+            libca.unblocked(self._clear_until, time.monotonic() + TURN_SECONDS)
         finally:  # Ctrl-C may be raised here, and the loop may go on after it
             self._posted = bool(self._due)
             if self._posted:

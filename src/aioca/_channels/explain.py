@@ -11,7 +11,13 @@ import re
 from collections.abc import Mapping
 
 from .._ca import libca
-from .._ca.array_limit import AUTO, MOST, SMALLEST, body_size, limit_of
+from .._ca.array_limit import (
+    AUTO_ARRAY_BYTES,
+    MAX_ARRAY_BYTES,
+    MIN_LIMIT_BYTES,
+    body_size,
+    limit_of,
+)
 from .._ca.environment import changed_too_late, searched
 
 # For a write that was sent and not confirmed
@@ -110,19 +116,19 @@ def may_be_dropped(
     size = body_size(dbr, count)
     if limit is None or size <= limit:
         return ""
-    changed = changed_too_late(settings, (AUTO, MOST))
+    changed = changed_too_late(settings, (AUTO_ARRAY_BYTES, MAX_ARRAY_BYTES))
     return (
         f"up to {count} elements are {size} bytes, and libca drops more than {limit} bytes because"
-        f" of {limit_in_words(settings)}; unset {AUTO}, or {fewer}"
+        f" of {limit_in_words(settings)}; unset {AUTO_ARRAY_BYTES}, or {fewer}"
         + (f"; {changed}" if changed else "")
     )
 
 
 def limit_in_words(settings: Mapping[str, str | None]) -> str:
     """Show the settings that limit the size of arrays."""
-    most = settings.get(MOST)
-    shown = f"{MOST}={most}" if most is not None else f"{MOST}, which is {SMALLEST} by default"
-    return f"{AUTO}={settings.get(AUTO)} and {shown}"
+    most = settings.get(MAX_ARRAY_BYTES)
+    value = f"={most}" if most is not None else f", which is {MIN_LIMIT_BYTES} by default"
+    return f"{AUTO_ARRAY_BYTES}={settings.get(AUTO_ARRAY_BYTES)} and {MAX_ARRAY_BYTES}{value}"
 
 
 # -- Statuses from a server ------------------------------------------------------------------------
@@ -134,7 +140,7 @@ def status(doing: str, code: int) -> str:
         verb = "accepts" if doing.startswith("writing") else "sends"
         return (
             f"{doing}: the array is larger than the server {verb};"
-            f" the limit is {MOST} in the environment of the server, not of this client"
+            f" the limit is {MAX_ARRAY_BYTES} in the environment of the server, not of this client"
         )
     if code == libca.ECA_DISCONN:
         return f"{doing}: the server was lost before it replied"

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 
 from .._ca import libca
 from .._errors import CAError
-from .._portal.interface import TURN
+from .._portal.interface import TURN_SECONDS
 from .channel import Channel
 
 if TYPE_CHECKING:
@@ -82,8 +82,8 @@ class Reconnector:
                 yield channel
 
     def _in_turns(self, channels: Iterator[Channel], see_to: Callable[[Channel], object]) -> None:
-        """Call ``see_to`` for each channel. Let the loop run after each `TURN`; portal job."""
-        stop = time.monotonic() + TURN
+        """Call ``see_to`` for each channel; let the loop run after `TURN_SECONDS`. Portal job."""
+        stop = time.monotonic() + TURN_SECONDS
         for channel in channels:
             see_to(channel)
             if time.monotonic() > stop:

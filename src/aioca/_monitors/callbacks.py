@@ -25,7 +25,8 @@ from .owners import Owner, without
 
 logger = logging.getLogger("aioca")
 
-BATCH = 64  # updates that are delivered in a row before other tasks and monitors run
+# Updates that one monitor delivers in a row before other tasks and monitors run
+UPDATES_PER_TURN = 64
 
 Callback = Callable[..., Any]
 
@@ -154,7 +155,7 @@ class CallbackMonitor(Monitor):
             while True:
                 await awaitable
                 served += 1
-                if served % BATCH == 0:  # the callback need not have suspended
+                if served % UPDATES_PER_TURN == 0:  # the callback need not have suspended
                     await self.context.portal.yield_turn()
                 value = NOTHING if self.closed else self.take()
                 if value is NOTHING:
@@ -194,7 +195,7 @@ class CallbackMonitor(Monitor):
     def _resume(self) -> None:
         """Deliver the updates that arrived while the awaitable of the callback ran. Portal job."""
         self._busy = False
-        for _ in range(BATCH):
+        for _ in range(UPDATES_PER_TURN):
             value = NOTHING if self.closed or self._busy else self.take()
             if value is NOTHING:
                 return

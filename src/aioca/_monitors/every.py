@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from .._ca.callbacks import OnEvent, copied, keep_thread_state, memory
 from .._ca.libca import ECA_NORMAL, SCALAR_SIZE
 from .._errors import CANothing
-from .policy import CHECK_EVERY, Policy, PooledCallback
+from .policy import UPDATES_PER_CHECK, Policy, PooledCallback
 
 
 class Every(Policy):
@@ -41,8 +41,8 @@ class Every(Policy):
             if not portal.awake:
                 keep_thread_state()
                 portal.ensure_drain()
-            elif not len(queue) % CHECK_EVERY:
-                keep_thread_state(CHECK_EVERY // 2)
+            elif not len(queue) % UPDATES_PER_CHECK:
+                keep_thread_state(UPDATES_PER_CHECK // 2)
                 portal.check_closed()
 
         def serve(policy: Policy) -> None:

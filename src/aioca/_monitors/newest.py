@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from .._ca.callbacks import OnEvent, copied, keep_thread_state
 from .._errors import CANothing
-from .policy import CHECK_EVERY, Policy, PooledCallback
+from .policy import UPDATES_PER_CHECK, Policy, PooledCallback
 
 if TYPE_CHECKING:
     from .._channels.context import LoopContext
@@ -67,8 +67,8 @@ class Newest(Policy):
             if not was_full:
                 portal.put(key, None)
             seen += 1
-            if not seen % CHECK_EVERY:
-                keep_thread_state(CHECK_EVERY)
+            if not seen % UPDATES_PER_CHECK:
+                keep_thread_state(UPDATES_PER_CHECK)
                 portal.check_closed()
 
         def serve(policy: Any) -> None:

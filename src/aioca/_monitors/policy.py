@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 # After this many updates (policy `every`: halves of queued pairs) libca's thread checks whether the
 # loop is closed and whether to keep its own Python thread state. A power of two.
-CHECK_EVERY = 64
+UPDATES_PER_CHECK = 64
 
 _keys = itertools.count(1)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from .._channels.context import LoopContext
 from .._errors import CAError
-from .._portal.interface import TURN
+from .._portal.interface import TURN_SECONDS
 from .monitor import Monitor
 
 logger = logging.getLogger("aioca")
@@ -37,7 +37,7 @@ class _Start:
     def turn(self) -> None:
         context, monitors = self._context, self._monitors
         context.starts.pop(self, None)
-        stop = context.portal.now() + TURN
+        stop = context.portal.now() + TURN_SECONDS
         with context.ca_context.attached():
             for index in range(self._next, len(monitors)):
                 try:

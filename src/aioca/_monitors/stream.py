@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic
 
 from .._channels.context import LoopContext
-from .._portal.interface import TURN, Waiter
+from .._portal.interface import TURN_SECONDS, Waiter
 from .._values.classes import Reader
 from ..types import AugmentedValue
 from .monitor import Monitor
@@ -148,7 +148,7 @@ class Stream:
                 self._served = 0
                 if portal.now() > self._turn_ends:
                     await portal.yield_turn()  # may be cancelled: so before a value is taken
-                    self._turn_ends = portal.now() + TURN
+                    self._turn_ends = portal.now() + TURN_SECONDS
             self._served += 1
             value = self.take()
             if value is not NOTHING or self._open <= 0:
@@ -164,7 +164,7 @@ class Stream:
                 if deadline > -math.inf:
                     await portal.catch_up()
                 return self.take()
-            self._turn_ends = portal.now() + TURN
+            self._turn_ends = portal.now() + TURN_SECONDS
 
 
 class Updates(Generic[Value_co]):

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .eventfd import SIGNALLED, EventFd, borrow_eventfd
-from .interface import TURN, Portal, call_job, close_unstarted
+from .interface import TURN_SECONDS, Portal, call_job, close_unstarted
 from .queue import logger
 
 if TYPE_CHECKING:
@@ -90,10 +90,10 @@ class AsyncioPortal(Portal):
         if suspends:
             return
         # asyncio programs rely on a put to a connected PV not to suspend. A series of puts suspends
-        # once in each `TURN`, because it would otherwise block all other tasks.
+        # once in each `TURN_SECONDS`, because it would otherwise block all other tasks.
         now = self._loop.time()
         if self._turn_ends is None:
-            self._turn_ends = now + TURN
+            self._turn_ends = now + TURN_SECONDS
             self._loop.call_soon(self._next_pass)
         elif now > self._turn_ends:
             self._turn_ends = None

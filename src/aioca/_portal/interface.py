@@ -18,7 +18,9 @@ from typing import Any
 
 from .queue import JOB_FAILED, LoopQueue, logger
 
-TURN = 0.005  # seconds that one task or call may keep the loop before other tasks get a turn
+# One task or call keeps the loop for this long at most before other tasks get a turn, which are
+# delayed by as much.
+TURN_SECONDS = 0.005
 _MAX_CATCH_UP_SECONDS = 1.0  # a call waits at most this long for the queue to be served
 
 
@@ -76,8 +78,8 @@ class Portal(LoopQueue):
         """Let other tasks run, in a call that need not wait.
 
         In trio, always let the other tasks run and allow cancellation. In asyncio, do so only if
-        this call and those before it have kept the loop for `TURN` since its last pass, and not in
-        a call that is going to suspend (``suspends``).
+        this call and those before it have kept the loop for `TURN_SECONDS` since its last pass, and
+        not in a call that is going to suspend (``suspends``).
         """
 
     @abstractmethod

@@ -20,11 +20,11 @@ from .._ca.tokens import INDEX_ONE, Raw
 from .._channels import explain
 from .._channels.channel import Channel
 from .._channels.context import LoopContext
-from .._channels.put_limit import PutCallbackLimit
+from .._channels.put_limit import MAX_PUT_CALLBACKS, PutCallbackLimit
 from .._errors import CAError, CAValueError, Failure
 from .._values.encode import encode
 from .failures import CONNECTING, REPLY, SENDING
-from .request import PART, Request
+from .request import PVS_PER_PART, Request
 
 # When a PV has more bytes than this written without wait and not confirmed by the server, the next
 # write waits for the confirmation. libca itself sets no limit here: see decision 6.
@@ -35,7 +35,7 @@ class Put(Request):
     """Writes to one or many PVs, with or without put-callback."""
 
     doing = "writing"
-    part = 500
+    part = MAX_PUT_CALLBACKS // 2  # so that a part is sent while the one before completes
     sends = True
     waits_for_room = True
 
@@ -66,7 +66,7 @@ class Put(Request):
         """Encode the values of connected PVs before anything is sent; return those that fail."""
         failures: list[Failure] = []
         for index, channel in enumerate(self.channels):
-            if not index % PART:
+            if not index % PVS_PER_PART:
                 await self.yield_turn()
             if channel.connected:
                 try:

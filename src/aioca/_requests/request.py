@@ -30,12 +30,12 @@ from .._channels import explain
 from .._channels.channel import Channel
 from .._channels.context import LoopContext
 from .._errors import Failure, success
-from .._portal.interface import TURN
+from .._portal.interface import TURN_SECONDS
 from .failures import Failures, closed_here
 
-# PVs that are processed between two checks of the clock. How many fit into one `TURN` depends on
-# GIL contention.
-PART = 250
+# The PVs of one part of a list: those that are processed between two checks of the clock. How many
+# fit into `TURN_SECONDS` depends on GIL contention.
+PVS_PER_PART = 250
 # PVs of a list whose replies may confirm earlier writes. One PV of each server is enough.
 _MAX_CONFIRMING_PVS = 32
 
@@ -61,7 +61,7 @@ class Request:
     """
 
     doing = "connecting"
-    part = values_part = PART
+    part = values_part = PVS_PER_PART
     sends = False
     waits_for_room = False
 
@@ -82,7 +82,7 @@ class Request:
         self._token = 0
         self._over = False
         self._deadline = math.inf
-        self._turn_ends = context.portal.now() + TURN
+        self._turn_ends = context.portal.now() + TURN_SECONDS
         self._after_write = context.writes.number  # the last write before this request
         self._waiter = context.portal.waiter()
         self._failures: Failures | None = None  # made when the first failure is explained
@@ -123,7 +123,7 @@ class Request:
                     in_time = await self._waiter.wait(deadline)
                 if not in_time:
                     await context.portal.catch_up()
-                self._turn_ends = now() + TURN
+                self._turn_ends = now() + TURN_SECONDS
         finally:
             context.operations.pop(self, None)
             self._end()
@@ -135,7 +135,7 @@ class Request:
         portal = self.context.portal
         if portal.now() > self._turn_ends:
             await portal.yield_turn()
-            self._turn_ends = portal.now() + TURN
+            self._turn_ends = portal.now() + TURN_SECONDS
 
     # -- What a kind of request does ---------------------------------------------------------------
 

@@ -26,7 +26,8 @@ from .dbr import (
 
 FORMAT_BASE = {FORMAT_RAW: 0, FORMAT_TIME: 14, FORMAT_CTRL: 28}
 STRUCT_CODES = ("40s", "h", "f", "H", "B", "i", "d")  # by DBR type
-_EPICS_EPOCH = 631152000  # 1990-01-01 in seconds of the Unix epoch
+# 1990-01-01 in seconds of the Unix epoch: the time stamp of a record that was never processed
+EPICS_EPOCH = 631152000
 
 
 def cut(raw: Any, start: int, size: int) -> bytes:
@@ -50,7 +51,7 @@ _ALARM_FIELDS: dict[str, Callable[[Any], Any]] = {
 
 def _raw_stamp(raw: Any) -> tuple[int, int]:
     seconds, nanoseconds = _unpack_stamp(raw)
-    return seconds + _EPICS_EPOCH, nanoseconds
+    return seconds + EPICS_EPOCH, nanoseconds
 
 
 def _timestamp(raw: Any) -> float:

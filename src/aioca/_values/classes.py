@@ -50,7 +50,7 @@ ca_extra_fields: list[str] = [
     "enums",
 ]
 
-_SEVERITIES = ("NO_ALARM", "MINOR", "MAJOR", "INVALID")
+SEVERITIES = ("NO_ALARM", "MINOR", "MAJOR", "INVALID")  # by their numbers
 _STATUSES = (
     "NO_ALARM", "READ", "WRITE", "HIHI", "HIGH", "LOLO", "LOW", "STATE", "COS", "COMM", "TIMEOUT",
     "HWLIMIT", "CALC", "SCAN", "LINK", "SOFT", "BAD_SUB", "UDF", "DISABLE", "SIMM",
@@ -62,7 +62,7 @@ def alarm_of(status: int, severity: int) -> Alarm:
     """The names for two numbers; a number without a name becomes text."""
     return Alarm(
         _STATUSES[status] if 0 <= status < len(_STATUSES) else str(status),
-        _SEVERITIES[severity] if 0 <= severity < len(_SEVERITIES) else str(severity),
+        SEVERITIES[severity] if 0 <= severity < len(SEVERITIES) else str(severity),
     )
 
 

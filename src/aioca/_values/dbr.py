@@ -55,6 +55,7 @@ AS_UINT64 = 1015
 UNCHECKED = 2000
 
 MAX_STRING_SIZE = 40
+MAX_STRING_BYTES = MAX_STRING_SIZE - 1  # of the text: the last byte is a NUL
 DTYPES = (
     np.dtype("S40"), np.dtype("i2"), np.dtype("f4"), np.dtype("u2"), np.dtype("u1"),
     np.dtype("i4"), np.dtype("f8"),

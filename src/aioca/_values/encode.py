@@ -33,6 +33,7 @@ from .dbr import (
     DBR_PUT_ACKT,
     DBR_STRING,
     DTYPES,
+    MAX_STRING_BYTES,
     MAX_STRING_SIZE,
     is_long_string_name,
 )
@@ -224,7 +225,7 @@ def _string_cell(name: str, value: Any) -> bytes:
     if len(data) >= MAX_STRING_SIZE:
         raise invalid(
             name, ECA_BADSTR,
-            f"{shown(value)} has {len(data)} bytes, but a string holds {MAX_STRING_SIZE - 1};"
+            f"{shown(value)} has {len(data)} bytes, but a string holds {MAX_STRING_BYTES};"
             " if the field holds more, write a long string: add $ to the name of the field",
         )  # fmt: skip
     return data.ljust(MAX_STRING_SIZE, b"\0")

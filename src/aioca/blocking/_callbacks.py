@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aioca")
 
-# The thread that has called camonitor has so long to enter the block, which then owns an error
-_ENTRY_SECONDS = 0.2
+# The thread that has called camonitor enters the block of the subscription within this time, unless
+# it never does. An error of a callback that comes earlier waits for the block, its owner.
+_MAX_ENTRY_SECONDS = 0.2
 
 
 class CallbackThread:
@@ -66,8 +67,8 @@ class CallbackThread:
         """Pass the error of a callback to its owner, and close the monitor."""
         group = monitor.group
         with self._ended:
-            if time.monotonic() < group.made_at + _ENTRY_SECONDS:
-                self._ended.wait_for(lambda: group.block is not None, _ENTRY_SECONDS)
+            if time.monotonic() < group.made_at + _MAX_ENTRY_SECONDS:
+                self._ended.wait_for(lambda: group.block is not None, _MAX_ENTRY_SECONDS)
             block = group.block
             monitor.shut, monitor.error = True, error
         if block is not None:

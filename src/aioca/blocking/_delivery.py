@@ -28,8 +28,10 @@ from ._blocks import Block
 from ._call import Call
 from ._loop_thread import LoopThread
 
+# The loop hands over as many updates at once as the thread processes in this time, because each
+# exchange between the two threads takes longer than most callbacks.
 _GROUP_SECONDS = 0.01
-_MAX_GROUP = 1024
+_MAX_GROUP_UPDATES = 1024  # at once, also for a callback that takes no time
 
 END: Any = object()  # in the place of an update: no further one comes
 
@@ -216,5 +218,5 @@ class Handover:
 
     def _limit(self) -> int:
         """How many updates to hand over: at most twice as many as the last time."""
-        given, spent = self._given, time.monotonic() - self._given_at
-        return max(1, min(2 * given, _MAX_GROUP, int(given * _GROUP_SECONDS / max(spent, 1e-6))))
+        given, spent = self._given, max(time.monotonic() - self._given_at, 1e-6)
+        return max(1, min(2 * given, _MAX_GROUP_UPDATES, int(given * _GROUP_SECONDS / spent)))

@@ -33,9 +33,8 @@ from .._monitors.monitor import Monitor
 from ._blocks import here
 from ._call import ENDED, Call, Server
 
-_MAX_END_SECONDS = (
-    3.0  # at interpreter exit: the loop first confirms writes, which takes 1 s at most
-)
+# Interpreter exit waits this long at most for the loop, which first confirms writes for up to 1 s.
+_MAX_END_SECONDS = 3.0
 
 _FORKED = (
     "this monitor was made before the process was forked, and belongs to the parent process: make"

@@ -28,7 +28,7 @@ from .._values.number_types import EXACT_LIMIT
 from ..types import Datatype, Timeout
 from . import _autosave, _burt
 from ._model import TYPE_NAMES, Difference, Entry, Format, Snapshot, is_list
-from ._read import ENTRIES, entries_of, integers_of, labels_of, read, reason_of
+from ._read import ENTRIES_PER_TURN, entries_of, integers_of, labels_of, read, reason_of
 from ._resolve import UnusableError, resolve
 
 _DIGITS: dict[str, dict[str, int]] = {"autosave": _autosave.DIGITS, "burt": _burt.DIGITS}
@@ -100,7 +100,7 @@ async def examine(snapshot: Snapshot, timeout: Timeout) -> list[Candidate]:
     there = [(c, i) for c, i in zip(candidates, infos, strict=True) if c.failure is None]
     labels = await labels_of([i.name for _, i in there if i.datatype == DBR_ENUM], timeout)
     for index, (candidate, info) in enumerate(there):
-        if index % ENTRIES == 0:
+        if index % ENTRIES_PER_TURN == 0:
             await anyio.lowlevel.checkpoint()
         _prepare(candidate, info, snapshot.format, labels.get(info.name, []))
     await compare([c for c, _ in there], snapshot.format, timeout)

@@ -16,15 +16,15 @@ from pathlib import Path
 from . import _autosave, _burt, _json_format, _psi
 from ._model import Snapshot, SnapshotError
 
-_MOST_BYTES = 1 << 30  # of a file; also the end of a device, which would never end
+_MAX_FILE_BYTES = 1 << 30  # a larger file, or a device that never ends, is refused
 
 
 def read_bytes(path: Path) -> bytes:
     """Read a whole file; SnapshotError if it is too large, OSError if it cannot be read."""
     with path.open("rb") as file:
-        data = file.read(_MOST_BYTES + 1)
-    if len(data) > _MOST_BYTES:
-        raise SnapshotError(f"it has more than {_MOST_BYTES >> 20} MiB", path)
+        data = file.read(_MAX_FILE_BYTES + 1)
+    if len(data) > _MAX_FILE_BYTES:
+        raise SnapshotError(f"it has more than {_MAX_FILE_BYTES >> 20} MiB", path)
     return data
 
 

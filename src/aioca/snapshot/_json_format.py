@@ -20,6 +20,8 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from .._printable import printable_json
+from .._values.dbr import MAX_STRING_BYTES
 from ._json import decoded, octets, read_json
 from ._model import TYPE_NAMES, Entry, Snapshot, SnapshotError, is_list, is_object
 from ._text import text_of_char_array
@@ -32,7 +34,6 @@ _RANGES = {
     "ENUM": (0, 2**16 - 1),
     "CHAR": (-128, 255),
 }
-_STRING_BYTES = 39  # of a STRING, without its NUL
 _ANY_INTEGER = (-(10**38) + 1, 10**38 - 1)  # larger ones cannot be sent
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z")
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -48,15 +49,15 @@ def text_of(snapshot: Snapshot) -> str:
     if snapshot.saved is not None:
         moment = snapshot.saved.astimezone(timezone.utc) - _EPOCH
         head["saved"] = _stamp((moment // timedelta(microseconds=1)) * 1000)
-    lines = [f"{_json(key)}: {_json(value)},\n" for key, value in head.items()]
+    lines = [f"{printable_json(key)}: {printable_json(value)},\n" for key, value in head.items()]
     values = _block("values", ((e.pv, _value_fields(e)) for e in snapshot.entries))
     states = _block("states", ((e.pv, _state_fields(e)) for e in snapshot.entries))
     return "{\n" + "".join(lines) + values + ",\n" + states + "\n}\n"
 
 
 def _block(name: str, rows: Iterable[tuple[str, dict[str, Any]]]) -> str:
-    lines = [f"  {_json(pv)}: {_json(fields)}" for pv, fields in rows if fields]
-    return f"{_json(name)}: {{\n" + ",\n".join(lines) + ("\n}" if lines else "}")
+    lines = [f"  {printable_json(pv)}: {printable_json(fields)}" for pv, fields in rows if fields]
+    return f"{printable_json(name)}: {{\n" + ",\n".join(lines) + ("\n}" if lines else "}")
 
 
 def _value_fields(entry: Entry) -> dict[str, Any]:
@@ -98,14 +99,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value
-
-
-def _json(value: Any) -> str:
-    """Return JSON whose characters are printable. json itself escapes only those below U+0020."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def _stamp(timestamp_ns: int) -> str:
@@ -226,9 +219,9 @@ def _element(value: Any, kind: str, pv: str) -> Any:
     if isinstance(value, str):
         if kind in ("DOUBLE", "FLOAT") and value in _SPECIAL:
             return _SPECIAL[value]
-        if octets(value, pv) > _STRING_BYTES and kind == "STRING":
+        if octets(value, pv) > MAX_STRING_BYTES and kind == "STRING":
             raise SnapshotError(
-                f"{pv}: a STRING has at most {_STRING_BYTES} bytes: {json.dumps(value)[:40]}..."
+                f"{pv}: a STRING has at most {MAX_STRING_BYTES} bytes: {json.dumps(value)[:40]}..."
             )
         if kind in ("", "STRING", "CHAR"):
             return value

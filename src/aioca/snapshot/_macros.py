@@ -1,7 +1,7 @@
 """The macros of EPICS: ``$(NAME)``, ``${NAME}``, ``$(NAME=default)``, also within each other.
 
-Invariant: the expansion of a line ends, and stays below `_MOST` characters, whatever the macros
-are.
+Invariant: the expansion of a line ends, and stays below `_MAX_LINE_CHARACTERS`, whatever the
+macros are.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from collections.abc import Mapping
 
 from ._model import SnapshotError
 
-_MOST = 10_000  # characters of an expanded line
-_DEEPEST = 20  # macros within macros
+# Both bound what a file can make of a few characters: no real file comes near them.
+_MAX_LINE_CHARACTERS = 10_000  # of an expanded line
+_MAX_DEPTH = 20  # macros within macros
 _CLOSING = {"(": ")", "{": "}"}
 
 
@@ -80,8 +81,8 @@ def expand(text: str, macros: Mapping[str, str]) -> str:
 def _expanded(text: str, macros: Mapping[str, str], depth: int) -> str:
     if "$" not in text:
         return text
-    if depth > _DEEPEST:
-        raise SnapshotError(f"a macro contains itself, or more than {_DEEPEST} levels of macros")
+    if depth > _MAX_DEPTH:
+        raise SnapshotError(f"a macro contains itself, or more than {_MAX_DEPTH} levels of macros")
     result, position = "", 0
     while (start := text.find("$", position)) >= 0:
         closing = _CLOSING.get(text[start + 1 : start + 2])
@@ -92,8 +93,8 @@ def _expanded(text: str, macros: Mapping[str, str], depth: int) -> str:
         end = _end(text, start + 2, closing)
         result += text[position:start] + _value(text[start + 2 : end], macros, depth)
         position = end + 1
-        if len(result) > _MOST:
-            raise SnapshotError(f"the macros expand to more than {_MOST} characters")
+        if len(result) > _MAX_LINE_CHARACTERS:
+            raise SnapshotError(f"the macros expand to more than {_MAX_LINE_CHARACTERS} characters")
     return result + text[position:]
 
 

@@ -14,8 +14,9 @@ from ._files import read_text
 from ._macros import expand, parse_macros
 from ._model import SnapshotError
 
-_DEEPEST = 20  # files within files
-_MOST_LINES = 1_000_000
+# Both bound what files that include each other can amount to.
+_MAX_DEPTH = 20  # files within files
+_MAX_LINES = 1_000_000  # of all files; each can name a PV
 _FILE_LINE = re.compile(r'\s*file\s+(?:"\s*([^"]+?)\s*"|([^\s",]+))[\s,]*(.*)')
 
 
@@ -58,12 +59,12 @@ class _Reader:
         identity = path.resolve()
         if identity in within:
             raise SnapshotError("it includes itself", path)
-        if len(within) >= _DEEPEST:
-            raise SnapshotError(f"more than {_DEEPEST} files that include each other", path)
+        if len(within) >= _MAX_DEPTH:
+            raise SnapshotError(f"more than {_MAX_DEPTH} files that include each other", path)
         for number, line in enumerate(read_text(path).splitlines(), 1):
             self._lines += 1
-            if self._lines > _MOST_LINES:  # a file may include another one many times
-                raise SnapshotError(f"more than {_MOST_LINES} lines, with included files", path)
+            if self._lines > _MAX_LINES:  # a file may include another one many times
+                raise SnapshotError(f"more than {_MAX_LINES} lines, with included files", path)
             try:
                 included = self._take(line, macros)
             except SnapshotError as error:

@@ -23,17 +23,16 @@ from .._api.arguments import names_of
 from .._api.read import caget
 from .._errors import CANothing
 from .._printable import printable
+from .._values.attributes import EPICS_EPOCH
 from .._values.dbr import DBR_DOUBLE, DBR_ENUM, DBR_FLOAT, FORMAT_CTRL, FORMAT_RAW, FORMAT_TIME
 from .._values.number_types import EXACT_LIMIT
 from ..types import AugmentedValue, Datatype, Format, Timeout
 from ._model import TYPE_NAMES, Entry, Snapshot, is_list
 
-ENTRIES = 200  # PVs whose values are converted between two turns of the event loop
-_CHUNK = 10_000  # elements that are converted between two turns of the event loop
-_EPICS_EPOCH = (
-    631152000  # 1990-01-01, in seconds since 1970: the time stamp of an unprocessed record
-)
-_LARGEST = 2.0**64
+# What is converted before other tasks get a turn
+ENTRIES_PER_TURN = 200
+_ELEMENTS_PER_TURN = 10_000
+_UINT64_END = 2.0**64  # no record holds a larger integer
 
 
 async def take(pvs: str | Iterable[str], *, timeout: Timeout = 5.0, throw: bool = True) -> Snapshot:
@@ -69,7 +68,7 @@ async def entries_of(names: Sequence[str], values: Sequence[Any], timeout: Timeo
     octets = await _again([v.name for v in good if _is_not_utf8(v)], bytes, timeout)
     entries: list[Entry] = []
     for index, (name, value) in enumerate(zip(names, values, strict=True)):
-        if index % ENTRIES == 0:
+        if index % ENTRIES_PER_TURN == 0:
             await anyio.lowlevel.checkpoint()
         if not value.ok:
             entries.append(Entry(name, None, error=reason_of(value)))
@@ -122,7 +121,7 @@ def _entry(name: str, value: Any, plain: Any, labels: list[str]) -> Entry:
         label,
         value.alarm.severity,
         value.alarm.status,
-        None if value.raw_stamp[0] == _EPICS_EPOCH else value.timestamp_ns,
+        None if value.raw_stamp[0] == EPICS_EPOCH else value.timestamp_ns,
     )
 
 
@@ -137,8 +136,8 @@ async def _plain(value: Any) -> Any:
     if not hasattr(whole, "tolist"):  # a scalar
         return _text(whole)
     cells: list[Any] = []
-    for start in range(0, len(whole), _CHUNK * 10):
-        cells.extend(map(_text, whole[start : start + _CHUNK * 10].tolist()))
+    for start in range(0, len(whole), _ELEMENTS_PER_TURN * 10):
+        cells.extend(map(_text, whole[start : start + _ELEMENTS_PER_TURN * 10].tolist()))
         await anyio.lowlevel.checkpoint()
     return cells
 
@@ -152,8 +151,9 @@ async def _shortest(whole: Any) -> Any:
     if not hasattr(whole, "tolist"):  # a scalar
         return float(str(np.float32(whole)))
     cells: list[float] = []
-    for start in range(0, len(whole), _CHUNK):
-        cells.extend(map(float, whole[start : start + _CHUNK].astype(np.float32).astype(str)))
+    for start in range(0, len(whole), _ELEMENTS_PER_TURN):
+        some = whole[start : start + _ELEMENTS_PER_TURN]
+        cells.extend(map(float, some.astype(np.float32).astype(str)))
         await anyio.lowlevel.checkpoint()
     return cells
 
@@ -162,7 +162,7 @@ def _has_large_integer(value: Any) -> bool:
     if value.datatype != DBR_DOUBLE:
         return False
     sizes: Any = np.abs(np.asarray(value))
-    return bool(((sizes >= EXACT_LIMIT) & (sizes <= _LARGEST)).any())
+    return bool(((sizes >= EXACT_LIMIT) & (sizes <= _UINT64_END)).any())
 
 
 def _is_not_utf8(value: Any) -> bool:

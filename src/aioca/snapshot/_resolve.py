@@ -18,7 +18,7 @@ from . import _burt
 from ._model import TYPE_NAMES, Entry, Format, is_list
 
 _INTEGER = re.compile(r"\s*[+-]?([0-9]+|0[xX][0-9a-fA-F]+)\s*")
-_MOST_CHARACTERS = 400  # of a number: a double written out in full has some 310
+_MAX_NUMBER_CHARACTERS = 400  # a double written out in full has some 310
 
 
 class UnusableError(Exception):
@@ -96,7 +96,7 @@ def _number(cell: Any, format: Format, kind: str) -> int | float:
             return octets[0]
     if not text.strip():
         raise UnusableError("the file has no value for it")
-    if len(text) <= _MOST_CHARACTERS:
+    if len(text) <= _MAX_NUMBER_CHARACTERS:
         if _INTEGER.fullmatch(text):
             number = int(text, 16 if "x" in text.lower() else 10)
             if kind not in ("DOUBLE", "FLOAT") or abs(number) >= EXACT_LIMIT:

@@ -22,10 +22,9 @@ from ._compare import Candidate, compare, examine
 from ._model import Entry, Format, Outcome, Snapshot, State
 from ._read import reason_of
 
-# The values are written by so many calls at once, or by one for each PV if there are fewer. A call
-# returns when its slowest PV has been processed; until then, the outcomes of its other PVs are not
-# known.
-_CALLS = 64
+# At most this many calls write the values at once, each a part of the PVs. A call returns when its
+# slowest PV has been processed; until then, the outcomes of its other PVs are not known.
+_MAX_CALLS = 64
 # A put-callback that ends with one of these may have been carried out
 _UNCERTAIN = (ECA.TIMEOUT, ECA.DISCONN, ECA.CHANDESTROY)
 
@@ -113,7 +112,7 @@ class _Run:
 
     async def write(self, candidates: list[Candidate], timeout: Timeout) -> None:
         """Write the PVs, all at once, and wait until they have been processed."""
-        size = math.ceil(len(candidates) / _CALLS)
+        size = math.ceil(len(candidates) / _MAX_CALLS)
         async with anyio.create_task_group() as tasks:
             for start in range(0, len(candidates), size or 1):
                 tasks.start_soon(self._write_part, candidates[start : start + size], timeout)

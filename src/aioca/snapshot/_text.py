@@ -9,7 +9,8 @@ from typing import Any
 from ._model import Entry, Outcome, State, is_list
 
 _NUMBER = re.compile(r"[+-]?([0-9.]+([eE][+-]?[0-9]+)?|inf|nan)")
-_MOST = 60  # characters of a value
+# A list longer than this is cut off there, other text at twice the length, to fit into a line.
+_MAX_VALUE_CHARACTERS = 60
 
 
 def value_text(entry: Entry | None) -> str:
@@ -22,9 +23,10 @@ def value_text(entry: Entry | None) -> str:
     shown = _shown(entry.value if text is None else text, not entry.type)
     if entry.label is not None:
         return f"{shown} {_quoted(entry.label)}"
-    if is_list(entry.value) and text is None and len(shown) > _MOST:
-        return f"{shown[:_MOST]}... ({_elements(len(entry.value))})"
-    return shown if len(shown) <= 2 * _MOST else shown[: 2 * _MOST] + "..."
+    if is_list(entry.value) and text is None and len(shown) > _MAX_VALUE_CHARACTERS:
+        return f"{shown[:_MAX_VALUE_CHARACTERS]}... ({_elements(len(entry.value))})"
+    most = 2 * _MAX_VALUE_CHARACTERS
+    return shown if len(shown) <= most else shown[:most] + "..."
 
 
 def change_text(saved: Entry, current: Entry | None) -> str:

@@ -13,6 +13,8 @@ import socket
 import sys
 from collections.abc import Iterable
 
+from .._ports import bind_error
+
 # These ports are below those that the kernels of Linux (32768 and up), macOS and Windows give to
 # clients. Otherwise a client's socket could take the port before the IOC has started. Processes
 # that run at the same time, such as those of pytest-xdist, use different ranges.
@@ -34,13 +36,10 @@ def free_port() -> int:
 
 def is_free(port: int) -> bool:
     """Whether a port of 127.0.0.1 is free for TCP and UDP."""
-    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-        with socket.socket(socket.AF_INET, kind) as sock:
-            try:
-                sock.bind(("127.0.0.1", port))
-            except OSError:
-                return False
-    return True
+    return not any(
+        bind_error("127.0.0.1", port, kind, reuse=False)
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)
+    )
 
 
 def loopback_environment(ports: int | Iterable[int]) -> dict[str, str]:

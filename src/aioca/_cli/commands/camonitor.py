@@ -29,9 +29,10 @@ from ... import (
     connect,
     run,
 )
+from ..._printable import printable_json
 from ..terminal.progress import connect_all
 from ..tools.dbr_details import properties_text
-from ..tools.json_output import json_line, json_properties, json_reply
+from ..tools.json_output import json_properties, json_reply
 from ..tools.properties import Properties
 from ..tools.reading import complain_of_names, request_count, usual_datatype
 from ..tools.syntax import Common, complain, format_options, given, see_help, tool, value
@@ -227,7 +228,7 @@ class _Monitors:
             row = json_reply(pv, reply, None, style)
             if self._choices.properties and not lost:
                 return _line_if(self._properties.complete(index, row))
-            return json_line(row)
+            return printable_json(row)
         if lost:
             now = stamp_text(time.time_ns())
             return f"{name_text(pv, style)}{style.separator}{now} *** disconnected"
@@ -245,10 +246,10 @@ class _Monitors:
     def _not_found_text(self, index: int, _: Any) -> str:
         pv, style = self._pvs[index], self._choices.style
         if self._choices.as_json:
-            return json_line(json_reply(pv, None, None, style))
+            return printable_json(json_reply(pv, None, None, style))
         return f"{name_text(pv, style)}{style.separator}*** Not connected (PV not found)"
 
 
 def _line_if(row: dict[str, Any] | None) -> str:
     """Return an object as a JSON line; empty for None."""
-    return json_line(row) if row is not None else ""
+    return printable_json(row) if row is not None else ""

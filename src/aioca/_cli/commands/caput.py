@@ -25,6 +25,7 @@ from ... import (
     caput,
     configure,
 )
+from ..._values.dbr import MAX_STRING_BYTES
 from ...types import Datatype
 from ..numbers import strtod
 from ..shared import run_command
@@ -34,7 +35,6 @@ from ..tools.strict import RefusedError, checked, needs_record_type
 from ..tools.syntax import Common, complain, flag, given, see_help, tool, value
 from ..tools.text import coloured, plain_line, put_line, status_text, value_text, wide_line
 
-_STRING_SIZE = 39  # bytes of a DBR_STRING, without its NUL
 _PLAIN, _TERSE, _LONG = "plain", "terse", "long"
 _AUTO, _NUMBERS, _STRINGS = "auto", "numbers", "strings"
 # Letters after a backslash, and their codes; any other character stands for itself
@@ -201,7 +201,7 @@ async def _to_send(info: CAInfo, values: list[str], choices: Choices) -> tuple[A
     if choices.style.long_strings:
         data = unescaped(values[0]) + b"\0"
         return list(data), DBR_CHAR
-    strings = [unescaped(text)[:_STRING_SIZE] for text in values]
+    strings = [unescaped(text)[:MAX_STRING_BYTES] for text in values]
     return _one_or_all([data.split(b"\0", 1)[0] for data in strings], choices), DBR_STRING
 
 

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import click
 
+from ..._ca.libca import MAX_NAME_BYTES
 from ..shared import Failure, Seconds, backend_option
-from ..wire.protocol import MAX_NAME_BYTES
 
 
 @click.command()

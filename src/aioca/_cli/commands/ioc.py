@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from ..._ports import bind_error
 from ...testing import SoftIoc, SoftIocError, free_port
 from ..numbers import repeater_port, server_port
 from ..shared import Failure, FilePath
@@ -131,15 +132,12 @@ def _see_that_it_is_free(port: int, public: bool) -> None:
     """
     address = "" if public else "127.0.0.1"
     for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-        with socket.socket(socket.AF_INET, kind) as sock:
-            if kind == socket.SOCK_STREAM:  # like the IOC: old connections do not matter
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                sock.bind((address, port))
-            except OSError as error:
-                raise Failure(
-                    f"port {port} cannot be used ({error.strerror}); choose another with --port"
-                ) from None
+        # Like the IOC; with UDP, the option would let two servers share the port.
+        error = bind_error(address, port, kind, reuse=kind == socket.SOCK_STREAM)
+        if error:
+            raise Failure(
+                f"port {port} cannot be used ({error.strerror}); choose another with --port"
+            )
 
 
 def _environment(public: bool) -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 _GET_LIST, _GET_FLAGS, _GET_PEER, _GET_BROADCAST = 0x8912, 0x8913, 0x8917, 0x8919
 _UP, _BROADCAST, _LOOPBACK, _POINT_TO_POINT = 1, 2, 8, 16
-_ENTRY = 40  # bytes of a `struct ifreq` if pointers have 8 bytes
+_IFREQ_BYTES = 40  # the size of a `struct ifreq` if pointers have 8 bytes
 _ADDRESS = slice(20, 24)  # of the IPv4 address in it: after name (16), family (2) and port (2)
 
 
@@ -62,9 +62,9 @@ def _entries(sock: socket.socket, fcntl: Any) -> list[bytes]:
 
     if sys.platform != "linux" or struct.calcsize("P") != 8:
         raise OSError("not known here")
-    room = array.array("B", bytes(_ENTRY * 256))
+    room = array.array("B", bytes(_IFREQ_BYTES * 256))
     address, size = room.buffer_info()
     asked = struct.pack("iP", size, address)
     answer: bytes = fcntl.ioctl(sock, _GET_LIST, asked)
     filled = struct.unpack("iP", answer)[0]
-    return [room[at : at + _ENTRY].tobytes() for at in range(0, filled, _ENTRY)]
+    return [room[at : at + _IFREQ_BYTES].tobytes() for at in range(0, filled, _IFREQ_BYTES)]

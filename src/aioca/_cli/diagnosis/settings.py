@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from ..._ca.array_limit import is_automatic, limit_of
+from ..._ca.array_limit import MIN_LIMIT_BYTES, is_automatic, limit_of
 from ..._ca.environment import local_networks_searched
 from ..._ca.hosts import words_of
 from ..numbers import c_integer, c_real, usable_port
@@ -29,13 +29,12 @@ _DEFAULTS = {
     "EPICS_CA_SERVER_PORT": str(DEFAULT_SERVER_PORT),
     "EPICS_CA_REPEATER_PORT": str(DEFAULT_REPEATER_PORT),
     "EPICS_CA_CONN_TMO": "30",
-    "EPICS_CA_MAX_ARRAY_BYTES": "16384",
+    "EPICS_CA_MAX_ARRAY_BYTES": str(MIN_LIMIT_BYTES),
     "EPICS_CA_AUTO_ARRAY_BYTES": "YES",
     "EPICS_CA_MAX_SEARCH_PERIOD": "300",
     "EPICS_CA_MCAST_TTL": "1",
 }
 _OF_SERVERS = {"EPICS_CA_BEACON_PERIOD"}  # old servers read these, clients do not
-_MIN_ARRAY_BYTES = 16384  # libca raises EPICS_CA_MAX_ARRAY_BYTES to this
 _AUTO = "EPICS_CA_AUTO_ADDR_LIST"
 
 
@@ -180,7 +179,7 @@ class _Reader:
             )  # fmt: skip
         given = self._text(most)
         number = c_integer(given) if given else None
-        size = max(number or 0, _MIN_ARRAY_BYTES)
+        size = max(number or 0, MIN_LIMIT_BYTES)
         self._row(most, str(size))
         if most in self._given and (number is None or number < 0):
             self._find(
@@ -193,7 +192,7 @@ class _Reader:
                 "warning", most, f"{most}={given} is read as {number}; libca uses {size}",
                 f"set {most} to a number of bytes, digits only",
             )  # fmt: skip
-        elif given and number is not None and number < _MIN_ARRAY_BYTES:
+        elif given and number is not None and number < MIN_LIMIT_BYTES:
             self._find(
                 "note", most, f"{most}={given} is below libca's minimum; libca uses {size}",
                 f"unset {most}", REMARK,

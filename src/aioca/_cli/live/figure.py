@@ -19,7 +19,7 @@ from .recording import Recording
 
 dates: Any = matplotlib.dates  # it has no types
 
-DPI = 120
+DPI = 120  # dots per inch: a picture of 1200 dots fits on most screens
 WIDTH = 10.0  # inches, like the lengths in the next line
 _PANEL, _ABOVE, _BELOW, _BETWEEN, _LEFT, _RIGHT = 1.65, 0.45, 0.5, 0.62, 0.95, 0.6
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-SPARKS = 30
-STEP = 60.0 / SPARKS  # seconds
+SPARKS = 30  # characters of a sparkline, one for each step of a minute
+STEP_SECONDS = 60.0 / SPARKS
 
 _BARS = "▁▂▃▄▅▆▇█"
 _RATE_SECONDS = 3  # the rate is the mean over this time, so that it can be read
@@ -57,7 +57,7 @@ class Sparkline:
 
     def advance(self, now: float) -> None:
         """Complete the steps that are over; a step without updates has the last value."""
-        step = int(now / STEP)
+        step = int(now / STEP_SECONDS)
         if self._step < 0:
             self._step = step
         for _ in range(min(step - self._step, SPARKS)):

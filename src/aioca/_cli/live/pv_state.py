@@ -16,9 +16,10 @@ import numpy as np
 
 from ... import ECA, CANothing
 from ..._printable import printable
+from ..._values.attributes import EPICS_EPOCH
 
 # A time stamp up to one day after the EPICS epoch (1990) is that of a record never processed.
-_NEVER = 631152000 + 86400
+_NEVER = EPICS_EPOCH + 86400
 
 
 class PVState:

@@ -16,7 +16,8 @@ from rich.color import ColorSystem
 from rich.console import Console
 from rich.style import Style
 
-from .history import SPARKS, STEP, Rate, Sparkline, shape
+from ..._values.classes import SEVERITIES
+from .history import SPARKS, STEP_SECONDS, Rate, Sparkline, shape
 from .pv_state import PVState
 
 ORDERS = ("given", "name", "alarm", "rate")
@@ -206,7 +207,7 @@ class View:
     def _head(self, columns: Widths) -> str:
         names = {
             "name": "PV", "value": "value", "units": "units", "alarm": "alarm", "time": "time",
-            "rate": "rate/s", "spark": f"last {columns.spark * STEP:.0f} s",
+            "rate": "rate/s", "spark": f"last {columns.spark * STEP_SECONDS:.0f} s",
         }  # fmt: skip
         right = ("value", "time", "rate")
         cells = {column: (name, "head", column in right) for column, name in names.items()}
@@ -223,7 +224,8 @@ class View:
     def _title(self, width: int, now: float) -> str:
         severities = [row.severity for row in self.rows]
         texts = [(f"aioca watch {_GAP}{len(self.rows)} PVs", "title")]
-        for severity, what in ((-1, "not connected"), (3, "INVALID"), (2, "MAJOR"), (1, "MINOR")):
+        counted = [(severity, SEVERITIES[severity]) for severity in (3, 2, 1)]
+        for severity, what in [(-1, "not connected"), *counted]:
             if number := severities.count(severity):
                 texts.append((f"{number} {what}", _ALARM_STYLES[severity]))
         rate = sum(row.rate.value for row in self.rows)

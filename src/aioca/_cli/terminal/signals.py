@@ -6,7 +6,7 @@ import signal
 
 import anyio
 
-ENDS = (signal.SIGINT, signal.SIGTERM)
+END_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
@@ -26,7 +26,7 @@ class Interruption:
         event loop of asyncio on Windows cannot wait for signals: there, Ctrl-C raises it.
         """
         try:
-            with anyio.open_signal_receiver(*ENDS) as signals:
+            with anyio.open_signal_receiver(*END_SIGNALS) as signals:
                 async for number in signals:
                     self.status = 128 + number
                     scope.cancel()

@@ -16,6 +16,7 @@ from ... import (
     CANothing,
 )
 from ..._printable import printable
+from ..._values.classes import SEVERITIES
 from ..numbers import c_integer
 from .reading import Ask, as_sent, is_char_array, request_count, why_not
 from .syntax import Style
@@ -34,7 +35,6 @@ DBR_NAMES = {
     DBR_CLASS_NAME: "DBR_CLASS_NAME",
 }
 _MAX_STATES = 16  # labels of an enum in a DBR_GR_ENUM or DBR_CTRL_ENUM
-_SEVERITIES = ("NO_ALARM", "MINOR", "MAJOR", "INVALID")
 _DISPLAY_LIMITS = (
     ("Lo disp limit", "lower_disp_limit"),
     ("Hi disp limit", "upper_disp_limit"),
@@ -103,7 +103,7 @@ def _form_rows(reply: Any, dbr: int, extra: Any) -> list[tuple[str, str]]:
     if dbr == DBR_STSACK_STRING:
         rows.append(("Ack transient?", "YES" if extra.ackt else "NO"))
         severity = int(extra.acks)
-        rows.append(("Ack severity", _SEVERITIES[severity] if severity < 4 else str(severity)))
+        rows.append(("Ack severity", SEVERITIES[severity] if severity < 4 else str(severity)))
     elif form in (_GR, _CTRL) and base == DBR_ENUM:
         rows.append(("Enums", _states(reply.enums)))
     elif form in (_GR, _CTRL) and base != DBR_STRING:

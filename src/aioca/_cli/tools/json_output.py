@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
 from ... import DBR_CHAR, CAInfo, CANothing
+from ..._printable import printable_json
 from .reading import why_not
 from .syntax import Style
 from .text import elements, is_array, is_undefined, put_line, rounded
@@ -18,18 +18,9 @@ _EXTRA = (
 )  # fmt: skip
 
 
-def json_line(row: dict[str, Any]) -> str:
-    """Return an object as one line of printable text."""
-    text = json.dumps(row, ensure_ascii=False, allow_nan=False)
-    if text.isprintable():
-        return text
-    # Only strings contain unprintable characters. json escapes only those below U+0020.
-    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
-
-
 def put_json(row: dict[str, Any]) -> None:
     """Print an object as one line on stdout."""
-    put_line(json_line(row))
+    put_line(printable_json(row))
 
 
 def json_reply(pv: str, reply: Any, extra: Any, style: Style) -> dict[str, Any]:

@@ -15,11 +15,14 @@ import re
 from collections.abc import Sequence
 
 from ... import DBR_CHAR, DBR_DOUBLE, DBR_ENUM, DBR_FLOAT, DBR_LONG, DBR_SHORT, DBR_STRING
+from ..._values.dbr import MAX_STRING_BYTES
+from ..._values.number_types import EXACT_LIMIT
 
 _DECIMAL = re.compile(r"[+-]?(?:0|[1-9][0-9]*)\Z")
 _HEXADECIMAL = re.compile(r"[+-]?0[xX][0-9a-fA-F]+\Z")
 _REAL = re.compile(
-    r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf(?:inity)?|nan)\Z", re.IGNORECASE
+    r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf(?:inity)?|nan)\Z",
+    re.ASCII | re.IGNORECASE,
 )
 # The beginning of a text that C reads as an integer: hexadecimal, octal or decimal
 _C_INTEGER = re.compile(r"\s*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
@@ -29,8 +32,6 @@ _RANGES = {
     DBR_LONG: (-(2**31), 2**31 - 1),
 }
 _INTEGER_RECORDS = {"int64in", "int64out"}  # their VAL goes over Channel Access as a DOUBLE
-_MOST_BYTES = 39  # of a STRING, without its NUL
-_EXACT = 2**53  # from here on a double stands for several integers
 
 
 class RefusedError(Exception):
@@ -70,9 +71,9 @@ def _value(
     if datatype in (DBR_FLOAT, DBR_DOUBLE):
         only_integers = record_type in _INTEGER_RECORDS and "." not in pv.removesuffix(".VAL")
         return _whole(pv, text, -(2**63), 2**63 - 1) if only_integers else _real(pv, text)
-    if datatype == DBR_STRING and len(text.encode("utf-8", "surrogateescape")) > _MOST_BYTES:
+    if datatype == DBR_STRING and len(text.encode("utf-8", "surrogateescape")) > MAX_STRING_BYTES:
         raise RefusedError(
-            f"{pv}: nothing was written: the text has more than the {_MOST_BYTES} bytes of a"
+            f"{pv}: nothing was written: the text has more than the {MAX_STRING_BYTES} bytes of a"
             f" STRING, and the rest would be cut off. Use -S with the name {pv}$, if the server"
             " has it."
         )
@@ -95,7 +96,7 @@ def _whole(pv: str, text: str, low: int, high: int) -> int | str:
             f"{pv}: nothing was written: {text} is not from {low} to {high}, the numbers that this"
             " PV can hold."
         )
-    return number if abs(number) <= _EXACT else text
+    return number if abs(number) <= EXACT_LIMIT else text
 
 
 def _not_an_integer(pv: str, text: str) -> str:
@@ -126,7 +127,7 @@ def _number(text: str) -> float | None:
 
 def _real(pv: str, text: str) -> int | float | str:
     number = _integer(text)
-    if number is not None and abs(number) > _EXACT:
+    if number is not None and abs(number) > EXACT_LIMIT:
         return text
     value = number if number is not None else _number(text)
     if value is None:

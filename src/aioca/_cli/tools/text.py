@@ -12,10 +12,10 @@ import numpy as np
 
 from ... import DBR_CHAR, DBR_DOUBLE, DBR_ENUM, DBR_FLOAT, CANothing
 from ..._printable import printable
+from ..._values.attributes import EPICS_EPOCH
 from .syntax import Style
 
 NAME_WIDTH = 30
-_EPICS_EPOCH = 631152000  # 1990-01-01 in seconds of the Unix epoch: an unset time stamp
 UNDEFINED = "<undefined>"
 _ESCAPES = {
     0x07: "\\a", 0x08: "\\b", 0x0C: "\\f", 0x0A: "\\n", 0x0D: "\\r", 0x09: "\\t", 0x0B: "\\v",
@@ -129,7 +129,7 @@ def name_text(name: str, style: Style, count: int = 1) -> str:
 
 def is_undefined(raw_stamp: tuple[int, int]) -> bool:
     """Whether a time stamp is unset, because the record was never processed."""
-    return raw_stamp == (_EPICS_EPOCH, 0)
+    return raw_stamp == (EPICS_EPOCH, 0)
 
 
 def rounded(timestamp_ns: int) -> tuple[int, int]:

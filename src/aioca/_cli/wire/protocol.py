@@ -22,7 +22,6 @@ CREATE_CHANNEL_FAILED = 26
 MINOR = 13  # the minor version of our protocol, 4.13
 DEFAULT_SERVER_PORT = 5064
 DEFAULT_REPEATER_PORT = 5065
-MAX_NAME_BYTES = 991  # with a longer name, libca blocks all of its searches
 MAX_DATAGRAM_BYTES = 1024  # such a datagram is not fragmented on the way
 
 _HEADER = struct.Struct(">HHHHII")

@@ -19,6 +19,7 @@ import socket
 import time
 from collections.abc import Callable
 
+from ..._ports import bind_error
 from .protocol import (
     REPEATER_CONFIRM,
     REPEATER_REGISTER,
@@ -113,8 +114,8 @@ class Repeater:
                 self._clients[client].send(data)
                 return
             except ConnectionRefusedError:
-                if _is_free(client):
-                    break
+                if not bind_error(*client, socket.SOCK_DGRAM, reuse=False):
+                    break  # the port is free, so the client has ended
             except OSError:
                 return  # the buffer is full: this datagram is lost
         else:
@@ -137,16 +138,6 @@ def _is_of_this_host(address: str) -> bool:
         except OSError:
             return False
         return bool(sock.getsockname()[0] == address)
-
-
-def _is_free(address: Host) -> bool:
-    """Whether a UDP address of this host can be bound: then its client has ended."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        try:
-            sock.bind(address)
-        except OSError:
-            return False
-    return True
 
 
 # -- For its clients -------------------------------------------------------------------------------
