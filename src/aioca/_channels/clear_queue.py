@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 _MAX_CLEARS_PER_CALLBACK = 500
 # The end of a run waits this long at most for the helper thread to finish its callback.
 _MAX_FINISH_SECONDS = 0.1
+# Between two looks at whether it has. It needs the GIL for that, so the loop has to sleep.
+_POLL_SECONDS = 0.0002
 
 # In `ClearQueue.ignored_keys`: the queue has items, so the next update's thread helps.
 CLEARS_PENDING = 0
@@ -100,6 +102,9 @@ class ClearQueue:
 
         Returns:
             False if a helper thread still has not finished: then libca may still call back.
+
+        This polls, because an event would have to be made or set in each callback that helps, and
+        the helper thread is hardly ever in one at the end of a run.
         """
         give_up = time.monotonic() + _MAX_FINISH_SECONDS
         while True:
@@ -107,7 +112,7 @@ class ClearQueue:
             helped = self._helper not in (None, threading.get_ident())
             if not helped or time.monotonic() > give_up:
                 break
-            time.sleep(0.0002)
+            time.sleep(_POLL_SECONDS)
         self.ignored_keys.discard(CLEARS_PENDING)
         self._call_afters()
         return not helped

@@ -17,6 +17,8 @@ MAX_PUT_CALLBACKS = 1000
 # If no put completes for this long, the records are slow, not the server overloaded: send the next
 # part anyway.
 _STANDSTILL_SECONDS = 0.02
+# Between two looks at the counters
+_POLL_SECONDS = 0.001
 
 
 class PutCallbackLimit:
@@ -39,10 +41,14 @@ class PutCallbackLimit:
         """Wait until there is room for ``count`` more put-callbacks. On the loop.
 
         Returns also at the deadline, or when no put has completed for a while.
+
+        This polls, because a wake would cost the completion of every put a test on libca's thread.
+        Only puts beyond `MAX_PUT_CALLBACKS` wait here, and to notice a standstill takes a clock in
+        any case.
         """
         completed, since = self.completed, portal.now()
         while not self.has_room(count) and portal.now() < deadline:
-            await portal.waiter().wait(portal.now() + 0.001)
+            await portal.waiter().wait(portal.now() + _POLL_SECONDS)
             if self.completed != completed:
                 completed, since = self.completed, portal.now()
             elif portal.now() > since + _STANDSTILL_SECONDS:

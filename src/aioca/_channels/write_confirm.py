@@ -28,6 +28,8 @@ logger = logging.getLogger("aioca")
 
 # The end of a run waits at most this long for writes without wait to be confirmed.
 _MAX_CONFIRM_SECONDS = 1.0
+# Between two looks at the replies: about one round trip in a local network.
+_POLL_SECONDS = 0.0002
 # The warning about unconfirmed writes names at most this many PVs, to stay readable.
 _MAX_NAMES = 5
 
@@ -81,6 +83,9 @@ class UnconfirmedWrites:
         """Wait until the servers have confirmed all writes, for `_MAX_CONFIRM_SECONDS` at most.
 
         Blocks the loop's thread, at the end of the run. Logs the PVs whose writes are unconfirmed.
+
+        This polls, because the loop no longer runs the jobs that `WriteConfirmation.arrive` posts,
+        and there is one read for each circuit: no single event is set when all have been answered.
         """
         reads: list[tuple[WriteConfirmation, list[str]]] = []
         for circuit, channels in self.unconfirmed.items():
@@ -96,7 +101,7 @@ class UnconfirmedWrites:
         give_up = time.monotonic() + _MAX_CONFIRM_SECONDS
         late = reads
         while late and time.monotonic() < give_up:
-            time.sleep(0.0002)
+            time.sleep(_POLL_SECONDS)
             late = [(read, names) for read, names in late if not read.answered]
         for _, names in late:
             others = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
