@@ -20,6 +20,7 @@ import pytest
 
 from aioca import DBR_DOUBLE
 from aioca._ca import libca, tokens
+from aioca._channels.connection import Connection
 
 HOST = "192.0.2.1:5064"  # an address for documentation; nothing is sent there
 
@@ -184,7 +185,7 @@ class FakeCA:
                 del self.subscriptions[evid]
 
     @staticmethod
-    def _owner(channel: CAChannel) -> tokens.ChannelOwner:
-        owner: tokens.ChannelOwner | None = tokens.owner_of(channel.token >> tokens.KEY_SHIFT)
+    def _owner(channel: CAChannel) -> Connection:
+        owner: Connection | None = tokens.owner_of(channel.token >> tokens.KEY_SHIFT)
         assert owner is not None, f"{channel.name}: its owner has released the token"
         return owner

@@ -18,9 +18,16 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from ctypes import c_char_p, c_int, c_long, c_short, c_size_t, c_uint, c_ulong, c_ushort, c_void_p
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from .library import address_of, ca_quick, com_quick, lacks, optional, prototype, required
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    import numpy.typing as npt
+
+    Data = bytes | npt.NDArray[Any]
 
 # The statuses that this package handles or reports itself. All others are only passed on.
 ECA_NORMAL = 1
@@ -190,14 +197,6 @@ def create_subscription(
     evid = c_size_t()
     status = _create_subscription(dbr, count, chid, mask, trampoline, usr, ctypes.byref(evid))
     return status, evid.value
-
-
-class _Array(Protocol):
-    @property
-    def __array_interface__(self) -> dict[str, tuple[int, bool]]: ...
-
-
-Data = bytes | _Array
 
 
 # -- Calls that use the context of the calling thread (see `context`) ------------------------------

@@ -1,7 +1,7 @@
 """libca's messages: exceptions, and text that it would print on stderr.
 
-A message goes to a `Listener`, on a thread of libca or of libCom. The listener of an event loop
-(see `_channels.message_log`) passes it to the logger.
+A message goes to a listener, the `LoopContext` of an event loop, on a thread of libca or of libCom.
+The loop context passes it to the logger (see `_channels.message_log`).
 """
 
 from __future__ import annotations
@@ -11,41 +11,23 @@ import os
 import re
 from collections import deque
 from ctypes import c_char_p, c_int, c_long, c_size_t, c_uint, c_void_p
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from . import libca
 from .callbacks import connection_trampoline, keep_thread_state, memory
 from .library import com, has_ioc, optional, prototype, required
 from .tokens import KEY_SHIFT, owner_of
 
-
-class Listener(Protocol):
-    """A receiver of libca's messages. Its methods are called on a thread of libca or libCom."""
-
-    def is_running(self) -> bool:
-        """Whether it will log a message soon."""
-        ...
-
-    def circuit_lost(self) -> None:
-        """A circuit was lost."""
-
-    def exception(self, status: int, op: int, context: str) -> None:
-        """Libca, or a server, reports a failure for which there is no callback."""
-
-    def printed(self, text: str) -> None:
-        """Take a text that libca would have printed on stderr."""
-
-    def reply_dropped(self) -> None:
-        """A reply or an update was dropped, as it was larger than the limit or the memory."""
-
+if TYPE_CHECKING:
+    from .._channels.context import LoopContext
 
 # The listeners for messages that belong to no channel, by token.
-_listeners: dict[int, Listener] = {}
+_listeners: dict[int, LoopContext] = {}
 # Messages from before the first listener: the first come when the context is made. Then None.
 _early: deque[str] | None = deque()
 
 
-def add_listener(token: int, listener: Listener) -> None:
+def add_listener(token: int, listener: LoopContext) -> None:
     """Add a listener; the first one gets the messages that came before it. Any thread."""
     global _early
     _listeners[token] = listener
@@ -64,7 +46,7 @@ def remove_listener(token: int) -> None:
 _NO_ROOM = b"CAC: not enough memory for message body cache"
 
 
-def _speaker() -> Listener | None:
+def _speaker() -> LoopContext | None:
     """Choose the listener for a message that concerns all of them; None if there is none.
 
     There is one, so that the message is logged once. It is a running one if there is any, so that

@@ -8,7 +8,10 @@ pointer.
 from __future__ import annotations
 
 import itertools
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from .._channels.connection import Connection
 
 # The bytes of one DBR, or the ECA status of a failure. A large array is a bytearray, so that numpy
 # can use it without another copy.
@@ -22,19 +25,6 @@ class Requester(Protocol):
         """Take a reply: the DBR bytes, or the ECA status of a failure. On a libca thread."""
 
 
-class ChannelOwner(Protocol):
-    """The owner of a channel. Its methods are called on a libca thread."""
-
-    def connection_changed(self, up: bool, native_type: int, native_count: int) -> None:
-        """The channel has connected (``up``) or disconnected."""
-
-    def access_changed(self) -> None:
-        """The access rights have changed; called only after `libca.report_access`."""
-
-    def exception(self, status: int, op: int, context: str) -> None:
-        """Libca, or a server, reports a failure for which there is no callback."""
-
-
 # A token has three parts: the key of the owner; the index of the request, as one owner may have
 # many (a list of PVs); and the DBR type that was requested, to detect a reply of another type.
 DBR_BITS = 6
@@ -45,13 +35,13 @@ MAX_INDEX = INDEX_MASK = (1 << _INDEX_BITS) - 1
 KEY_SHIFT = DBR_BITS + _INDEX_BITS
 _KEY_MASK = (1 << (64 - KEY_SHIFT)) - 1
 
-# The owners by key. Each is a Requester or a ChannelOwner, depending on what the token is for.
+# The owners by key. Each is a Requester or a channel, depending on what the token is for.
 owners: dict[int, Any] = {}
 owner_of = owners.get  # a bound method, as it is called for every reply
 _keys = itertools.count(1)
 
 
-def register(owner: Requester | ChannelOwner) -> int:
+def register(owner: Requester | Connection) -> int:
     """Add an owner to the table and return its token. Any thread.
 
     The value to give to libca is ``token + index * INDEX_ONE + dbr``.

@@ -6,7 +6,7 @@ Invariant: everything here runs on the loop's thread, except where a docstring s
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from .._ca import libca
 from .._errors import CAError
@@ -18,24 +18,12 @@ from .listeners import logger
 from .write_confirm import WriteConfirmation
 
 if TYPE_CHECKING:
+    from .._monitors.subscription import ChannelSubscription
+    from .._requests.put import Put
     from .context import LoopContext
-    from .listeners import ChannelMonitor
 
 # When more than this was written without wait to one channel, the server is asked to confirm it.
 _CONFIRM_AFTER_BYTES = 1 << 18
-
-
-class PutOwner(Protocol):
-    """The request whose put-callback is under way on a channel.
-
-    Attributes:
-        _token: the token of the request; a later request has a greater one.
-    """
-
-    _token: int
-
-    def put_abandoned(self, channel: Channel) -> None:
-        """End the put: libca cleared the channel and will not report completion. On the loop."""
 
 
 class Channel(Connection):
@@ -68,7 +56,7 @@ class Channel(Connection):
     def __init__(self, home: LoopContext, name: str, priority: int | None = None) -> None:
         self.last_key: int = -1
         self.last_reader: Any = None
-        self.put_owner: PutOwner | None = None
+        self.put_owner: Put | None = None
         self.put_channels: tuple[Channel, ...] = ()
         self.unconfirmed: int = 0
         self.confirmation: WriteConfirmation | None = None
@@ -225,7 +213,7 @@ class Channel(Connection):
         if chid and not self.home.ca_context.forgotten:
             self.home.clear_queue.channel(chid, partial(self._cleared, monitors))
 
-    def _cleared(self, monitors: tuple[ChannelMonitor, ...]) -> None:
+    def _cleared(self, monitors: tuple[ChannelSubscription, ...]) -> None:
         """End the monitors and the put-callback of a closed channel. On the loop."""
         for monitor in monitors:
             monitor.on_cleared()

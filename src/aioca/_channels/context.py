@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from .._ca import context as _client
 from .._ca import messages
@@ -30,6 +30,9 @@ from .put_limit import PutCallbackLimit
 from .reconnect import Reconnector
 from .watches import Watches
 from .write_confirm import UnconfirmedWrites
+
+if TYPE_CHECKING:
+    from .._monitors.policy import Policy
 
 logger = logging.getLogger("aioca")
 
@@ -56,17 +59,6 @@ class Operation(Protocol):
 
     def context_closed(self) -> None:
         """End the call, because all channels are being closed. On the loop's thread."""
-
-
-class Policy(Protocol):
-    """How the updates of monitors wait for the loop: see `_monitors.policy`."""
-
-    def close(self) -> None:
-        """Release the C callback: libca makes no more calls for this loop."""
-
-    def __len__(self) -> int:
-        """The number of keys for which something is stored."""
-        ...
 
 
 class LoopContext:

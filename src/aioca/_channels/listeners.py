@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from .._monitors.subscription import ChannelSubscription
     from .channel import Channel
 
 logger = logging.getLogger("aioca")
@@ -18,39 +19,6 @@ class Listener(Protocol):
     def channel_up(self, channel: Channel) -> None: ...
     def channel_down(self, channel: Channel) -> None: ...
     def channel_closed(self, channel: Channel) -> None: ...
-
-
-class ChannelMonitor(Listener, Protocol):
-    """A monitor that follows this channel and may have a libca subscription on it."""
-
-    def on_cleared(self) -> None:
-        """Forget what libca used: it has cleared the channel, no update follows. On the loop."""
-
-    def channel_replaced(self) -> Callable[[], object] | None:
-        """Give up the libca subscription. On the loop: the channel has a new chid from now on.
-
-        Returns:
-            A function to call when libca has cleared the old chid, or None.
-        """
-
-    def ignore_updates(self) -> None:
-        """Drop all further updates of the present libca subscription. On a libca thread."""
-
-    def went_down(self) -> None:
-        """Note that the channel has disconnected. On a libca thread."""
-
-
-class PutOwner(Protocol):
-    """The request whose put-callback is under way on a channel.
-
-    Attributes:
-        _token: the token of the request; a later request has a greater one.
-    """
-
-    _token: int
-
-    def put_abandoned(self, channel: Channel) -> None:
-        """End the put: libca cleared the channel and will not report completion. On the loop."""
 
 
 class Listened:
@@ -67,7 +35,7 @@ class Listened:
     def __init__(self, name: str) -> None:
         self.name: str = name
         self.listeners: dict[Listener, None] | None = None  # a dict: ordered, with fast removal
-        self.monitors: tuple[ChannelMonitor, ...] = ()
+        self.monitors: tuple[ChannelSubscription, ...] = ()
 
     def listen(self, listener: Listener) -> None:
         """Call a listener for each further change. On the loop."""
@@ -82,12 +50,12 @@ class Listened:
             if not self.listeners:
                 self.listeners = None
 
-    def add_monitor(self, monitor: ChannelMonitor) -> None:
+    def add_monitor(self, monitor: ChannelSubscription) -> None:
         """Have a monitor follow the channel. On the loop."""
         # Replace the tuple, because a libca thread may be iterating over it.
         self.monitors = (*self.monitors, monitor)
 
-    def remove_monitor(self, monitor: ChannelMonitor) -> None:
+    def remove_monitor(self, monitor: ChannelSubscription) -> None:
         """Remove a monitor. On the loop; does nothing if it does not follow the channel."""
         monitors = self.monitors
         if monitor in monitors:

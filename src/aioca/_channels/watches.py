@@ -9,21 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from .._ca import libca
 from .._ca.callbacks import access_trampoline
 
 if TYPE_CHECKING:
+    from .._monitors.connection import Watching
     from .channel import Channel
     from .connection import Connection
-    from .listeners import Listener
-
-
-class Watch(Protocol):
-    """Somebody who watches a channel. Called on the loop's thread."""
-
-    def access_changed(self) -> None: ...
 
 
 class Watches:
@@ -31,11 +25,11 @@ class Watches:
 
     def __init__(self, post: Callable[[Callable[[], object]], None]) -> None:
         self._post = post
-        self._watches: dict[Connection, tuple[Watch, ...]] = {}
+        self._watches: dict[Connection, tuple[Watching, ...]] = {}
 
     # -- On the loop -------------------------------------------------------------------------------
 
-    def add(self, channel: Channel, watch: _ListeningWatch) -> None:
+    def add(self, channel: Channel, watch: Watching) -> None:
         """Have a watch called for each change of the channel's connection and access rights."""
         watches = self._watches.get(channel, ())
         self._watches[channel] = (*watches, watch)
@@ -43,7 +37,7 @@ class Watches:
         if not watches:
             self.chid_made(channel)
 
-    def remove(self, channel: Channel, watch: _ListeningWatch) -> None:
+    def remove(self, channel: Channel, watch: Watching) -> None:
         """Stop calling a watch. Does nothing if the watch was not added."""
         channel.unlisten(watch)
         left = tuple(each for each in self._watches.get(channel, ()) if each is not watch)
@@ -68,9 +62,3 @@ class Watches:
         """Post that the access rights of a channel have changed. Never waits."""
         if channel in self._watches:
             self._post(partial(self._access_changed, channel))
-
-
-if TYPE_CHECKING:
-
-    class _ListeningWatch(Watch, Listener, Protocol):
-        """A watch that hears of the connection, too."""

@@ -195,6 +195,11 @@ class ChannelSubscription(ABC):
         """Do nothing: `went_down` has queued the disconnection."""
 
     def channel_replaced(self) -> Callable[[], object] | None:
+        """Give up the libca subscription: the channel has a new chid from now on. On the loop.
+
+        Returns:
+            A function to call when libca has cleared the old chid, or None.
+        """
         return self._leave_subscription() if self._evid else None
 
     def channel_closed(self, channel: Channel) -> None:

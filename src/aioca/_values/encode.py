@@ -12,11 +12,11 @@ Invariants:
 from __future__ import annotations
 
 import struct
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._ca.libca import ECA_BADCOUNT, ECA_BADSTR, ECA_BADTYPE, Data
+from .._ca.libca import ECA_BADCOUNT, ECA_BADSTR, ECA_BADTYPE
 from .._errors import CAValueError, invalid
 from .dbr import (
     AS_BYTES,
@@ -50,7 +50,11 @@ from .encode_numbers import (
 )
 from .number_types import EXACT_LIMIT, NUMBER_TYPES
 
-Encoded = tuple[int, int, Data]  # DBR type, count, bytes
+if TYPE_CHECKING:
+    from .._ca.libca import Data
+
+    Encoded = tuple[int, int, Data]  # DBR type, count, bytes
+
 _pack_double = struct.Struct("=d").pack
 _pack_integer = {1: struct.Struct("=h").pack, 3: struct.Struct("=H").pack,
                  4: struct.Struct("=B").pack, 5: struct.Struct("=i").pack}  # fmt: skip
