@@ -323,7 +323,7 @@ async def test_a_disconnection_stays_behind_the_newest_updates(a: str, busy: boo
         policy = cast(Newest, monitor._policy)
         for number in (1.0, 2.0, 3.0):
             policy.waiting[monitor._key].append(time_double(number))
-        forget = monitor._leave_subscription()
+        forget = monitor._detach_subscription()
         await anyio.lowlevel.checkpoint()
         go_on.set()
         await received.until(lambda values: len(values) == 5)

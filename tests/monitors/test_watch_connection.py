@@ -326,4 +326,4 @@ def test_blocking(locking: SoftIoc, unique: str) -> None:
         with pytest.warns(ResourceWarning, match="watch_connection of"):
             blocking.watch_connection(locked)
     finally:
-        _loop_thread.stop()
+        _loop_thread.close_loop_thread()

@@ -34,7 +34,7 @@ NAMES = ["caget", "caput", "connect", "cainfo", "wait_for_value"]
 def loop_ended() -> Iterator[None]:
     """End the loop of the blocking calls: the next test starts another one."""
     yield
-    _loop_thread.stop()
+    _loop_thread.close_loop_thread()
 
 
 def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
@@ -230,7 +230,7 @@ def test_another_loop_after_the_end(p: str) -> None:
         waiting = threading.Thread(target=wait)
         waiting.start()
         until(lambda: first._pending)
-        _loop_thread.stop()
+        _loop_thread.close_loop_thread()
         waiting.join(10)
         assert list(updates) == []
     assert "has ended" in caught[0]

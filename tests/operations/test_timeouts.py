@@ -246,13 +246,13 @@ async def test_an_answer_just_after_the_deadline(
 ) -> None:
     """The reply is either in time or too late; there is no third outcome."""
     await connect(p + "slow.A")
-    end = Request._end
+    end = Request._close
 
     def ended(request: Request) -> None:
         end(request)
         request.results = Late(request.results, coming)
 
-    monkeypatch.setattr(Request, "_end", ended)
+    monkeypatch.setattr(Request, "_close", ended)
     # A fast server's reply may have arrived when the deadline is checked
     monkeypatch.setattr(Request, "arrive", lambda request, index, raw: None)
     value = await function(p + "slow.A", timeout=0, throw=False)

@@ -226,7 +226,7 @@ def test_the_environment_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     loopback = _ports.Loopback(2)
     loopback.confine()
     assert os.environ["EPICS_CA_ADDR_LIST"] != HOSTILE["EPICS_CA_ADDR_LIST"]
-    loopback.release()
+    loopback.close()
     assert dict(os.environ) == before
 
 
@@ -265,7 +265,7 @@ def test_bad_settings(pytester: pytest.Pytester, setting: str, words: str) -> No
 def test_servers_of_this_machine(server: str) -> None:
     loopback = _ports.Loopback(0, [server])
     assert loopback.environment()["EPICS_CA_ADDR_LIST"].split() == [server]
-    loopback.release()
+    loopback.close()
 
 
 def test_only_who_asks_for_it_has_it() -> None:

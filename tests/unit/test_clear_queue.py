@@ -139,7 +139,7 @@ def test_all_of_it_at_the_end(fake_ca: FakeCA) -> None:
     for evid in range(1, 2001):
         queue.subscription(evid, FakeChannel(10), lambda evid=evid: afters.append(evid))
     queue.channel(libca.Chid(10))
-    queue.finish()
+    queue.close()
     assert fake_ca.channels == {}
     assert afters == list(range(1, 2001))
     assert CLEARS_PENDING not in queue.ignored_keys
@@ -252,11 +252,11 @@ def test_both_at_once(fake_ca: FakeCA, many_switches: None, seed: int) -> None:
             expected += len(evids) + 1
             if source.random() < 0.3 and jobs:
                 jobs.popleft()()
-        queue.finish()
+        queue.close()
     finally:
         over = True
         thread.join()
-    queue.finish()
+    queue.close()
     assert fake_ca.errors == []
     assert fake_ca.subscriptions == {}
     assert fake_ca.channels == {}

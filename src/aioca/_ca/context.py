@@ -80,22 +80,22 @@ class CaContext:
     @contextmanager
     def attached(self) -> Generator[None]:
         """Attach the thread for a block, so that each call in it need not do so."""
-        previous = self._enter()
+        previous = self._attach()
         try:
             yield
         finally:
-            self._leave(previous)
+            self._detach(previous)
 
     def create_channel(self, name: bytes, token: int, priority: int) -> tuple[int, libca.Chid]:
         """Create a channel; return the ECA status and the chid. Any thread."""
         if not self._has_channel:
             self._note_settings(_READ_WITH_CHANNEL)
             self._has_channel = True
-        previous = self._enter()  # `attached` would take longer than the call itself
+        previous = self._attach()  # `attached` would take longer than the call itself
         try:
             return libca.create_channel(name, callbacks.connection_trampoline, token, priority)
         finally:
-            self._leave(previous)
+            self._detach(previous)
 
     def flush(self) -> None:
         """Send all requests that libca has queued. Any thread."""
@@ -114,8 +114,8 @@ class CaContext:
         with self.attached():
             messages.silence_messages()
 
-    def _enter(self) -> int:
-        """Attach the calling thread; return its previous context, for `_leave`.
+    def _attach(self) -> int:
+        """Attach the calling thread; return its previous context, for `_detach`.
 
         Raises:
             RuntimeError: the thread has another context, without preemptive callbacks.
@@ -129,8 +129,8 @@ class CaContext:
             libca.attach_context(self._handle)
         return current
 
-    def _leave(self, previous: int) -> None:
-        """Restore the thread's previous context, which `_enter` returned."""
+    def _detach(self, previous: int) -> None:
+        """Restore the thread's previous context, which `_attach` returned."""
         if previous != self._handle:
             libca.detach_context()
             if previous:
@@ -205,7 +205,7 @@ def silence() -> None:
             logger.debug("%s", error)
 
 
-def _forget_after_fork() -> None:
+def _after_fork() -> None:
     # A forked child has none of libca's threads. An inherited channel would look connected and
     # never reply, and destroying the inherited context would abort the process.
     global _shared, _lock, _used
@@ -223,4 +223,4 @@ def _forget_after_fork() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)
+    os.register_at_fork(after_in_child=_after_fork)

@@ -155,7 +155,7 @@ class Channel(Connection):
 
     # -- The end of a chid -------------------------------------------------------------------------
 
-    def _leave_chid(self) -> Any:
+    def _detach_chid(self) -> Any:
         """Detach the chid from this channel, and return it: it is to be cleared. On the loop."""
         chid = self.detach()
         if self.confirmation is not None:
@@ -176,7 +176,7 @@ class Channel(Connection):
                 whose server does not respond for half a minute or longer, and would otherwise put
                 the new channel onto that circuit.
         """
-        chid = self._leave_chid()
+        chid = self._detach_chid()
         afters = [monitor.channel_replaced() for monitor in self.monitors]
 
         def cleared() -> None:
@@ -207,7 +207,7 @@ class Channel(Connection):
         """
         if self.closed:
             return
-        chid = self._leave_chid()
+        chid = self._detach_chid()
         monitors = self.monitors
         self.tell(self.mark_closed(), lambda listener: listener.channel_closed(self))
         if chid and not self.home.ca_context.forgotten:

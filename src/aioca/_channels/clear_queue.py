@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 # A callback on the helper thread clears at most this many items, which takes a millisecond or two.
 _MAX_CLEARS_PER_CALLBACK = 500
 # The end of a run waits this long at most for the helper thread to finish its callback.
-_MAX_FINISH_SECONDS = 0.1
+_MAX_CLOSE_SECONDS = 0.1
 # Between two looks at whether it has. It needs the GIL for that, so the loop has to sleep.
 _POLL_SECONDS = 0.0002
 
@@ -97,7 +97,7 @@ class ClearQueue:
         self._due.append(_Due(0, chid, None, after))
         self._begin()
 
-    def finish(self) -> bool:
+    def close(self) -> bool:
         """Clear all items, however long it takes. At the end of the run of the loop; may block.
 
         Returns:
@@ -106,7 +106,7 @@ class ClearQueue:
         This polls, because an event would have to be made or set in each callback that helps, and
         the helper thread is hardly ever in one at the end of a run.
         """
-        give_up = time.monotonic() + _MAX_FINISH_SECONDS
+        give_up = time.monotonic() + _MAX_CLOSE_SECONDS
         while True:
             libca.unblocked(self._clear_until, math.inf)
             helped = self._helper not in (None, threading.get_ident())

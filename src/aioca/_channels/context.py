@@ -107,7 +107,7 @@ class LoopContext:
         self._over = False
         self.gone: threading.Event = threading.Event()
         messages.add_listener(id(self), self)
-        self.portal.on_end(self._ended, lambda: bool(self.operations))
+        self.portal.on_end(self._on_closed, lambda: bool(self.operations))
 
     def __repr__(self) -> str:
         return f"<LoopContext {len(self.channels)} channels, {self._loop!r}>"
@@ -216,7 +216,7 @@ class LoopContext:
         On the loop's thread, or on any thread after the run of the loop has ended. If closing one
         of them raises, this is logged and the others are closed.
         """
-        self.reconnector.end()
+        self.reconnector.cancel()
         closes = [each.context_closed for each in (*self.operations, *self.starts)]
         closes += [channel.close for channel in self.channels.values()]
         self.channels.clear()
@@ -255,15 +255,15 @@ class LoopContext:
         """Whether the loop is running, in another thread."""
         return self._thread != threading.get_ident() and self.portal.is_running()
 
-    def _ended(self) -> None:
+    def _on_closed(self) -> None:
         """Close everything, because the run of the loop is over; callback of the portal."""
         self._over = True
         try:
-            self._end()
+            self._close()
         finally:
             self.gone.set()
 
-    def _end(self) -> None:
+    def _close(self) -> None:
         """Close everything in order: writes, channels, clear queue, log, updates."""
         contexts.pop(id(self._loop), None)
         messages.remove_listener(id(self))
@@ -271,12 +271,12 @@ class LoopContext:
         # the replies.
         if threading.get_ident() == self._thread:
             self.writes.wait_until_received(self.post, self.flush)
-        self.held_updates.end()
+        self.held_updates.close()
         self.close_all()
-        all_cleared = self.clear_queue.finish()
+        all_cleared = self.clear_queue.close()
         for other in all_contexts():
             other.post(other.prompt)
-        self.message_log.end()
+        self.message_log.close()
         self.operations.clear()
         if all_cleared:  # else libca may still call the C callbacks of the policies
             for policy in self.policies.values():

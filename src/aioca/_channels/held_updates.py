@@ -81,7 +81,7 @@ class HeldUpdates:
         if sent:
             self._flush()
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Send no more reads, because the run of the loop is over. Idempotent."""
         self._over = True
         if self._cancel_timer is not None:

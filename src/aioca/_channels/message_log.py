@@ -46,7 +46,7 @@ class MessageLog:
         self._made = 0  # records that were logged or left out on the loop, in this second
         self._left_out = 0  # records that were left out on the loop, in this second
         self._count_message = itertools.count(1).__next__  # of this second; on libca's threads
-        self._cancel: Callable[[], None] | None = None  # cancels the timer of this second
+        self._cancel_second: Callable[[], None] | None = None  # cancels the timer of this second
         self._look_due = False  # whether a search for the PVs with dropped replies is to come
         self._looked = -math.inf  # the time of the last such search (time.monotonic)
         self._cancel_look: Callable[[], None] | None = None
@@ -115,8 +115,8 @@ class MessageLog:
 
     def record(self, level: int, text: str) -> None:
         """Log a text, or count it if this second has had its maximum of records. On the loop."""
-        if self._cancel is None:
-            self._cancel = self._portal.after(1.0, self._second_is_over)
+        if self._cancel_second is None:
+            self._cancel_second = self._portal.after(1.0, self._second_is_over)
         self._made += 1
         if self._made <= _MAX_RECORDS_PER_SECOND:
             logger.log(level, "%s", text)
@@ -125,7 +125,7 @@ class MessageLog:
 
     def _second_is_over(self) -> None:
         """Log the number of records that were left out in this second, and reset the counts."""
-        self._cancel = None
+        self._cancel_second = None
         unheard = max(0, self._count_message() - 1 - _MAX_JOBS_PER_SECOND)
         left_out = self._left_out + unheard
         self._made = self._left_out = 0
@@ -133,10 +133,10 @@ class MessageLog:
         if left_out:
             logger.warning("%d more log records about Channel Access were left out", left_out)
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Cancel the timers and log the number of records left out, at the end of the run."""
         if self._cancel_look is not None:
             self._cancel_look()
-        if self._cancel is not None:
-            self._cancel()
+        if self._cancel_second is not None:
+            self._cancel_second()
             self._second_is_over()

@@ -48,21 +48,21 @@ class Reconnector:
     def __init__(self, home: LoopContext, channels: Mapping[str, Channel]) -> None:
         self._home = home
         self._channels = channels
-        self._cancel: Callable[[], None] | None = None
+        self._cancel_check: Callable[[], None] | None = None
         self._lost_at = 0.0  # when the last circuit was lost (time.monotonic)
         self._cancel_search: Callable[[], None] | None = None
         self._second_searches: dict[Channel, _SecondSearch] = {}
 
     def begin(self) -> None:
         """Start the checks, because some channel is not connected. On the loop. Idempotent."""
-        if self._cancel is None:
-            self._cancel = self._home.portal.after(_CHECK_INTERVAL_SECONDS, self._look)
+        if self._cancel_check is None:
+            self._cancel_check = self._home.portal.after(_CHECK_INTERVAL_SECONDS, self._look)
 
-    def end(self) -> None:
+    def cancel(self) -> None:
         """Stop the checks until `begin` is called, and close the second channels. Idempotent."""
-        if self._cancel is not None:
-            self._cancel()
-            self._cancel = None
+        if self._cancel_check is not None:
+            self._cancel_check()
+            self._cancel_check = None
         if self._cancel_search is not None:
             self._cancel_search()
             self._cancel_search = None
@@ -71,7 +71,7 @@ class Reconnector:
 
     def _look(self) -> None:
         """Check all channels that are not connected; timer of the portal."""
-        self._cancel = None
+        self._cancel_check = None
         old = time.monotonic() - _CHECK_INTERVAL_SECONDS / 2
         self._in_turns(self._unconnected(), lambda channel: self._see_to(channel, old))
 

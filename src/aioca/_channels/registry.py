@@ -46,7 +46,7 @@ def current() -> LoopContext:
     if context is None:
         if _exiting:
             raise RuntimeError("the interpreter is shutting down")
-        _drop_closed()
+        _close_ended()
         context = LoopContext(loop)
         contexts[id(loop)] = context
     # Weak, because a thread local would keep the last loop and its objects alive after its end.
@@ -54,7 +54,7 @@ def current() -> LoopContext:
     return context
 
 
-def _drop_closed() -> None:
+def _close_ended() -> None:
     """End the contexts of loops that were closed without reporting their end."""
     for context in all_contexts():
         if context.portal.is_closed():
@@ -67,7 +67,7 @@ def get_channel_infos() -> list[ChannelInfo]:
     Returns:
         list[ChannelInfo]: the channels of all event loops, in order of creation.
     """
-    _drop_closed()
+    _close_ended()
     return [info for context in all_contexts() for info in context.infos()]
 
 
@@ -81,7 +81,7 @@ def purge_channel_caches() -> None:
     """
     for context in all_contexts():
         context.purge()
-    _drop_closed()
+    _close_ended()
 
 
 def _close_at_exit() -> None:
@@ -105,7 +105,7 @@ def _close_at_exit() -> None:
         _client.silence()
 
 
-def _forget_after_fork() -> None:
+def _after_fork() -> None:
     """Drop all loop contexts in a forked child."""
     # The circuits are the parent's: in the child they do not work, and must not be closed.
     for context in all_contexts():
@@ -115,4 +115,4 @@ def _forget_after_fork() -> None:
 
 atexit.register(_close_at_exit)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)
+    os.register_at_fork(after_in_child=_after_fork)

@@ -84,7 +84,7 @@ class CallbackMonitor(Monitor):
         self.callback, self._index = callback if isinstance(callback, OfMany) else (callback, None)
 
     def on_closed(self) -> None:
-        self.owner.closed()
+        self.owner.on_closed()
 
     def receive(self, item: Any) -> None:
         # Called for each update of each monitor: nearly all of them take the first branch below.

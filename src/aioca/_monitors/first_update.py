@@ -63,7 +63,7 @@ class FirstUpdate:
     def receive(self, item: Any) -> None:
         """Put the monitor back into the table, and pass the update on."""
         monitor = self._monitor
-        monitor._drop_timer()
+        monitor._cancel_timeout()
         monitor.context.portal.receivers[self._key] = monitor
         monitor.receive(item)
 

@@ -76,7 +76,7 @@ class Owner(ABC):
     def failed(self, name: str, error: BaseException) -> None:
         """Receive the error of a callback, whose monitor is already closed."""
 
-    def closed(self) -> None:  # noqa: B027
+    def on_closed(self) -> None:  # noqa: B027
         """Note that one of the monitors was closed; called once for each."""
 
 
@@ -139,7 +139,7 @@ class _TaskGroupOwner(Owner):
         if self._scope is not None:
             self._scope.cancel()
 
-    def closed(self) -> None:
+    def on_closed(self) -> None:
         self._open -= 1
         self._look()
 
@@ -192,7 +192,7 @@ class _TaskGroupOwner(Owner):
         for subscription in self._subscriptions:
             subscription.close()
 
-    def _ended(self) -> None:
+    def _close(self) -> None:
         self._close_all()
         self._scope = self._wake = None
         for _, awaitable in self._queue:
@@ -214,7 +214,7 @@ class GroupOwner(_TaskGroupOwner):
             other = error
             raise
         finally:
-            self._ended()
+            self._close()
             self._raise_own(other)
 
 
@@ -240,7 +240,7 @@ class BlockOwner(_TaskGroupOwner):
     ) -> bool:
         tasks = self._tasks
         assert tasks is not None
-        self._ended()
+        self._close()
         swallowed = False
         try:
             if isinstance(error, self._portal.cancelled):

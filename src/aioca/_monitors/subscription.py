@@ -141,7 +141,7 @@ class ChannelSubscription(ABC):
             return
         self.closed = True
         if self._cancel_timer is not None:
-            self._drop_timer()
+            self._cancel_timeout()
         self.context.portal.receivers.pop(self._key, None)
         channel, self._pending = self._channel, None
         if channel is not None:
@@ -171,7 +171,7 @@ class ChannelSubscription(ABC):
         self.context.clear_queue.ignored_keys.discard(key)
         self._dropped += self._policy.forget(key) - counted
 
-    def _drop_timer(self) -> None:
+    def _cancel_timeout(self) -> None:
         cancel, self._cancel_timer = self._cancel_timer, None
         if cancel is not None:
             cancel()
@@ -181,12 +181,12 @@ class ChannelSubscription(ABC):
         self.context.portal.put(self._key, nothing)
 
     def channel_up(self, channel: Channel) -> None:
-        self._drop_timer()
+        self._cancel_timeout()
         if not self._evid:
             self._subscribe()
         elif not self._same(channel.reader(self._request_kind())):
             evid = self._evid
-            self.context.clear_queue.subscription(evid, channel, self._leave_subscription())
+            self.context.clear_queue.subscription(evid, channel, self._detach_subscription())
             self._subscribe()
         elif self._reader is not None:  # libca subscribes again by itself
             first_update.expect(self, self._reader)
@@ -200,7 +200,7 @@ class ChannelSubscription(ABC):
         Returns:
             A function to call when libca has cleared the old chid, or None.
         """
-        return self._leave_subscription() if self._evid else None
+        return self._detach_subscription() if self._evid else None
 
     def channel_closed(self, channel: Channel) -> None:
         self.close()
@@ -252,7 +252,7 @@ class ChannelSubscription(ABC):
             if failed is not NOTHING:
                 self.tell(failed)
 
-    def _leave_subscription(self) -> Callable[[], object]:
+    def _detach_subscription(self) -> Callable[[], object]:
         """Ignore further updates. The function that is returned is to be called after the clear."""
         self._evid = 0
         self.ignore_updates()

@@ -1,7 +1,7 @@
 """The portal into a run of an asyncio event loop (also uvloop).
 
 Invariants: asyncio is not imported here, because the import costs a trio program 50 ms. While the
-loop runs, other threads call only `_wake`, `_leave`, `is_closed` and `is_running`.
+loop runs, other threads call only `_wake`, `_release_eventfd`, `is_closed` and `is_running`.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class AsyncioPortal(Portal):
         finally:  # also after Ctrl-C: the eventfd is reset, so nothing else would start a drain
             self._drain()
 
-    def _leave(self) -> None:
+    def _release_eventfd(self) -> None:
         eventfd, self._eventfd = self._eventfd, None
         if eventfd is None:
             return

@@ -72,7 +72,7 @@ class TrioPortal(Portal):
         self._eventfd: EventFd | None = borrow_eventfd()
         super().__init__()
         if self._eventfd is not None and not self.spawn(self._serve_eventfd, self._eventfd):
-            self._leave()
+            self._release_eventfd()
 
     def is_closed(self) -> bool:
         return not self._on_end  # trio always closes the sentinel
@@ -95,11 +95,11 @@ class TrioPortal(Portal):
                 eventfd.reset()
                 self._drain()
         finally:  # use `run_sync_soon` from now on; drain once more, if a wake was just signalled
-            self._leave()
+            self._release_eventfd()
             if self.awake:
                 self._token.run_sync_soon(self._drain)
 
-    def _leave(self) -> None:
+    def _release_eventfd(self) -> None:
         eventfd, self._eventfd = self._eventfd, None
         if eventfd is not None:
             eventfd.release()

@@ -113,8 +113,8 @@ class LoopQueue(ABC):
     def _drain_after(self, seconds: float) -> None:
         """Schedule ``_drain`` from a drain: after ``seconds``, or in the next pass if 0."""
 
-    def _leave(self) -> None:  # noqa: B027
-        """Release the resources of this run (the eventfd). On any thread. Idempotent."""
+    def _release_eventfd(self) -> None:  # noqa: B027
+        """Release the eventfd of this run, if it has one. On any thread. Idempotent."""
 
     # -- Any thread --------------------------------------------------------------------------------
 
@@ -164,7 +164,7 @@ class LoopQueue(ABC):
 
     def close(self) -> None:
         """Clear the queue and call ``on_end`` when the run is over. On any thread. Idempotent."""
-        self._leave()
+        self._release_eventfd()
         # At the exit of the process, the loop may still be in a drain, in a daemon thread. To clear
         # the queue then could part the two halves of a pair.
         if self._thread == threading.get_ident() or not self.is_running():

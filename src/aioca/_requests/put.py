@@ -2,7 +2,7 @@
 
 - A put-callback occupies its channel until the server reports completion, even if the call has
   ended before: see `Channel.put_owner`. A second put-callback uses a second channel.
-- So the token of a put outlives its call. It is released when the last completion has arrived, or
+- So the token of a put outlives its call. It is forgotten when the last completion has arrived, or
   when the channel has been cleared.
 - `PutCallbackLimit` limits the number of put-callbacks in progress to what a server can take.
 - A write that was sent is never repeated. If its outcome is not known, the error says so.
@@ -169,20 +169,20 @@ class Put(Request):
         self._all.completed += 1
         super().arrive(index, ECA_NORMAL if raw == b"" else raw)
         if self._over:
-            self._release_token()
+            self._forget_token()
 
     def put_abandoned(self, channel: Channel) -> None:
         """Give up the put-callback on a channel that was cleared. On the loop."""
         self._own.begun -= 1
         self._all.begun -= 1
         if self._over:
-            self._release_token()
+            self._forget_token()
             return
         for index, sent_on in enumerate(self._sent_on):
             if sent_on is channel and self.results[index] is None:
                 self._settle(index, libca.ECA_DISCONN)
 
-    def _end(self) -> None:
+    def _close(self) -> None:
         if self._over:
             return
         self._over = True
@@ -190,7 +190,7 @@ class Put(Request):
             channel.unlisten(self)
         for index in tuple(self._borrowed):
             self._release_put_channel(index)
-        self._release_token()
+        self._forget_token()
 
     def _release_put_channel(self, index: int) -> None:
         put_channel = self._borrowed.pop(index, None)
@@ -198,8 +198,8 @@ class Put(Request):
             # If its put-callback is in progress, the channel is cleared: the server cancels it.
             self.channels[index].release_put_channel(put_channel)
 
-    def _release_token(self) -> None:
-        """Release the token when no put-callback of this request is in progress. On any thread."""
+    def _forget_token(self) -> None:
+        """Forget the token if no put-callback of this request is in progress. On any thread."""
         if self._token and self._own.under_way() <= 0:
             tokens.unregister(self._token)
 

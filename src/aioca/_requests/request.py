@@ -11,7 +11,7 @@ request; the last outcome wakes the task.
 - Nothing is sent after the deadline. A reply that arrived before the deadline counts, even if the
   loop was busy at that time.
 - Every request ends by its deadline, by cancellation, by replies, or when its context closes.
-  ``_end`` runs in each case and leaves nothing behind that C could call.
+  ``_close`` runs in each case and leaves nothing behind that C could call.
 - If the channel goes down just before an operation is sent, the operation waits for the channel
   to reconnect. An operation that was sent is never repeated.
 """
@@ -126,7 +126,7 @@ class Request:
                 self._turn_ends = now() + TURN_SECONDS
         finally:
             context.operations.pop(self, None)
-            self._end()
+            self._close()
             if context.writes.unconfirmed:
                 self._confirm_writes()
 
@@ -241,8 +241,8 @@ class Request:
                 circuits.add(circuit)
                 self.context.writes.confirm(circuit, self._after_write)
 
-    def _end(self) -> None:
-        """Stop listening and release the token. Idempotent. Errors still need ``connecting``."""
+    def _close(self) -> None:
+        """Stop listening and forget the token. Idempotent. Errors still need ``connecting``."""
         if not self._over:
             self._over = True
             for channel in self.connecting:
@@ -276,7 +276,7 @@ class Request:
             if outcome is None:
                 self._settle(index, closed_here(self, self.channels[index]))
         self.connecting.clear()
-        self._end()  # the task may never run again
+        self._close()  # the task may never run again
 
     # -- On a thread of libca ----------------------------------------------------------------------
 

@@ -34,7 +34,7 @@ from ._blocks import here
 from ._call import ENDED, Call, Server
 
 # Interpreter exit waits this long at most for the loop, which first confirms writes for up to 1 s.
-_MAX_END_SECONDS = 3.0
+_MAX_CLOSE_SECONDS = 3.0
 
 _FORKED = (
     "this monitor was made before the process was forked, and belongs to the parent process: make"
@@ -102,7 +102,7 @@ class LoopThread:
         self._started.set()
         await self._end.wait()
 
-    def end(self, *, exiting: bool) -> None:
+    def close(self, *, exiting: bool) -> None:
         """End the loop, and wait for a limited time until everything of it is closed.
 
         Calls that are waiting raise RuntimeError. At interpreter exit only daemon threads are left:
@@ -114,7 +114,7 @@ class LoopThread:
                 call.abandoned = True
         if not self._over:
             self.context.post(self._end.set)
-            self._thread.join(_MAX_END_SECONDS)
+            self._thread.join(_MAX_CLOSE_SECONDS)
 
     # -- On the threads that call ------------------------------------------------------------------
 
@@ -227,15 +227,15 @@ def forget(thread: LoopThread) -> None:
         _current = None
 
 
-def stop(*, exiting: bool = False) -> None:
+def close_loop_thread(*, exiting: bool = False) -> None:
     """End the loop, if it runs. Everything that uses it is closed; writes are confirmed first."""
     thread = _current
     if thread is not None:
         forget(thread)
-        thread.end(exiting=exiting)
+        thread.close(exiting=exiting)
 
 
-def _forget_after_fork() -> None:
+def _after_fork() -> None:
     global _current, _starting
     thread, _current = _current, None
     _starting = threading.Lock()
@@ -245,6 +245,6 @@ def _forget_after_fork() -> None:
 
 
 # Registered after the function of `_channels.registry`, so called before it
-atexit.register(stop, exiting=True)
+atexit.register(close_loop_thread, exiting=True)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)
+    os.register_at_fork(after_in_child=_after_fork)

@@ -112,8 +112,8 @@ class Loopback:
             "EPICS_CAS_AUTO_BEACON_ADDR_LIST": "NO",
         }
 
-    def release(self) -> None:
-        """Release the ports and restore the environment."""
+    def close(self) -> None:
+        """Release all ports and restore the environment."""
         for held in self._kept:
             held.close()
         if self._before is not None:
@@ -123,7 +123,7 @@ class Loopback:
         """Reserve a port for an IOC and return it; None if all ports are in use."""
         return self._free.pop(0) if self._free else None
 
-    def give_back(self, port: int) -> None:
+    def release(self, port: int) -> None:
         """Make a port available for another IOC."""
         self._free.append(port)
 

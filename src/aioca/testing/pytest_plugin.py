@@ -71,7 +71,7 @@ def pytest_configure(config: pytest.Config) -> None:
     loopback.confine()
     before_first_use.append(loopback.check)
     config.add_cleanup(lambda: before_first_use.remove(loopback.check))
-    config.add_cleanup(loopback.release)
+    config.add_cleanup(loopback.close)
     config.stash[_LOOPBACK] = loopback
 
 
@@ -126,7 +126,7 @@ class _PooledIoc(SoftIoc):
         self.kill()
         loopback, self._loopback = self._loopback, None
         if loopback is not None:
-            loopback.give_back(self.port)
+            loopback.release(self.port)
 
 
 class SoftIocFactory:

@@ -156,7 +156,7 @@ class _Monitors:
                 patience = give_up - anyio.current_time()
             results = await connect_all(self._pvs, max(0.0, patience))
             if complain_of_names(results):
-                self._end(click.exceptions.Exit(1))
+                self._fail(click.exceptions.Exit(1))
                 return []
             found = [index for index, result in enumerate(results) if result.ok]
             if before == len(found) > 0 or anyio.current_time() >= give_up:
@@ -210,9 +210,9 @@ class _Monitors:
                 put_line(line)
                 sys.stdout.buffer.flush()
         except Exception as error:
-            self._end(error)
+            self._fail(error)
 
-    def _end(self, why: Exception) -> None:
+    def _fail(self, why: Exception) -> None:
         self._failure = why
         self._group.cancel_scope.cancel()
 

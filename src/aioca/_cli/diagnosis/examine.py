@@ -102,12 +102,12 @@ def examine(
     others = _Call(_other_spellings, unanswered, report, window)
     if report.pvs:
         run_command(connect_all(report.pvs, timeout), backend)
-    others.finish()
+    others.wait()
     unconnected = [pv for pv in report.pvs if pv.found and pv.connect_ms is None]
     _together([_Call(_knock, pv, window) for pv in unconnected])
     if beacon_seconds and report.servers():
         report.beacon_seconds = beacon_seconds
-        _Call(_hear, report).finish()
+        _Call(_hear, report).wait()
     return report
 
 
@@ -126,8 +126,8 @@ class _Call(threading.Thread):
         except BaseException as error:
             self._error = error
 
-    def finish(self) -> None:
-        """Wait until the call has ended; raises its exception."""
+    def wait(self) -> None:
+        """Wait until the call has ended; raise its exception."""
         self.join()
         if self._error is not None:
             raise self._error
@@ -135,7 +135,7 @@ class _Call(threading.Thread):
 
 def _together(calls: list[_Call]) -> None:
     for call in calls:
-        call.finish()
+        call.wait()
 
 
 # -- Searching -------------------------------------------------------------------------------------
