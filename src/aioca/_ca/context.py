@@ -73,6 +73,9 @@ class CaContext:
         self._has_channel = _READ_WITH_CHANNEL[0] in self.settings
         _all.add(self)
 
+    def __repr__(self) -> str:
+        return f"<CaContext {self._handle:#x}>"
+
     def _note_settings(self, names: tuple[str, ...]) -> None:
         for name in names:
             self.settings.setdefault(name, os.environ.get(name))

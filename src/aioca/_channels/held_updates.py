@@ -45,6 +45,9 @@ class HeldUpdates:
         self._cancel_timer: Callable[[], None] | None = None
         self._over = False
 
+    def __repr__(self) -> str:
+        return f"<HeldUpdates {len(self._cancelled)} cancelled>"
+
     def note_cancelled(self, channel: Channel) -> None:
         """Note that a subscription on this channel's circuit was cancelled. Does not wait."""
         if self._over:

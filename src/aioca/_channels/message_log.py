@@ -52,6 +52,9 @@ class MessageLog:
         self._cancel_look: Callable[[], None] | None = None
         self._too_large: set[str] = set()  # the PVs that such a search has named
 
+    def __repr__(self) -> str:
+        return f"<MessageLog {self._made} records, {self._left_out} left out>"
+
     # -- On a thread of libca, or of libCom --------------------------------------------------------
 
     def exception(self, name: str, status: int, op: int, context: str) -> None:

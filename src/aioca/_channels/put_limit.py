@@ -29,6 +29,9 @@ class PutCallbackLimit:
         self.begun = 0
         self.completed = 0  # counted on libca's threads
 
+    def __repr__(self) -> str:
+        return f"<PutCallbackLimit {self.under_way()} under way>"
+
     def under_way(self) -> int:
         """Return the number of put-callbacks that are under way. On any thread."""
         return self.begun - self.completed

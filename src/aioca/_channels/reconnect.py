@@ -53,6 +53,10 @@ class Reconnector:
         self._cancel_search: Callable[[], None] | None = None
         self._second_searches: dict[Channel, _SecondSearch] = {}
 
+    def __repr__(self) -> str:
+        state = "idle" if self._cancel_check is None else "checking"
+        return f"<Reconnector {state}, {len(self._second_searches)} second searches>"
+
     def begin(self) -> None:
         """Start the checks, because some channel is not connected. On the loop. Idempotent."""
         if self._cancel_check is None:
@@ -153,6 +157,9 @@ class _SecondSearch:
         self._own = Channel(home, channel.name, channel.priority ^ 1)
         self._own.listen(self)
         channel.listen(self)
+
+    def __repr__(self) -> str:
+        return f"<_SecondSearch {self._channel.name!r}>"
 
     def channel_up(self, channel: Channel) -> None:
         """End the search; replace the first channel if the second has connected. On the loop."""

@@ -27,6 +27,9 @@ class Watches:
         self._post = post
         self._watches: dict[Connection, tuple[Watching, ...]] = {}
 
+    def __repr__(self) -> str:
+        return f"<Watches {len(self._watches)} channels>"
+
     # -- On the loop -------------------------------------------------------------------------------
 
     def add(self, channel: Channel, watch: Watching) -> None:

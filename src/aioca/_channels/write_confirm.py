@@ -46,6 +46,10 @@ class UnconfirmedWrites:
         self.number: int = 0
         self.unconfirmed: dict[Circuit | None, dict[Channel, int]] = {}
 
+    def __repr__(self) -> str:
+        circuits = self.unconfirmed.copy().values()  # the loop may add some
+        return f"<UnconfirmedWrites {sum(map(len, circuits))} channels>"
+
     def add(self, channel: Channel, circuit: Circuit | None) -> None:
         """Note that a write to this channel, on this circuit, was passed to libca."""
         self.number += 1
@@ -137,6 +141,10 @@ class WriteConfirmation:
         self._covered = channel.unconfirmed
         self._sent = False
         self._token = tokens.register(self)
+
+    def __repr__(self) -> str:
+        state = "answered" if self.answered else "waiting"
+        return f"<WriteConfirmation {self._channel.name!r} {state}>"
 
     def ask(self) -> bool:
         """Pass the read to libca. On the loop; does not wait.

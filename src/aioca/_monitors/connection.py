@@ -46,6 +46,9 @@ class States:
         self.waiting: bool = False
         self.dropped: int = 0
 
+    def __repr__(self) -> str:
+        return f"<States {self.latest!r}, {self.dropped} dropped>"
+
 
 class Watching(Monitor):
     """What the watches have in common. Subclasses have the slot ``_states``."""

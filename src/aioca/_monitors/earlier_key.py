@@ -19,6 +19,9 @@ class EarlierKey:
         self._key = key
         self._reader = reader
 
+    def __repr__(self) -> str:
+        return f"<EarlierKey {self._key} of {self._monitor!r}>"
+
     def receive(self, item: Any) -> None:
         """Pass an update on as a value; or a disconnection that libca's thread has queued late."""
         monitor = self._monitor

@@ -54,6 +54,9 @@ class FirstUpdate:
         self._why = why
         self._key = monitor._key
 
+    def __repr__(self) -> str:
+        return f"<FirstUpdate of {self._monitor!r}>"
+
     def wait(self) -> None:
         """Take the place of the monitor until its first update."""
         context = self._monitor.context

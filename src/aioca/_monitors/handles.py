@@ -172,6 +172,9 @@ class _Block:
         self._subscriptions = subscriptions
         self._owner: BlockOwner | None = None
 
+    def __repr__(self) -> str:
+        return f"<_Block {len(self._subscriptions)} subscriptions>"
+
     async def enter(self, whole: Any) -> Any:
         subscriptions = self._subscriptions
         streams = [

@@ -86,6 +86,9 @@ class LoopOwner(Owner):
     def __init__(self, portal: Portal) -> None:
         self._portal = portal
 
+    def __repr__(self) -> str:
+        return f"<LoopOwner {self._portal!r}>"
+
     def spawn(
         self, pump: Pump, awaitable: object, context: contextvars.Context, over: Callable[..., None]
     ) -> None:
@@ -121,6 +124,9 @@ class _TaskGroupOwner(Owner):
         self._scope: CancelScope | None = None
         self._queue: deque[tuple[Pump, object]] = deque()
         self._wake: Callable[[], None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._open} open>"
 
     def spawn(
         self, pump: Pump, awaitable: object, context: contextvars.Context, over: Callable[..., None]

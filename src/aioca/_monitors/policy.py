@@ -66,6 +66,9 @@ class Policy(ABC):
         self._callback.serve(self)
         self.trampoline: Trampoline = self._callback.trampoline
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {len(self)} keys>"
+
     def close(self) -> None:
         """Release the C callback for other loops: libca makes no more calls for this loop."""
         self._spare.append(self._callback)
@@ -109,3 +112,6 @@ class PooledCallback:
     def __init__(self, make: Callable[[], tuple[OnEvent, Callable[[Policy], None]]]) -> None:
         on_event, self.serve = make()
         self.trampoline: Trampoline = event_trampoline(on_event)
+
+    def __repr__(self) -> str:
+        return f"<PooledCallback {self.trampoline!r}>"

@@ -34,6 +34,9 @@ class _Start:
         self._next = 0
         self._is_first_turn = True
 
+    def __repr__(self) -> str:
+        return f"<_Start {self._next} of {len(self._monitors)} monitors>"
+
     def turn(self) -> None:
         context, monitors = self._context, self._monitors
         context.starts.pop(self, None)

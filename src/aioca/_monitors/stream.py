@@ -80,6 +80,9 @@ class Stream:
         self._served = 0  # number of values since the last check of the clock
         self._turn_ends = 0.0
 
+    def __repr__(self) -> str:
+        return f"<Stream {len(self.queue)} queued, {self._open} open>"
+
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         names = self.unentered
         if names:

@@ -33,6 +33,10 @@ class _TrioWaiter(Waiter):
         self._task: Any = None
         self._woken = False
 
+    def __repr__(self) -> str:
+        state = "woken" if self._woken else "idle" if self._task is None else "waiting"
+        return f"<_TrioWaiter {state}>"
+
     def wake(self) -> None:
         if not self._woken:
             self._woken = True

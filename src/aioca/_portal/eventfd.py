@@ -43,6 +43,9 @@ class EventFd:
             libc.read, c_int(self.fd), c_void_p(ctypes.addressof(_count)), c_size_t(SIGNALLED)
         )
 
+    def __repr__(self) -> str:
+        return f"<EventFd {self.fd}>"
+
     def release(self) -> None:
         """Keep the eventfd for the next loop. On any thread."""
         _spare.append(self)

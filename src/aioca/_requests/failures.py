@@ -27,6 +27,9 @@ class Failures:
         self._connecting = {i for indices in request.connecting.values() for i in indices}
         self._pending = PendingPuts(request.context, request, request.put_token())
 
+    def __repr__(self) -> str:
+        return f"<Failures of {self._request!r}>"
+
     def of(self, index: int, outcome: int | Failure | None) -> Failure:
         """Explain why PV ``index`` failed, from its outcome."""
         if isinstance(outcome, Failure):

@@ -34,6 +34,9 @@ class PendingPuts:
             if before is None or owner._token < before:
                 self._names.setdefault(libca.host_name(channel.chid), channel.name)
 
+    def __repr__(self) -> str:
+        return f"<PendingPuts {len(self._names)} servers>"
+
     def on_the_server_of(self, channel: Channel) -> str:
         """Return what to add to the error for a missing reply of this server; may be empty."""
         if not self._names or not channel.chid:

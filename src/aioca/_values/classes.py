@@ -115,6 +115,9 @@ class Reader:
         self.element_count: int = element_count
         self.shape: Shape = shape
 
+    def __repr__(self) -> str:
+        return f"<Reader {self.name!r} DBR type {self.shape.dbr}>"
+
     def decode(self, raw: Raw) -> Any:
         """Decode the bytes of one DBR into an augmented value; raises if that is impossible."""
         return self.shape.decode(self, raw)

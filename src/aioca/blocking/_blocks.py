@@ -45,6 +45,9 @@ class Block:
         self._blocks = here.blocks
         self._blocks.append(self)
 
+    def __repr__(self) -> str:
+        return f"<Block {len(self._subscriptions)} subscriptions>"
+
     def guard(self, call: Call) -> None:
         """Have the error of the callback end a call; raise it if there is one already."""
         # `fail` does these two steps in the opposite order: one of the two threads sees the other

@@ -39,6 +39,12 @@ class Call:
         self._lock = threading.Lock()
         self._lock.acquire()
 
+    def __repr__(self) -> str:
+        state = "waiting" if self._lock.locked() else "finished"
+        if self.abandoned:
+            state = "abandoned"
+        return f"<Call {state}>"
+
     def finish(self) -> None:
         """Wake the calling thread, unless the call was abandoned. On any thread; idempotent."""
         if not self.abandoned:
@@ -93,6 +99,9 @@ class Server:
         self._idle = idle
         self._waiter = portal.waiter()
         self._started = False
+
+    def __repr__(self) -> str:
+        return f"<Server {self.call!r}>"
 
     def begin(self, call: Call, function: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         """Serve a call. On the loop."""

@@ -42,6 +42,9 @@ class CallbackThread:
         )
         self._thread.start()
 
+    def __repr__(self) -> str:
+        return f"<CallbackThread {self.handover!r}>"
+
     def _run(self) -> None:
         while True:
             try:

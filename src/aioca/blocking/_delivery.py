@@ -60,6 +60,9 @@ class Group:
             contextvars.copy_context() if calls_back else None
         )
 
+    def __repr__(self) -> str:
+        return f"<Group {self.call}>"
+
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         names = self.unentered
         if names:
@@ -141,6 +144,9 @@ class Handover:
         # On the threads that take: how many were handed over last, and when the first was taken
         self._given = 0
         self._given_at = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Handover {len(self._queue)} queued, {len(self.values)} handed over>"
 
     # -- On the loop -------------------------------------------------------------------------------
 

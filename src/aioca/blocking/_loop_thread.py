@@ -71,6 +71,10 @@ class LoopThread:
         self._thread = threading.Thread(target=self._run, name="aioca.blocking", daemon=True)
         self._thread.start()
 
+    def __repr__(self) -> str:
+        state = "ended" if self._over else "running" if self._ident else "starting"
+        return f"<LoopThread {state}, {len(self._pending)} calls pending>"
+
     def started(self) -> LoopThread:
         """Wait until the loop runs; return this object.
 
