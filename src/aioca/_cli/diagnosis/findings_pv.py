@@ -32,13 +32,7 @@ def of_missing(pv: PvReport, report: Report) -> list[Finding]:
             )
         ]  # fmt: skip
     if pv.variants:
-        names = " and ".join(pv.variants[:3])
-        record = pv.name.rpartition(".")[0]
-        what, advice = f"no server has {pv.name}, but there is {names}", f"use {pv.variants[0]}"
-        if record in pv.variants:
-            what = f"the record {record} has no field {pv.name.rpartition('.')[2]}"
-            advice = f"use one of its fields (`dbpr {record} 4` in its server's shell lists them)"
-        return [Finding("error", pv.name, what, advice, SERVER)]
+        return [_misspelt(pv)]
     places = [*report.places, *report.name_servers]
     answers = [p for p in places if p.udp == "answered" or (p.tcp and p.tcp.state == "speaks")]
     if gateways := _gateways(report):
@@ -69,6 +63,17 @@ def of_missing(pv: PvReport, report: Report) -> list[Finding]:
             f" {report.settings.server_port}", PV,
         )
     ]  # fmt: skip
+
+
+def _misspelt(pv: PvReport) -> Finding:
+    """Return the finding for a PV of which a server has another spelling."""
+    names = " and ".join(pv.variants[:3])
+    record = pv.name.rpartition(".")[0]
+    what, advice = f"no server has {pv.name}, but there is {names}", f"use {pv.variants[0]}"
+    if record in pv.variants:
+        what = f"the record {record} has no field {pv.name.rpartition('.')[2]}"
+        advice = f"use one of its fields (`dbpr {record} 4` in its server's shell lists them)"
+    return Finding("error", pv.name, what, advice, SERVER)
 
 
 def _gateways(report: Report) -> list[str]:

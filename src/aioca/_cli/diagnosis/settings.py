@@ -285,11 +285,9 @@ class _Reader:
         self._row(name, str(number) if usable else "1")
         if text and not usable:
             self._find(
-                "warning",
-                name,
-                f"{name}={text} is not a number of hops from 1 to 255",
+                "warning", name, f"{name}={text} is not a number of hops from 1 to 255",
                 f"unset {name}",
-            )
+            )  # fmt: skip
 
     def _unknown_names(self) -> None:
         for name in self._given:
