@@ -60,22 +60,23 @@ class Request:
         suspended: whether `run` has let other tasks run.
     """
 
-    doing = "connecting"
-    part = values_part = PVS_PER_PART
-    sends = False
-    waits_for_room = False
+    doing: str = "connecting"
+    part: int = PVS_PER_PART
+    values_part: int = PVS_PER_PART
+    sends: bool = False
+    waits_for_room: bool = False
 
     def __init__(self, context: LoopContext, channels: Sequence[Channel]) -> None:
         count = len(channels)
         if count > MAX_INDEX:
             raise ValueError(f"one call can have {MAX_INDEX} PVs at most, not {count}")
-        self.context = context
-        self.channels = channels
+        self.context: LoopContext = context
+        self.channels: Sequence[Channel] = channels
         self.results: list[Any] = [None] * count
-        self.begun = 0
+        self.begun: int = 0
         self.connecting: dict[Channel, list[int]] = {}
         self.late: set[int] = set()
-        self.suspended = False
+        self.suspended: bool = False
         self._count = count
         self._count_outcome = itertools.count(1).__next__  # atomic, with and without a GIL
         self._settled_here = 0  # outcomes that were found on the loop
