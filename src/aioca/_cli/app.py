@@ -24,6 +24,7 @@ COMMANDS = (
     "cainfo",
     "watch",
     "plot",
+    "record",
     "snapshot",
     "doctor",
     "casw",

@@ -1,0 +1,80 @@
+"""``aioca record``: write every update of PVs to a file, until Ctrl-C or for some time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ... import CAValueError, snapshot
+from ..recording.options import Duration, Rotation, RotationType
+from ..recording.run import RecordingRun
+from ..recording.target import BadInputError, Target
+from ..shared import FilePath, backend_option, run_command
+
+_FLUSH_SECONDS = 10.0  # of Parquet, where each flush writes a file; CSV and HDF5 need none
+
+
+@click.command()
+@click.argument("pvs", nargs=-1, metavar="[PV]...")
+@click.option(
+    "-o", "--output", type=FilePath(path_type=Path), metavar="FILE", required=True,
+    help="The file to write: .csv, .parquet (a folder) or .h5. It must not exist.",
+)  # fmt: skip
+@click.option(
+    "-l", "--list", "lists", multiple=True, metavar="LIST",
+    type=FilePath(exists=True, dir_okay=False, path_type=Path),
+    help="A file with a PV a line, or a .req file of autosave. May be repeated.",
+)  # fmt: skip
+@click.option(
+    "--for", "seconds", type=Duration(), metavar="TIME",
+    help="End after this time, such as 90s, 30m, 8h or 1h30m (default: at Ctrl-C).",
+)  # fmt: skip
+@click.option(
+    "--rotate", type=RotationType(), metavar="TIME|SIZE",
+    help="Begin another file after this time or size, such as 1h or 500MB. The files are"
+    " numbered: FILE-0001 and so on.",
+)  # fmt: skip
+@click.option(
+    "--flush", type=Duration(), default=_FLUSH_SECONDS, metavar="TIME",
+    help="Parquet: the most time that is lost if the process is killed (default: 10s). With CSV and"
+    " HDF5 it is always a quarter of a second.",
+)  # fmt: skip
+@backend_option
+def command(
+    pvs: tuple[str, ...],
+    output: Path,
+    lists: tuple[Path, ...],
+    seconds: float | None,
+    rotate: Rotation | None,
+    flush: float,
+    backend: str,
+) -> int:
+    """Record every update of PVs with time stamp and alarm, and their disconnections.
+
+    The file stays readable if the process is killed. At the end one line says how many updates
+    were recorded, and how many were lost because they came too fast.
+
+    \b
+    Examples:
+      aioca record TEMPERATURE SPECTRUM -o night.csv --for 8h
+      aioca record -l pvs.txt -o shift.parquet --rotate 1h
+      aioca plot night.csv
+    Exit statuses: 0 done; 1 a PV was never connected, or the file could not be written any more;
+    2 bad file or option; 130 Ctrl-C.
+    """  # not a raw string: click needs the backspace
+    names = dict.fromkeys(pvs)
+    try:
+        for file in lists:
+            names.update(dict.fromkeys(snapshot.read_names(file)))
+    except snapshot.SnapshotError as error:
+        raise BadInputError(str(error)) from None
+    except OSError as error:
+        raise BadInputError(f"{error.filename}: {error.strerror}") from None
+    if not names:
+        raise BadInputError("no PV is named: give PVs, or a file of names with --list")
+    target = Target(output, list(names), rotate)
+    try:
+        return run_command(RecordingRun(list(names), target, seconds, flush).run(), backend)
+    except CAValueError as error:
+        raise BadInputError(str(error)) from None

@@ -1,0 +1,14 @@
+"""Recordings: the files that `record` writes and `plot` shows.
+
+    `options`        the option types: a duration, a rotation
+    `rows`           updates and gaps as columns, the same in all formats
+    `intake`         the updates that wait to be written; bounded
+    `target`         the file name, its format by its ending, and the rotated files
+    `csv_file`       CSV
+    `parquet_file`   Parquet: a folder of closed files
+    `hdf5_file`      HDF5 in SWMR mode
+    `run`            the run of the command
+    `reading`        the recorded history of PVs, for `plot`
+
+The modules of the formats import pyarrow and h5py, so each is imported when its format is used.
+"""

@@ -1,0 +1,123 @@
+"""HDF5, written as SWMR (single writer, multiple readers): always in a state that can be read.
+
+SWMR needs all datasets to exist from the start, and no strings of variable length. So there is one
+dataset ``rows``. Arrays and texts are pieces of two long datasets, ``elements`` and ``characters``:
+a row has the start and the length of its piece. A piece is flushed before its row is written.
+
+HDF5 cannot recover from a failed write: the process may crash when it closes the file. So space on
+the disk is reserved before each write, by making the file longer than HDF5 knows. HDF5 permits
+that, and cuts the file off when it closes it.
+
+Readers open the file with ``h5py.File(name, "r", swmr=True)``, also while it is being written and
+after its writer was killed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from .rows import EVENTS, TYPES, Rows, encoded
+
+h5: Any = h5py  # it has no types
+
+_NONE = -1  # stands for an empty cell of an integer
+_EVENT_NUMBERS = {name: number for number, name in enumerate(EVENTS)}
+_TYPE_NUMBERS = {name: number for number, name in enumerate(TYPES)}
+_ROW = np.dtype(
+    [
+        ("timestamp_ns", "<i8"), ("pv", "<u4"),
+        ("event", h5.enum_dtype(_EVENT_NUMBERS, "i1")), ("severity", "i1"), ("status", "<i2"),
+        ("type", h5.enum_dtype({**_TYPE_NUMBERS, "NONE": _NONE}, "i1")), ("count", "<i4"),
+        ("value", "<f8"), ("start", "<i8"), ("length", "<i8"),
+    ]
+)  # fmt: skip
+_ROWS_PER_CHUNK, _ITEMS_PER_CHUNK = 4096, 16384
+_ROOM = 2**20  # bytes reserved beyond the data: for chunks that are not full, and for metadata
+
+
+class Hdf5File:
+    """An HDF5 file that must not exist yet; ``names`` are the PVs that its rows can have."""
+
+    def __init__(self, path: Path, names: Sequence[str]) -> None:
+        self._numbers = {name: number for number, name in enumerate(names)}
+        self._reserved = 0  # up to this size, the file has space on the disk
+        with path.open("xb") as file:
+            self._reserve(file.fileno(), _ROOM)
+            file.truncate(0)
+        self._file: Any = h5.File(path, "w", libver="latest")
+        self._descriptor = os.open(path, os.O_RDWR)
+        encodings = [encoded(name) for name in names]
+        longest = max(map(len, encodings))
+        self._file.create_dataset(
+            "pvs", data=encodings, dtype=h5.string_dtype("utf-8", longest), track_times=False
+        )
+        make = self._file.create_dataset
+        items: dict[str, Any] = {"shape": (0,), "maxshape": (None,), "chunks": (_ITEMS_PER_CHUNK,)}
+        self._elements = make("elements", dtype="<f8", **items)
+        self._characters = make("characters", dtype="u1", **items)
+        rows: dict[str, Any] = {**items, "chunks": (_ROWS_PER_CHUNK,)}
+        self._rows = make("rows", dtype=_ROW, **rows)
+        self._file.swmr_mode = True
+        self._reserved = 0  # HDF5 has cut the file off
+        self.size = self._file.id.get_filesize()
+        self.written = 0
+
+    def _reserve(self, descriptor: int, size: int) -> None:
+        """Reserve space on the disk for a file of this size; raises OSError if there is none."""
+        if size > self._reserved and hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, size)
+            self._reserved = size
+
+    def add(self, rows: Rows) -> None:
+        """Write rows, first their arrays and texts."""
+        table = np.zeros(len(rows), _ROW)
+        table["timestamp_ns"] = rows.timestamp_ns
+        table["pv"] = [self._numbers[name] for name in rows.pv]
+        table["event"] = [_EVENT_NUMBERS[event] for event in rows.event]
+        table["type"] = [_NONE if kind is None else _TYPE_NUMBERS[kind] for kind in rows.type]
+        for name in ("severity", "status", "count"):
+            table[name] = [_NONE if cell is None else cell for cell in getattr(rows, name)]
+        table["value"] = [np.nan if cell is None else cell for cell in rows.number]
+        texts = [None if t is None else np.frombuffer(t.encode(), "u1") for t in rows.text]
+        items = sum(len(piece) for piece in (*rows.array, *texts) if piece is not None)
+        new = table.nbytes + 8 * items
+        if self.size + new + _ROOM > self._reserved:
+            self._reserve(self._descriptor, self.size + new + 4 * _ROOM)
+        self._add_pieces(self._elements, table, rows.array)
+        self._add_pieces(self._characters, table, texts)
+        _append(self._rows, table)
+        self.written += len(rows)
+        self.size = self._file.id.get_filesize()
+
+    @staticmethod
+    def _add_pieces(dataset: Any, table: Any, pieces: Sequence[Any]) -> None:
+        """Append pieces to a dataset, and set start and length in their rows."""
+        present = [row for row, piece in enumerate(pieces) if piece is not None]
+        if not present:
+            return
+        lengths = np.array([len(pieces[row]) for row in present])
+        table["length"][present] = lengths
+        table["start"][present] = len(dataset) + np.cumsum(lengths) - lengths
+        _append(dataset, np.concatenate([pieces[row] for row in present]))
+
+    def flush(self) -> None:
+        """Do nothing: `add` has flushed all rows."""
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file:
+            self._file.close()
+            os.close(self._descriptor)
+
+
+def _append(dataset: Any, data: Any) -> None:
+    before = len(dataset)
+    dataset.resize((before + len(data),))
+    dataset[before:] = data
+    dataset.flush()

@@ -1,0 +1,156 @@
+"""The run of `record`: monitors fill the intake, and a thread writes what is in it.
+
+The event loop only appends updates to a list. Four times a second that list goes to a worker
+thread, which makes columns of it and writes them.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+from ... import FORMAT_TIME, Subscription, camonitor
+from ..._printable import printable
+from ..shared import Failure
+from ..terminal.signals import Interruption
+from .intake import MAX_UPDATES, Intake
+from .rows import Rows, Writer
+from .target import Target, error_text
+
+_STEP_SECONDS = 0.25  # between two writes
+_FIND_SECONDS = 5.0  # after which a PV that is not found gets a row
+_MIN_PENDING = 100  # updates of one PV that may at least wait for an event loop that is too slow
+_SHOWN_NAMES = 5  # of PVs that were not found
+
+
+class RecordingRun:
+    """One run of the command.
+
+    Args:
+        names: the PVs, each once.
+        target: where the rows go.
+        seconds: how long to record; None until a signal.
+        flush_seconds: the most time for which rows may be lost if the process is killed.
+    """
+
+    def __init__(
+        self, names: Sequence[str], target: Target, seconds: float | None, flush_seconds: float
+    ) -> None:
+        self._names = names
+        self._target = target
+        self._seconds = seconds
+        self._flush_seconds = flush_seconds
+        self._intake = Intake(names)
+        self._begin = self._flushed_at = time.monotonic()
+        self._problem: Exception | None = None
+        self._bytes = self._rows = 0  # in closed files
+        self._writer: Writer | None = None
+
+    async def run(self) -> int:
+        """Record until the time is over or a signal comes; returns the exit status."""
+        interruption = Interruption()
+        pending = max(_MIN_PENDING, MAX_UPDATES // len(self._names))
+        # Before the file is made and outside the task group: a bad name raises here, by itself
+        subscriptions = camonitor(
+            list(self._names), self._intake.take, format=FORMAT_TIME, max_pending=pending,
+            notify_disconnect=True, connect_timeout=_FIND_SECONDS,
+        )  # fmt: skip
+        try:
+            self._writer = self._target.open()
+        except (OSError, RuntimeError) as error:
+            raise Failure(error_text(self._target, error)) from None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(interruption.watch, tasks.cancel_scope)
+            with anyio.move_on_after(self._seconds):
+                async with subscriptions:
+                    await self._record(subscriptions)
+            tasks.cancel_scope.cancel()
+        self._finish()
+        return self._report(interruption.status)
+
+    async def _record(self, subscriptions: Sequence[Subscription]) -> None:
+        """Write until cancelled, or until a file cannot be written."""
+        shown_at = 0.0
+        while self._problem is None:
+            await anyio.sleep(_STEP_SECONDS)
+            self._count_dropped(subscriptions)
+            await anyio.to_thread.run_sync(partial(self._write, self._intake.drain()))
+            if time.monotonic() - shown_at >= 1.0 and sys.stderr.isatty():
+                shown_at = time.monotonic()
+                line = printable(self._statistics())
+                print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def _count_dropped(self, subscriptions: Sequence[Subscription]) -> None:
+        for index, subscription in enumerate(subscriptions):
+            self._intake.note_dropped(index, subscription.dropped_callbacks)
+
+    # -- Files: in the worker thread, and at the end on the loop's thread --------------------------
+
+    def _write(self, items: list[Any]) -> None:
+        """Write rows, and begin the next file if it is time; keeps an error in `_problem`."""
+        assert self._writer is not None
+        try:
+            if items:
+                self._writer.add(Rows(items))
+            if time.monotonic() - self._flushed_at >= self._flush_seconds:
+                self._writer.flush()
+                self._flushed_at = time.monotonic()
+            if self._target.is_over(self._writer):
+                self._close()
+                self._writer = self._target.open()
+        except (OSError, RuntimeError) as error:  # h5py raises both
+            self._problem = error
+
+    def _close(self) -> None:
+        assert self._writer is not None
+        self._writer.close()
+        self._rows += self._writer.written
+        self._bytes += self._writer.size
+        self._writer = None
+
+    def _finish(self) -> None:
+        """Write what has come since the last write, and close the file."""
+        if self._problem is None:
+            self._write(self._intake.drain())
+        try:
+            if self._writer is not None:
+                self._close()
+        except (OSError, RuntimeError) as error:
+            self._problem = self._problem or error
+
+    # -- Messages ----------------------------------------------------------------------------------
+
+    def _statistics(self) -> str:
+        intake, took = self._intake, time.monotonic() - self._begin
+        size = self._bytes + (self._writer.size if self._writer is not None else 0)
+        return (
+            f"{sum(intake.connected)} of {len(self._names)} PVs connected,"
+            f" {intake.updates:,} updates in {took:.1f} s ({intake.updates / took:,.0f}/s),"
+            f" {intake.lost:,} lost, {intake.disconnections:,} disconnections, {size:,} bytes in"
+            f" {self._target.text()}"
+        )
+
+    def _report(self, status: int) -> int:
+        """Print the statistics and what went wrong; returns the exit status."""
+        if sys.stderr.isatty():
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        if self._problem is not None:
+            rows = self._rows + (self._writer.written if self._writer is not None else 0)
+            raise Failure(
+                f"{error_text(self._target, self._problem)}; the recording has ended, the"
+                f" {rows:,} rows written before are in {self._target.text()}"
+            )
+        print(printable(self._statistics()))
+        missing = [n for n, seen in zip(self._names, self._intake.seen, strict=True) if not seen]
+        if missing:
+            more = len(missing) - _SHOWN_NAMES
+            others = f" and {more} others" if more > 0 else ""
+            text = f"never connected: {', '.join(missing[:_SHOWN_NAMES])}{others}"
+            print(f"aioca record: {printable(text)}", file=sys.stderr)
+        return status or (1 if missing else 0)
