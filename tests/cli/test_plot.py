@@ -113,7 +113,7 @@ def test_what_is_older_is_forgotten_but_for_the_last() -> None:
 
 
 def test_no_more_is_kept_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aioca._cli.live.recording._MAX_UPDATES", 100)
+    monkeypatch.setattr("aioca._cli.live.recording.Recording.max_updates", 100)
     now = time.time()
     recording = strip()
     for number in range(1000):

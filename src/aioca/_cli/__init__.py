@@ -10,6 +10,7 @@ Besides that, they use `_printable`, the rules of libca in `_ca`, and a few help
     `numbers`      numbers read by the rules of C; the ports in the environment
     `commands`     one module for each subcommand, and `tour` for the demo
     `tools`        caget, caput, camonitor and cainfo: options, reading, output
+    `recording`    record: the files, and reading them for plot
     `live`         watch and plot: the state of a PV, its history, the table, the figure
     `terminal`     screen, keys, Ctrl-C, progress bar
     `diagnosis`    the doctor

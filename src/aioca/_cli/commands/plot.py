@@ -32,8 +32,10 @@ from ... import (
 )
 from ..live.labels import name_states
 from ..live.recording import Recording
+from ..recording.reading import is_recording, read_recording
 from ..shared import Failure, FilePath, Seconds, backend_option, run_command
 from ..terminal.signals import Interruption
+from ..typed import file_name
 
 _MAX_PENDING_UPDATES = 10_000  # of one PV, during a drawing
 _FRAME_SECONDS = 0.1  # least time between two drawings: faster ones cannot be seen
@@ -43,7 +45,7 @@ _WINDOW_SECONDS, _FILE_SECONDS = 60.0, 10.0  # shown by default
 
 
 @click.command()
-@click.argument("pvs", nargs=-1, required=True, metavar="PV...")
+@click.argument("pvs", nargs=-1, required=True, metavar="[FILE] PV...")
 @click.option(
     "--seconds", type=Seconds(), metavar="S",
     help="The time to show (default: 60), and with -o to record first (default: 10; 0: until every"
@@ -61,12 +63,18 @@ def command(pvs: tuple[str, ...], seconds: float | None, output: Path | None, ba
     plot is hatched where a PV was not connected, and magenta where its value was INVALID. Ctrl-C
     ends the command; with -o, the data recorded until then are written.
 
+    A FILE of `aioca record` (.csv, .parquet, .h5) is shown instead of live PVs: all of its PVs, or
+    those that are named, and all of its time, or the last --seconds.
+
     \b
     Examples: aioca plot TEMPERATURE SPECTRUM
               aioca plot TEMPERATURE --seconds 30 -o temperature.png
+              aioca plot night.csv TEMPERATURE
     """  # not a raw string: click needs the backspace
     if importlib.util.find_spec("matplotlib") is None:
         raise Failure("matplotlib is not installed; pip install 'aioca[plot]'")
+    if is_recording(pvs[0]):
+        return _plot_file(Path(file_name(pvs[0])), list(dict.fromkeys(pvs[1:])), seconds, output)
     recordings = [Recording(name) for name in dict.fromkeys(pvs)]
     try:
         if output is None:
@@ -193,10 +201,36 @@ def _window(panels: int) -> Any:
     return figure
 
 
-def _write(recordings: Sequence[Recording], seconds: float, output: Path, backend: str) -> int:
+def _plot_file(path: Path, names: list[str], seconds: float | None, output: Path | None) -> int:
+    """Show the PVs of a recording, or write a picture of them; returns the exit status."""
+    from ..live.figure import Chart
+
+    figure = _empty_picture(output) if output is not None else None
+    recordings = read_recording(path, names)
+    spans = [recording.span for recording in recordings if recording.span is not None]
+    begin = min((first for first, _ in spans), default=0.0)
+    end = max((last for _, last in spans), default=1.0)
+    shown = max(seconds or end - begin, 1e-3)
+    if output is not None:
+        _draw(figure, recordings, shown, end)
+        _save(figure, output)
+        return 0
+    canvas = _window(len(recordings)).canvas
+    Chart(canvas.figure, recordings, shown).update(end)
+    closed: list[object] = []
+    canvas.mpl_connect("close_event", closed.append)
+    canvas.draw_idle()
+    while not closed:
+        canvas.flush_events()  # runs the GUI
+        time.sleep(_FRAME_SECONDS / 2)
+    return 0
+
+
+def _empty_picture(output: Path) -> Any:
+    """Return a figure for a picture with this name; raises `Failure` if it cannot be written."""
     from matplotlib.figure import Figure
 
-    from ..live.figure import DPI, WIDTH, Chart, height
+    from ..live.figure import DPI
 
     figure = Figure(dpi=DPI)
     suffix = output.suffix.lstrip(".").lower()
@@ -205,6 +239,25 @@ def _write(recordings: Sequence[Recording], seconds: float, output: Path, backen
         raise Failure(f"{output}: unknown kind of picture; known are {' '.join(sorted(known))}")
     if not output.parent.is_dir():
         raise Failure(f"{output}: its directory does not exist")
+    return figure
+
+
+def _draw(figure: Any, recordings: Sequence[Recording], seconds: float, now: float) -> None:
+    from ..live.figure import WIDTH, Chart, height
+
+    figure.set_size_inches(WIDTH, height([recording.kind for recording in recordings]))
+    Chart(figure, recordings, seconds).update(now)
+
+
+def _save(figure: Any, output: Path) -> None:
+    try:
+        figure.savefig(output)
+    except OSError as error:
+        raise Failure(f"{output}: {error.strerror}") from None
+
+
+def _write(recordings: Sequence[Recording], seconds: float, output: Path, backend: str) -> int:
+    figure = _empty_picture(output)
     begin = time.time()
     run = Timed(recordings, seconds)
     status = run_command(run.run(), backend)
@@ -212,12 +265,8 @@ def _write(recordings: Sequence[Recording], seconds: float, output: Path, backen
     if len(missing) == len(recordings):
         raise Failure(f"not connected: {', '.join(missing)}; nothing was written")
     now = time.time()
-    figure.set_size_inches(WIDTH, height([recording.kind for recording in recordings]))
-    Chart(figure, recordings, max(now - begin, 1.0)).update(now)
-    try:
-        figure.savefig(output)  # pyright: ignore[reportUnknownMemberType]
-    except OSError as error:
-        raise Failure(f"{output}: {error.strerror}") from None
+    _draw(figure, recordings, max(now - begin, 1.0), now)
+    _save(figure, output)
     if run.recorder.dropped:
         print(f"aioca plot: {run.recorder.dropped} updates came too fast: lost", file=sys.stderr)
     if missing:

@@ -18,7 +18,6 @@ from ... import DBR_STRING
 from .pv_state import PVState
 
 _MAX_CLOCK_DIFFERENCE = 5.0  # seconds; with a larger one, the time stamp of the IOC is not used
-_MAX_UPDATES = 200_000  # kept for one PV; bounds the memory
 _INVALID = 3
 _DISCONNECTED = -1  # recorded instead of a severity
 
@@ -29,9 +28,12 @@ class Recording(PVState):
     Attributes:
         kind: ``strip`` (a number against time), ``trace`` (an array) or ``text``; None until it is
             known. It never changes afterwards.
+        max_updates: the number of updates that are kept; bounds the memory.
     """
 
     __slots__ = ("_severities", "_times", "_values", "kind")
+
+    max_updates = 200_000
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -74,8 +76,8 @@ class Recording(PVState):
     def _append(self, when: float, number: float, severity: int) -> None:
         if self._times:
             when = max(when, self._times[-1])
-        if len(self._times) >= _MAX_UPDATES:
-            self._forget(_MAX_UPDATES // 2)
+        if len(self._times) >= self.max_updates:
+            self._forget(self.max_updates // 2)
         self._times.append(when)
         self._values.append(number)
         self._severities.append(severity)
