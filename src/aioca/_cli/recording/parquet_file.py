@@ -9,6 +9,7 @@ thus does not become thousands of small files, and a fast one writes nothing twi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,16 +53,12 @@ class ParquetFolder:
     def add(self, rows: Rows) -> None:
         """Add rows; they are in a file after `flush`."""
         columns = (
-            rows.timestamp_ns, [_valid(name) for name in rows.pv], rows.event, rows.severity,
-            rows.status, rows.type, rows.count, rows.number, rows.text, rows.array,
+            rows.timestamp_ns, rows.pv, rows.event, rows.severity, rows.status,
+            rows.type, rows.count, rows.number, rows.text, rows.array,
         )  # fmt: skip
-        arrays: list[Any] = []
-        for column, field in zip(columns, _SCHEMA, strict=True):
-            kind = field.type
-            if kind == _text:
-                arrays.append(arrow.array(column, arrow.string()).dictionary_encode())
-            else:
-                arrays.append(arrow.array(column, kind))
+        arrays = [
+            _column(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)
+        ]
         self._tables.append(arrow.table(arrays, schema=_SCHEMA))
         self._waiting += len(rows)
         if self._waiting >= _MAX_ROWS or self._bytes() >= _MAX_BYTES:
@@ -100,6 +97,16 @@ class ParquetFolder:
         self.flush()
 
 
-def _valid(name: str) -> str:
-    """Return a name that can be encoded; bytes of the command line may be not UTF-8."""
-    return name if name.isascii() else name.encode("utf-8", "replace").decode()
+def _column(cells: Sequence[Any], kind: Any) -> Any:
+    """Return an array of Arrow of this type."""
+    if kind == _text:
+        present = [text for text in dict.fromkeys(cells) if text is not None]
+        numbers = {text: number for number, text in enumerate(present)}
+        # A byte of the command line that is not UTF-8 becomes a question mark
+        texts = [text.encode("utf-8", "replace") for text in present]
+        indices = arrow.array([numbers.get(cell) for cell in cells], arrow.int32())
+        words = arrow.array(texts, arrow.binary()).cast(arrow.string())
+        return arrow.DictionaryArray.from_arrays(indices, words)
+    if all(cell is None for cell in cells):  # such as the texts of numbers
+        return arrow.nulls(len(cells), kind)
+    return arrow.array(cells, kind)
