@@ -12,7 +12,8 @@ from ..recording.run import RecordingRun
 from ..recording.target import BadInputError, Target
 from ..shared import FilePath, backend_option, run_command
 
-_FLUSH_SECONDS = 10.0  # of Parquet, where each flush writes a file; CSV and HDF5 need none
+_FLUSH_SECONDS = 10.0  # of Parquet, where each flush writes a file
+_OTHER_FLUSH_SECONDS = 0.25  # of CSV and HDF5
 
 
 @click.command()
@@ -73,6 +74,8 @@ def command(
         raise BadInputError(f"{error.filename}: {error.strerror}") from None
     if not names:
         raise BadInputError("no PV is named: give PVs, or a file of names with --list")
+    if output.suffix.lower() != ".parquet":
+        flush = _OTHER_FLUSH_SECONDS
     target = Target(output, list(names), rotate)
     try:
         return run_command(RecordingRun(list(names), target, seconds, flush).run(), backend)

@@ -1,6 +1,6 @@
 """CSV: one line for each row, and one head line.
 
-Each call of `add` passes whole lines to the operating system. They are in the file then, even if
+Each `flush` passes whole lines to the operating system. They are in the file then, even if
 the process is killed. After a failed write the file is cut off behind the last whole line.
 """
 
@@ -18,18 +18,23 @@ from .rows import COLUMNS, Rows, encoded
 class CsvFile:
     """A CSV file that must not exist yet."""
 
+    full = False
+
     def __init__(self, path: Path) -> None:
         self._file = path.open("xb", buffering=0)
         self.size = 0
         self.written = 0
+        self._waiting: list[bytes] = []
+        self._waiting_rows = 0
         try:
-            self._write([COLUMNS])
+            self._format([COLUMNS])
+            self.flush()
         except BaseException:
             self._file.close()
             raise
 
     def add(self, rows: Rows) -> None:
-        """Write rows."""
+        """Format rows."""
         values: list[Any] = rows.number
         if rows.has_arrays or any(text is not None for text in rows.text):
             values = [_value(*row) for row in zip(rows.number, rows.text, rows.array, strict=True)]
@@ -37,14 +42,17 @@ class CsvFile:
             rows.timestamp_ns, rows.pv, rows.event, rows.severity, rows.status, rows.type,
             rows.count, values,
         )  # fmt: skip
-        self._write(zip(*columns, strict=True))
-        self.written += len(rows)
+        self._format(zip(*columns, strict=True))
+        self._waiting_rows += len(rows)
 
-    def _write(self, lines: Any) -> None:
+    def _format(self, lines: Any) -> None:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(lines)
-        data = memoryview(encoded(text.getvalue()))
-        left = data
+        self._waiting.append(encoded(text.getvalue()))
+
+    def flush(self) -> None:
+        """Write the lines that wait."""
+        left = data = memoryview(b"".join(self._waiting))
         try:
             while left:
                 left = left[self._file.write(left) :]
@@ -52,9 +60,9 @@ class CsvFile:
             self._file.truncate(self.size)
             raise
         self.size += len(data)
-
-    def flush(self) -> None:
-        """Do nothing: `add` has written all rows."""
+        self.written += self._waiting_rows
+        self._waiting = []
+        self._waiting_rows = 0
 
     def close(self) -> None:
         """Close the file."""

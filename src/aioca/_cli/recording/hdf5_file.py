@@ -44,6 +44,8 @@ _ROOM = 2**20  # bytes reserved beyond the data: for chunks that are not full, a
 class Hdf5File:
     """An HDF5 file that must not exist yet; ``names`` are the PVs that its rows can have."""
 
+    full = False
+
     def __init__(self, path: Path, names: Sequence[str]) -> None:
         self._numbers = {name: number for number, name in enumerate(names)}
         self._reserved = 0  # up to this size, the file has space on the disk
@@ -64,6 +66,7 @@ class Hdf5File:
         rows: dict[str, Any] = {**items, "chunks": (_ROWS_PER_CHUNK,)}
         self._rows = make("rows", dtype=_ROW, **rows)
         self._file.swmr_mode = True
+        self._waiting: list[tuple[Any, list[Any], list[Any]]] = []  # rows, their arrays and texts
         self._reserved = 0  # HDF5 has cut the file off
         self.size = self._file.id.get_filesize()
         self.written = 0
@@ -75,7 +78,7 @@ class Hdf5File:
             self._reserved = size
 
     def add(self, rows: Rows) -> None:
-        """Write rows, first their arrays and texts."""
+        """Make a table of rows."""
         table = np.zeros(len(rows), _ROW)
         table["timestamp_ns"] = rows.timestamp_ns
         table["pv"] = [self._numbers[name] for name in rows.pv]
@@ -84,15 +87,26 @@ class Hdf5File:
         for name in ("severity", "status", "count"):
             table[name] = [_NONE if cell is None else cell for cell in getattr(rows, name)]
         table["value"] = [np.nan if cell is None else cell for cell in rows.number]
-        texts = [None if t is None else np.frombuffer(t.encode(), "u1") for t in rows.text]
-        items = sum(len(piece) for piece in (*rows.array, *texts) if piece is not None)
+        texts: list[Any] = [
+            None if t is None else np.frombuffer(t.encode(), "u1") for t in rows.text
+        ]
+        self._waiting.append((table, rows.array, texts))
+
+    def flush(self) -> None:
+        """Write the rows that wait: first their arrays and texts."""
+        for table, arrays, texts in self._waiting:
+            self._write(table, arrays, texts)
+        self._waiting = []
+
+    def _write(self, table: Any, arrays: list[Any], texts: list[Any]) -> None:
+        items = sum(len(piece) for piece in (*arrays, *texts) if piece is not None)
         new = table.nbytes + 8 * items
         if self.size + new + _ROOM > self._reserved:
             self._reserve(self._descriptor, self.size + new + 4 * _ROOM)
-        self._add_pieces(self._elements, table, rows.array)
+        self._add_pieces(self._elements, table, arrays)
         self._add_pieces(self._characters, table, texts)
         _append(self._rows, table)
-        self.written += len(rows)
+        self.written += len(table)
         self.size = self._file.id.get_filesize()
 
     @staticmethod
@@ -105,9 +119,6 @@ class Hdf5File:
         table["length"][present] = lengths
         table["start"][present] = len(dataset) + np.cumsum(lengths) - lengths
         _append(dataset, np.concatenate([pieces[row] for row in present]))
-
-    def flush(self) -> None:
-        """Do nothing: `add` has flushed all rows."""
 
     def close(self) -> None:
         """Close the file."""

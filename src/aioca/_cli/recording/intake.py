@@ -31,7 +31,6 @@ class Intake:
         self._items: list[Any] = []
         self._bytes = 0
         self._lost_now: dict[int, int] = {}
-        self._dropped = [0] * len(names)
         self.connected = [False] * len(names)
         self.seen = [False] * len(names)
         self.updates = self.lost = self.disconnections = 0
@@ -45,7 +44,8 @@ class Intake:
             self.connected[index] = self.seen[index] = True
             self._add_event(index, "connected")
         if len(self._items) >= MAX_UPDATES or self._bytes >= MAX_BYTES:
-            self.lose(index, 1)
+            self.lost += 1
+            self._lost_now[index] = self._lost_now.get(index, 0) + 1
             return
         self.updates += 1
         self._items.append(value)
@@ -60,17 +60,6 @@ class Intake:
 
     def _add_event(self, index: int, event: str, lost: int | None = None) -> None:
         self._items.append(Event(self._names[index], time.time_ns(), event, lost))
-
-    def lose(self, index: int, count: int) -> None:
-        """Count updates of a PV that are lost."""
-        self.lost += count
-        self._lost_now[index] = self._lost_now.get(index, 0) + count
-
-    def note_dropped(self, index: int, dropped: int) -> None:
-        """Note how many updates of a PV the monitor has dropped since its start."""
-        if dropped != self._dropped[index]:
-            self.lose(index, dropped - self._dropped[index])
-            self._dropped[index] = dropped
 
     def drain(self) -> list[Any]:
         """Return what has come since the last call, and a row for each PV that lost updates."""

@@ -49,6 +49,7 @@ class ParquetFolder:
         self._closed_size = 0  # bytes of the parts before
         self.size = 0
         self.written = 0
+        self.full = False
 
     def add(self, rows: Rows) -> None:
         """Add rows; they are in a file after `flush`."""
@@ -61,11 +62,8 @@ class ParquetFolder:
         ]
         self._tables.append(arrow.table(arrays, schema=_SCHEMA))
         self._waiting += len(rows)
-        if self._waiting >= _MAX_ROWS or self._bytes() >= _MAX_BYTES:
-            self.flush()
-
-    def _bytes(self) -> int:
-        return sum(table.nbytes for table in self._tables)
+        size = sum(table.nbytes for table in self._tables)
+        self.full = self._waiting >= _MAX_ROWS or size >= _MAX_BYTES
 
     def flush(self) -> None:
         """Write the part, and begin the next one if it is full."""
@@ -84,6 +82,7 @@ class ParquetFolder:
             raise
         self.written += self._waiting
         self._waiting = 0
+        self.full = False
         self.size = self._closed_size + size
         if len(table) >= _FULL_ROWS or table.nbytes >= _FULL_BYTES:
             self._part += 1
@@ -93,8 +92,7 @@ class ParquetFolder:
             self._tables = [table]
 
     def close(self) -> None:
-        """Write the rows that wait."""
-        self.flush()
+        """Do nothing: each part is closed when it is written."""
 
 
 def _column(cells: Sequence[Any], kind: Any) -> Any:

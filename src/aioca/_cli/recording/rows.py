@@ -88,27 +88,28 @@ class Rows:
 
 
 class Writer(Protocol):
-    """A file of a recording. All calls block; `record` makes them in one thread at a time.
+    """A file of a recording. Calls are made one at a time.
 
     Attributes:
         size: the bytes in the file so far.
+        full: whether so many rows wait in memory that it is time for `flush`.
         written: the number of rows that are in the file, and that survive the end of the process.
 
-    `add` and `flush` raise OSError if the disk is full or broken. What was written before stays
-    readable.
+    `flush` raises OSError if the disk is full or broken. What was written before stays readable.
     """
 
     size: int
     written: int
+    full: bool
 
     def add(self, rows: Rows) -> None:
-        """Add rows; they survive the end of the process only after `flush`."""
+        """Prepare rows in memory. Runs on the event loop's thread."""
 
     def flush(self) -> None:
-        """Bring all added rows into the file."""
+        """Write all added rows into the file. Blocks; may run in another thread."""
 
     def close(self) -> None:
-        """Flush, and close the file. Closing again does nothing."""
+        """Close the file, without the rows that were not flushed. Blocks."""
 
 
 def encoded(text: str) -> bytes:

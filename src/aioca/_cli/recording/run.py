@@ -1,7 +1,8 @@
 """The run of `record`: monitors fill the intake, and a thread writes what is in it.
 
-The event loop only appends updates to a list. Four times a second that list goes to a worker
-thread, which makes columns of it and writes them.
+The event loop makes columns of the updates. A worker thread only writes them: while it ran Python
+code, libca's threads would get the GIL every 5 ms for a single update, and the server would drop
+updates.
 """
 
 from __future__ import annotations
@@ -9,23 +10,21 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import anyio
 import anyio.to_thread
 
-from ... import FORMAT_TIME, Subscription, camonitor
+from ... import FORMAT_TIME, camonitor
 from ..._printable import printable
 from ..shared import Failure
 from ..terminal.signals import Interruption
-from .intake import MAX_UPDATES, Intake
+from .intake import Intake
 from .rows import Rows, Writer
 from .target import Target, error_text
 
-_STEP_SECONDS = 0.25  # between two writes
+_STEP_SECONDS = 0.1  # between two times when columns are made; bounds how long the loop is busy
 _FIND_SECONDS = 5.0  # after which a PV that is not found gets a row
-_MIN_PENDING = 100  # updates of one PV that may at least wait for an event loop that is too slow
 _SHOWN_NAMES = 5  # of PVs that were not found
 
 
@@ -55,10 +54,9 @@ class RecordingRun:
     async def run(self) -> int:
         """Record until the time is over or a signal comes; returns the exit status."""
         interruption = Interruption()
-        pending = max(_MIN_PENDING, MAX_UPDATES // len(self._names))
         # Before the file is made and outside the task group: a bad name raises here, by itself
         subscriptions = camonitor(
-            list(self._names), self._intake.take, format=FORMAT_TIME, max_pending=pending,
+            list(self._names), self._intake.take, format=FORMAT_TIME, all_updates=True,
             notify_disconnect=True, connect_timeout=_FIND_SECONDS,
         )  # fmt: skip
         try:
@@ -69,38 +67,43 @@ class RecordingRun:
             tasks.start_soon(interruption.watch, tasks.cancel_scope)
             with anyio.move_on_after(self._seconds):
                 async with subscriptions:
-                    await self._record(subscriptions)
+                    await self._record()
             tasks.cancel_scope.cancel()
         self._finish()
         return self._report(interruption.status)
 
-    async def _record(self, subscriptions: Sequence[Subscription]) -> None:
+    async def _record(self) -> None:
         """Write until cancelled, or until a file cannot be written."""
         shown_at = 0.0
         while self._problem is None:
             await anyio.sleep(_STEP_SECONDS)
-            self._count_dropped(subscriptions)
-            await anyio.to_thread.run_sync(partial(self._write, self._intake.drain()))
+            self._prepare(self._intake.drain())
+            if self._must_write():
+                await anyio.to_thread.run_sync(self._write)
             if time.monotonic() - shown_at >= 1.0 and sys.stderr.isatty():
                 shown_at = time.monotonic()
                 line = printable(self._statistics())
                 print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
 
-    def _count_dropped(self, subscriptions: Sequence[Subscription]) -> None:
-        for index, subscription in enumerate(subscriptions):
-            self._intake.note_dropped(index, subscription.dropped_callbacks)
-
     # -- Files: in the worker thread, and at the end on the loop's thread --------------------------
 
-    def _write(self, items: list[Any]) -> None:
+    def _prepare(self, items: list[Any]) -> None:
+        """Make columns of updates. Runs on the loop's thread."""
+        assert self._writer is not None
+        if items:
+            self._writer.add(Rows(items))
+
+    def _must_write(self) -> bool:
+        assert self._writer is not None
+        late = time.monotonic() - self._flushed_at >= self._flush_seconds
+        return late or self._writer.full or self._target.is_over(self._writer)
+
+    def _write(self) -> None:
         """Write rows, and begin the next file if it is time; keeps an error in `_problem`."""
         assert self._writer is not None
         try:
-            if items:
-                self._writer.add(Rows(items))
-            if time.monotonic() - self._flushed_at >= self._flush_seconds:
-                self._writer.flush()
-                self._flushed_at = time.monotonic()
+            self._writer.flush()
+            self._flushed_at = time.monotonic()
             if self._target.is_over(self._writer):
                 self._close()
                 self._writer = self._target.open()
@@ -116,9 +119,10 @@ class RecordingRun:
 
     def _finish(self) -> None:
         """Write what has come since the last write, and close the file."""
-        if self._problem is None:
-            self._write(self._intake.drain())
         try:
+            if self._problem is None and self._writer is not None:
+                self._prepare(self._intake.drain())
+                self._writer.flush()
             if self._writer is not None:
                 self._close()
         except (OSError, RuntimeError) as error:
