@@ -12,6 +12,7 @@ import pytest
 
 from aioca import camonitor, caput
 from aioca._channels.registry import current
+from aioca.testing import SoftIoc
 from tests.support.monitors import Blocked, Received
 
 pytestmark = pytest.mark.anyio
@@ -65,7 +66,7 @@ async def test_callbacks_in_order_and_never_overlapping(a: str, kind: str, form:
     assert log == [(step, value) for value in range(10) for step in ("begin", "end")]
 
 
-async def test_async_callback_does_not_begin_after_close(a: str) -> None:
+async def test_async_callback_does_not_begin_after_close(a: str, ioc: SoftIoc) -> None:
     """Another callback closes the monitor after the coroutine and its task were made."""
     began: list[float] = []
     seen: list[float] = []
@@ -83,10 +84,12 @@ async def test_async_callback_does_not_begin_after_close(a: str) -> None:
         closing = camonitor(a, close, all_updates=True)
         while not (began and seen):
             await anyio.sleep(0.001)
-        await caput(a, 1)
+        # Both updates come in one pass of the loop, which therefore must not run in between: during
+        # an `await caput`, the loop may deliver the first of them alone.
+        ioc.command(f"dbpf {a} 1")
         give_up = time.monotonic() + 5
         while len(current().portal.queue) < 4 and time.monotonic() < give_up:
-            time.sleep(0.001)  # both come in one pass of the loop
+            time.sleep(0.001)
         while seen != [0, 1]:
             await anyio.sleep(0.001)
         await anyio.wait_all_tasks_blocked()
