@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import subprocess
+import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -128,7 +129,11 @@ def connecting(file: Path) -> None:
 def _doctor(maker: Maker, file: Path) -> None:
     with ExitStack() as stack:
         setup = maker(stack, pump(stack))
-        bash = stack.enter_context(session(setup.environment))
+        # The doctor shows the file of libca: by a short path that is not of this machine
+        packages = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "site-packages"
+        packages.symlink_to(sysconfig.get_path("platlib"))
+        environment = {**setup.environment, "PYTHONPATH": str(packages)}
+        bash = stack.enter_context(session(environment))
         bash.run(" ".join(["aioca doctor", *setup.arguments]))
         bash.photograph("aioca doctor", file)
 
