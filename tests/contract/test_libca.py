@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import signal
@@ -10,6 +11,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from epicscorelibs.lib import Com_dsoinfo, ca_dsoinfo, dbCore_dsoinfo
@@ -333,7 +335,7 @@ ctypes.CDLL.__getitem__ = __getitem__
 OPTIONAL = [
     "caClientCallbackThreadId", "epicsThreadPrivateGet", "epicsThreadPrivateSet", "epicsStrnLen",
     "epicsVsnprintf", "errlogAddListener", "errlogRemoveListeners", "eltc",
-    "errlogVprintfNoConsole",
+    "errlogVprintfNoConsole", "EPICS_CA_AUTO_ARRAY_BYTES",
 ]  # fmt: skip
 
 
@@ -378,6 +380,57 @@ def test_missing_function_that_is_needed() -> None:
         f"ImportError: {WHEEL} cannot be used: it has no ca_array_put_callback; aioca needs the"
         " libca of EPICS base 7.0"
     )
+
+
+@pytest.mark.parametrize("version", ["7.0.3.2-DEV", "7.0.1.2-DEV", "3.16.2", "3.15.5"])
+def test_skips_with_an_old_libca(version: str) -> None:
+    """The plugin of ``.ci/other-libca``: only these refuse to write 0 elements."""
+    assert plugin().writes_no_empty_array(version)
+
+
+@pytest.mark.parametrize("version", ["7.0.4.2-DEV", "7.0.4", "7.0.10.1-DEV", "8.0", None])
+def test_skips_nothing_with_another_libca(version: str | None) -> None:
+    assert not plugin().writes_no_empty_array(version)
+
+
+def plugin() -> ModuleType:
+    file = Path(__file__).parents[2] / ".ci" / "old_libca.py"
+    spec = importlib.util.spec_from_file_location("old_libca", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_array_with_a_libca_that_always_has_a_limit() -> None:
+    """As libca of EPICS 3.15: the time-out and the doctor name the setting that it does know.
+
+    The libca here has the other setting, which is therefore set so that it has a limit, too.
+    """
+    program = f"""{LACKING}
+import aioca
+async def main():
+    await aioca.caput("W", range(5000), wait=True, timeout=20)
+    print(await aioca.caget("W", timeout=1, throw=False))
+    print(len(await aioca.caget("W", count=2051, timeout=20)))
+aioca.run(main())
+from aioca._cli import main
+sys.exit(main(["doctor", "--timeout", "2", "W"]))
+"""
+    with SoftIoc('record(waveform, "W") {field(FTVL, "DOUBLE") field(NELM, "5000")}') as ioc:
+        done = run(ioc, program, "EPICS_CA_AUTO_ARRAY_BYTES", EPICS_CA_AUTO_ARRAY_BYTES="NO")
+    assert done.returncode == 1, done.stderr
+    timed_out, length, doctor = done.stdout.split("\n", 2)
+    assert timed_out.endswith(
+        "up to 5000 elements are 40000 bytes, and libca drops more than 16408 bytes because of"
+        " EPICS_CA_MAX_ARRAY_BYTES, which is 16384 by default; set EPICS_CA_MAX_ARRAY_BYTES=40000"
+        " or more, or ask for fewer elements)"
+    )
+    assert length == "2051"
+    assert "lacks    EPICS_CA_AUTO_ARRAY_BYTES " in doctor
+    assert "libca drops the 40000 bytes" in doctor
+    assert doctor.endswith("What to do: Set EPICS_CA_MAX_ARRAY_BYTES=40000 or more.\n")
 
 
 # -- What the doctor says --------------------------------------------------------------------------

@@ -13,9 +13,11 @@ from collections.abc import Mapping
 from .._ca import libca
 from .._ca.array_limit import (
     AUTO_ARRAY_BYTES,
+    HAS_AUTO,
     MAX_ARRAY_BYTES,
     MIN_LIMIT_BYTES,
     body_size,
+    how_to_raise,
     limit_of,
 )
 from .._ca.environment import changed_too_late, searched
@@ -119,7 +121,7 @@ def may_be_dropped(
     changed = changed_too_late(settings, (AUTO_ARRAY_BYTES, MAX_ARRAY_BYTES))
     return (
         f"up to {count} elements are {size} bytes, and libca drops more than {limit} bytes because"
-        f" of {limit_in_words(settings)}; unset {AUTO_ARRAY_BYTES}, or {fewer}"
+        f" of {limit_in_words(settings)}; {how_to_raise(size)}, or {fewer}"
         + (f"; {changed}" if changed else "")
     )
 
@@ -127,8 +129,8 @@ def may_be_dropped(
 def limit_in_words(settings: Mapping[str, str | None]) -> str:
     """Show the settings that limit the size of arrays."""
     most = settings.get(MAX_ARRAY_BYTES)
-    value = f"={most}" if most is not None else f", which is {MIN_LIMIT_BYTES} by default"
-    return f"{AUTO_ARRAY_BYTES}={settings.get(AUTO_ARRAY_BYTES)} and {MAX_ARRAY_BYTES}{value}"
+    shown = f"{MAX_ARRAY_BYTES}={most}" if most is not None else f"{MAX_ARRAY_BYTES}, which is {MIN_LIMIT_BYTES} by default"
+    return f"{AUTO_ARRAY_BYTES}={settings.get(AUTO_ARRAY_BYTES)} and {shown}" if HAS_AUTO else shown
 
 
 # -- Statuses from a server ------------------------------------------------------------------------

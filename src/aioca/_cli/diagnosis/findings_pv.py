@@ -7,7 +7,7 @@ import socket
 
 from ... import CANothing
 from ..._ca import libca
-from ..._ca.array_limit import AUTO_ARRAY_BYTES, body_size
+from ..._ca.array_limit import AUTO_ARRAY_BYTES, HAS_AUTO, body_size
 from ..._channels.explain import advice_when_refused
 from ..wire.search import Host, shown
 from .conversation import Conversation
@@ -193,7 +193,8 @@ def _of_array(pv: PvReport, why: CANothing, report: Report) -> Finding:
             f"the {count} elements of {pv.name} cannot be read{but}: libca drops the {size} bytes,"
             f" because its limit is {limit}"
         )
-        advice = f"unset {AUTO_ARRAY_BYTES} here, or set EPICS_CA_MAX_ARRAY_BYTES={size} or more"
+        more = f"set EPICS_CA_MAX_ARRAY_BYTES={size} or more"
+        advice = f"unset {AUTO_ARRAY_BYTES} here, or {more}" if HAS_AUTO else more
     else:
         advice = "try again with a longer --timeout; see the log of the server"
     return Finding("error", pv.name, what, advice, PV)

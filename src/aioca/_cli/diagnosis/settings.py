@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from ..._ca.array_limit import MIN_LIMIT_BYTES, is_automatic, limit_of
+from ..._ca.array_limit import AUTO_ARRAY_BYTES, HAS_AUTO, MAX_ARRAY_BYTES, MIN_LIMIT_BYTES, is_automatic, limit_of
 from ..._ca.environment import local_networks_searched
 from ..._ca.hosts import words_of
 from ..numbers import c_integer, c_real, usable_port
@@ -168,11 +168,11 @@ class _Reader:
         return auto
 
     def _arrays(self) -> None:
-        name, most = "EPICS_CA_AUTO_ARRAY_BYTES", "EPICS_CA_MAX_ARRAY_BYTES"
+        name, most = AUTO_ARRAY_BYTES, MAX_ARRAY_BYTES
         text = self._text(name)
         auto = is_automatic(text)
         self._row(name, "YES" if auto else "NO")
-        if not auto and (text or "").lower() != "no":
+        if not auto and HAS_AUTO and (text or "").lower() != "no":
             self._find(
                 "warning", name, f"{name}={text} means NO: only `YES` turns it on",
                 f"unset {name}: YES is the default",
@@ -200,10 +200,11 @@ class _Reader:
         self._settings.array_limit = limit = limit_of(self._given)
         if limit is not None:
             self._find(
-                "note", name,
+                "note", name if HAS_AUTO else most,
                 f"replies and updates of more than {limit} bytes are dropped;"
                 " larger arrays can be written, but not read",
-                f"unset {name}: then there is no limit", REMARK,
+                f"unset {name}: then there is no limit" if HAS_AUTO
+                else f"set {most} to the bytes of the largest array", REMARK,
             )  # fmt: skip
 
     # -- Numbers -----------------------------------------------------------------------------------
