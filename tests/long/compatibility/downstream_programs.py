@@ -22,6 +22,12 @@ class Program(NamedTuple):
 
 
 PROGRAMS = {
+    # Uses aioca by way of pytac
+    "atip": Program(
+        "1.0.0",
+        ["tests", "-oasyncio_default_fixture_loop_scope=function"],
+        ["pytest-asyncio", "testfixtures", "setuptools<81"],
+    ),
     # Its own tests: the nearest there is to a specification of it
     "aioca": Program(
         "2.1",
@@ -76,6 +82,13 @@ PROGRAMS = {
         "0.11.6",
         ["tests"],
         ["pytest>=8.2,<8.4", "pytest-asyncio~=0.21.2", "mock", "p4p", "setuptools>=64,<81"],
+    ),
+    # Uses aioca by way of ophyd-async
+    "pyaml-cs-oa": Program("0.3.1", ["tests"], ["setuptools<81"], extras="[epics,tango]"),
+    "pytac": Program(
+        "2.0.0",
+        ["tests", "-oasyncio_default_fixture_loop_scope=function"],
+        ["pytest-asyncio", "testfixtures"],
     ),
     "softioc": Program(
         "4.7.2",
