@@ -83,8 +83,14 @@ PROGRAMS = {
         ["tests"],
         ["pytest>=8.2,<8.4", "pytest-asyncio~=0.21.2", "mock", "p4p", "setuptools>=64,<81"],
     ),
-    # Uses aioca by way of ophyd-async
-    "pyaml-cs-oa": Program("0.3.1", ["tests"], ["setuptools<81"], extras="[epics,tango]"),
+    # Uses aioca by way of ophyd-async. The module pyaml.bpm.bpm of the test that is left out is not
+    # in the pyaml that is installed with it
+    "pyaml-cs-oa": Program(
+        "0.3.1",
+        ["tests", "--ignore=tests/test_bpm_orbit.py"],
+        ["setuptools<81"],
+        extras="[epics,tango]",
+    ),
     "pytac": Program(
         "2.0.0",
         ["tests", "-oasyncio_default_fixture_loop_scope=function"],
