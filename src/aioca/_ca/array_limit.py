@@ -20,10 +20,15 @@ from .library import optional
 AUTO_ARRAY_BYTES = "EPICS_CA_AUTO_ARRAY_BYTES"
 MAX_ARRAY_BYTES = "EPICS_CA_MAX_ARRAY_BYTES"
 
-MIN_LIMIT_BYTES = 16384  # bytes: libca's minimum limit, and its default for EPICS_CA_MAX_ARRAY_BYTES
+# libca's minimum limit, and its default for EPICS_CA_MAX_ARRAY_BYTES
+MIN_LIMIT_BYTES = 16384
 # libCom has a variable for each setting. This one came with EPICS 3.16.
 HAS_AUTO = (
-    optional(AUTO_ARRAY_BYTES, f"arrays of more than {MAX_ARRAY_BYTES} ({MIN_LIMIT_BYTES} by default) cannot be read") is not None
+    optional(
+        AUTO_ARRAY_BYTES,
+        f"arrays of more than {MAX_ARRAY_BYTES} ({MIN_LIMIT_BYTES} by default) cannot be read",
+    )
+    is not None
 )
 _HEADER_BYTES = 24  # the long form of a CA message header, which libca adds to the setting
 

@@ -129,7 +129,11 @@ def may_be_dropped(
 def limit_in_words(settings: Mapping[str, str | None]) -> str:
     """Show the settings that limit the size of arrays."""
     most = settings.get(MAX_ARRAY_BYTES)
-    shown = f"{MAX_ARRAY_BYTES}={most}" if most is not None else f"{MAX_ARRAY_BYTES}, which is {MIN_LIMIT_BYTES} by default"
+    shown = (
+        f"{MAX_ARRAY_BYTES}={most}"
+        if most is not None
+        else f"{MAX_ARRAY_BYTES}, which is {MIN_LIMIT_BYTES} by default"
+    )
     return f"{AUTO_ARRAY_BYTES}={settings.get(AUTO_ARRAY_BYTES)} and {shown}" if HAS_AUTO else shown
 
 

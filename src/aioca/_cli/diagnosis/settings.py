@@ -13,7 +13,14 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from ..._ca.array_limit import AUTO_ARRAY_BYTES, HAS_AUTO, MAX_ARRAY_BYTES, MIN_LIMIT_BYTES, is_automatic, limit_of
+from ..._ca.array_limit import (
+    AUTO_ARRAY_BYTES,
+    HAS_AUTO,
+    MAX_ARRAY_BYTES,
+    MIN_LIMIT_BYTES,
+    is_automatic,
+    limit_of,
+)
 from ..._ca.environment import local_networks_searched
 from ..._ca.hosts import words_of
 from ..numbers import c_integer, c_real, usable_port

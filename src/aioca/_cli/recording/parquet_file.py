@@ -53,7 +53,7 @@ class ParquetFolder:
 
     def add(self, rows: Rows) -> None:
         """Add rows; they are in a file after `flush`."""
-        columns = (
+        columns: tuple[Any, ...] = (
             rows.timestamp_ns, rows.pv, rows.event, rows.severity, rows.status,
             rows.type, rows.count, rows.number, rows.text, rows.array,
         )  # fmt: skip
