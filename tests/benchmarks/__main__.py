@@ -8,6 +8,9 @@
                                                 this tree beside an earlier one, in the same rounds
     python tests/benchmarks --blocking          aioca.blocking beside the async calls and pyepics:
                                                 one PV, a list, and 1 to 8 threads
+    python tests/benchmarks --without wake_now,poll
+                                                this package without each of these tricks of its
+                                                code (``all``: without each one)
 
 It makes an environment for each client (from the package index; ``--environments DIR`` keeps them
 for the next time), starts soft IOCs on loopback, and has each client do each piece of work in turn,
@@ -19,7 +22,9 @@ The clients: ``aioca`` (this package under asyncio), ``aioca-uvloop``, ``aioca-t
 (aioca 2.1), ``repics``, ``cothread``, ``pyepics``, and ``c``: a C program on the same libca, the
 limit, where there is a compiler. With ``--against`` there are, besides, ``old``, ``old-uvloop`` and
 ``old-trio``: the revision that it names, where ``aioca``, ``aioca-uvloop`` and ``aioca-trio`` are
-among the clients.
+among the clients. With ``--without`` there is, besides, ``aioca -wake_now`` and so on, each in the
+rows that should show that trick; ``aioca`` is then the only other client unless ``--clients`` says
+more. ``nothing`` switches nothing off: its gains show the noise.
 """
 
 from __future__ import annotations
@@ -39,7 +44,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tables import Figures, markdown, median
+from clients.tricks import TRICKS
+from tables import Figures, markdown, median, of_tricks
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -120,6 +126,7 @@ WORKS: dict[str, Work] = {
     ),
     "array": ({"work": "array", "repeat": 20}, PEERS, "get_ms", False),
     "memory": ({"work": "memory", "count": 10_000}, PEERS, "both_bytes", False),
+    "loops": ({"work": "loops", "count": 200}, ("aioca",), "run_bytes", False),
     **{
         f"grow_get_{count}": (
             {"work": "get_list", "count": count, "repeat": 5}, ("aioca",), "cpu_us", False,
@@ -153,15 +160,25 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path, help="write them to this file as a table")
     parser.add_argument("--quick", action="store_true", help="little work, one round")
     parser.add_argument("--against", help="a revision of this repository to run as well")
+    parser.add_argument(
+        "--without", help="tricks to do without, with commas, or all: " + ", ".join(TRICKS)
+    )
     parser.add_argument("--blocking", action="store_true", help="the blocking calls, and pyepics")
     options = parser.parse_args()
     if options.blocking:
         options.only = options.only or ",".join(BLOCKING_WORKS)
         options.clients = options.clients or ",".join(("aioca", *BLOCKING))
+    tricks = list(TRICKS) if options.without == "all" else (options.without or "").split(",")
+    tricks = [trick for trick in tricks if trick]
+    if tricks:
+        shown = {work: None for trick in tricks for work in TRICKS[trick].rows}
+        options.only = options.only or ",".join(shown)
+        options.clients = options.clients or "aioca"
     works = {name: WORKS[name] for name in (options.only or ",".join(WORKS)).split(",")}
     clients = (options.clients or ",".join(CLIENTS)).split(",")
     if options.against:
         clients = _with_old(clients, works)
+    clients = _without(tricks, clients, works)
     rounds = 1 if options.quick else options.rounds
     if options.quick:
         works = {name: _smaller(work) for name, work in works.items()}
@@ -170,11 +187,16 @@ def main() -> None:
         if options.against:
             _check_out(options.against, folder)
         commands = {name: _prepare(name, folder) for name in clients}
-        versions = {name: _version(command) for name, command in commands.items() if command}
+        versions = {
+            name: _version(command)
+            for name, command in commands.items()
+            if command and "without" not in CLIENTS[name][2]
+        }
         for number in range(rounds):
             for name, work in works.items():
                 with _ioc(work) as environment:
-                    for client in clients:
+                    # Each second round backwards: the first client may find a faster machine
+                    for client in clients[:: -1 if number % 2 else 1]:
                         command = commands[client]
                         if command is None or client not in work[1]:
                             continue
@@ -183,6 +205,9 @@ def main() -> None:
                         _say(f"round {number + 1} {name} {client}: {found}")
         imports = _imports(commands, 3 if options.quick else 15)
     _report(works, figures, imports, versions)
+    for name in clients:
+        if tricks and name in OURS:
+            print(f"\n{name}\n\n{of_tricks(figures, name, tricks)}")
     if options.markdown:
         shown = [client for client in clients if commands[client]]
         options.markdown.write_text(f"{_machine()}\n\n{markdown(figures, imports, shown)}")
@@ -214,6 +239,23 @@ def _with_old(clients: list[str], works: dict[str, Work]) -> list[str]:
             if name in who:
                 works[work] = (spec, (*who, old), figure, more)
     return clients
+
+
+def _without(tricks: list[str], clients: list[str], works: dict[str, Work]) -> list[str]:
+    """Enter clients that do without one trick each; returns all clients."""
+    entered = list(clients)
+    for trick in tricks:
+        for name in OURS:
+            if name not in clients:
+                continue
+            client = f"{name} -{trick}"
+            CLIENTS[client] = ("ours", "without_client.py", {**CLIENTS[name][2], "without": trick})
+            entered.append(client)
+            for work in TRICKS[trick].rows:
+                if work in works and name in works[work][1]:
+                    spec, who, figure, more = works[work]
+                    works[work] = (spec, (*who, client), figure, more)
+    return entered
 
 
 def _check_out(revision: str, folder: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
+from clients.tricks import TRICKS
+
 Figures = dict[str, dict[str, list[dict[str, float]]]]
 
 # What is shown: the work, the figure, what it is called, and how many digits behind the point
@@ -84,6 +86,38 @@ def _cell(rounds: list[dict[str, Any]], figure: str, digits: int) -> str:
     if not rounds or figure not in rounds[0]:
         return ""
     return f"{median(rounds, figure):,.{digits}f}"
+
+
+def of_tricks(figures: Figures, client: str, tricks: list[str]) -> str:
+    """What each trick brings: one line for each row that should show it.
+
+    The gain is how much more time, memory and so on is taken without the trick, in percent: the
+    median of the rounds, and the least and greatest in any round.
+    """
+    lines = [
+        "| trick | row | figure | with (best) | without (best) | gain: % | rounds |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+    for trick in tricks:
+        for work, figure in TRICKS[trick].rows.items():
+            found = figures.get(work, {})
+            present = [r[figure] for r in found.get(client, [])]
+            absent = [r[figure] for r in found.get(f"{client} -{trick}", [])]
+            if not present or not absent:
+                continue
+            more = figure == "per_second"
+            gains = sorted(
+                100 * ((a / b if more else b / a) - 1)
+                for a, b in zip(present, absent, strict=True)
+                if a and b
+            )
+            best = max if more else min
+            cells = [f"{statistics.median(x):,.4g} ({best(x):,.4g})" for x in (present, absent)]
+            gain = f"{statistics.median(gains):+.0f} ({gains[0]:+.0f} to {gains[-1]:+.0f})"
+            lines.append(
+                f"| {trick} | {work} | {figure} | {' | '.join(cells)} | {gain} | {len(gains)} |"
+            )
+    return "\n".join(lines) + "\n"
 
 
 def median(rounds: list[dict[str, float]], figure: str) -> float:

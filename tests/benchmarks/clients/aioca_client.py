@@ -1,6 +1,7 @@
 """aioca, this one and 2.1: they have one API."""
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -305,10 +306,34 @@ async def do_memory(count, **_):
     }
 
 
+def do_loops(count, **_):
+    """Memory that a program gains with each run of a loop that has a monitor of each policy."""
+
+    async def one_run():
+        arrived = asyncio.Event()
+        limits = ({}, {"all_updates": True}, {"max_pending": 3})
+        monitors = [camonitor("P0", lambda value: arrived.set(), **limit) for limit in limits]
+        await arrived.wait()
+        for monitor in monitors:
+            monitor.close()
+
+    def runs(number):
+        for _ in range(number):
+            asyncio.run(one_run())
+        gc.collect()
+        return rss()
+
+    before = runs(count)  # the first ones fill caches
+    return {"run_bytes": (runs(count) - before) / count}
+
+
 def main():
     spec = request()
     loop = spec.pop("loop", "asyncio")
+    spec.pop("without", None)  # `without_client` has read it
     work = globals()[f"do_{spec.pop('work')}"]
+    if not asyncio.iscoroutinefunction(work):
+        answer(work(**spec))
 
     async def report():
         answer(await work(**spec))
