@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -70,3 +71,23 @@ def test_code_that_has_changed() -> None:
     for source, times in (("x = faster()\n", 0), ("fast() + fast()\n", 2)):
         with pytest.raises(ValueError, match=f"aioca.m has {times} times, not once"):
             tricks.changed("aioca.m", source, [edit])
+
+
+def test_gain_of_each_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More time, or less speed, without the trick is a gain."""
+    monkeypatch.syspath_prepend(str(CLIENTS.parent))
+    tables = importlib.import_module("tables")
+    times = [(100, 110), (200, 180), (100, 105)]
+    figures = {
+        "get_one": {
+            "aioca": [{"us": present} for present, _ in times],
+            "aioca -eventfd": [{"us": absent} for _, absent in times],
+        },
+        "iterate_starved_10k": {
+            "aioca": [{"per_second": 300}],
+            "aioca -pause": [{"per_second": 200}],
+        },
+    }
+    gets, updates = tables.of_tricks(figures, "aioca", ["eventfd", "pause"]).splitlines()[2:]
+    assert gets == "| eventfd | get_one | us | 100 (100) | 110 (105) | +5 (-10 to +10) | 3 |"
+    assert updates.endswith("| per_second | 300 (300) | 200 (200) | +50 (+50 to +50) | 1 |")

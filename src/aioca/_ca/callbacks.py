@@ -42,6 +42,7 @@ from .tokens import DBR_BITS, DBR_MASK, INDEX_MASK, KEY_SHIFT, Raw, owner_of
 # All of the process's memory as one array. A slice of this array copies bytes out of C in a quarter
 # of the time of ctypes.string_at(), and in two thirds of the time of from_address().raw. From about
 # a page on, a slice of a memoryview of the array is faster still, as it copies whole blocks.
+# Tricks of the benchmark: ``memory`` (rows monitor_10k, get_list), ``memory_view`` (array).
 memory = (ctypes.c_char * (1 << 62)).from_address(0)
 _memory_view = memoryview(memory).cast("B")
 _BLOCK_COPY_MIN_BYTES = 4096  # a page: larger DBRs are copied through the memoryview
@@ -70,7 +71,7 @@ def copied(expected: int, dbr: int, count: int, start: int, status: int) -> Raw:
 # when the callback ends. That takes longer than the rest of the callback (18 us against 4.5 us).
 # One PyGILState_Ensure that is never released keeps the state. The state (about 20 kB) cannot be
 # freed when libca ends the thread. So only a busy thread keeps its state, and a circuit with few
-# callbacks leaks nothing.
+# callbacks leaks nothing. Trick ``thread_state`` of the benchmark: rows monitor_3k, get_list.
 # On free-threaded Python (3.14t), making and destroying a state takes up to 385 us, and more with
 # each destroyed state. So there a thread keeps its state from the first callback on.
 FREE_THREADED: bool = not getattr(sys, "_is_gil_enabled", lambda: True)()
@@ -147,7 +148,8 @@ def _spread(on_event: OnEvent) -> Any:
     A struct of this size is passed on the stack. Its members lie where the seventh argument and the
     following ones would be, after the six that are passed in registers. With this declaration
     ctypes passes the members as Python integers. It makes no struct to unpack, which saves a
-    quarter of the time of a callback.
+    quarter of the time of a callback. Trick ``spread`` of the benchmark: rows monitor_10k,
+    get_list.
     """
     return _SPREAD_EVENT(on_event)
 

@@ -31,7 +31,8 @@ class Channel(Connection):
 
     Attributes:
         last_key, last_reader: the kind of the last request and its reader. The next request is
-            likely to be of the same kind.
+            likely to be of the same kind. Tricks ``last_reader`` and ``scalar_key`` of the
+            benchmark: row get_list.
         scalar_key: ``last_key`` while the channel is connected and has one element; else -1.
         unconfirmed: bytes that were written without wait and may not have reached the server yet.
         confirmation: the read whose reply confirms these bytes, or None.

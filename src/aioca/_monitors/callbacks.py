@@ -98,6 +98,7 @@ class CallbackMonitor(Monitor):
             item = self._pending.popleft() if self._pending else self._policy.take(self._key)
             if item is None:
                 return
+        # `value_of`, inlined for a number. Trick ``monitor_decode`` of the benchmark: monitor_10k
         if type(item) is bytes and self._unpack is not None:
             try:
                 (number,) = self._unpack(item)

@@ -26,6 +26,9 @@ the drains find many items. A single update always wakes the loop.
 A loop that executes Python code keeps the GIL and releases it every 5 ms, long enough for a single
 update. So a drain that starts late first pauses, and libca's threads queue the updates that they
 have received. Without the pause the server, which cannot send more updates, would soon merge them.
+
+Tricks of the benchmark, with their rows: ``poll``, the timer (monitor_10k, monitor_3k); ``pause``
+(busy_task_3k, iterate_starved_10k); ``drain_clock``, `_PAIRS_PER_CLOCK_CHECK` (monitor_10k).
 """
 
 from __future__ import annotations

@@ -45,6 +45,7 @@ class Get(Request):
 
     def send(self, start: int, stop: int) -> None:
         # The same as `try_to_send` for each PV, inlined: a long list spends most of its time here.
+        # Tricks ``get_send``, ``scalar_key`` and ``c_objects`` of the benchmark: row get_list.
         readers, key, usr = self._readers, self._key, self._usr
         get, one, trampoline = libca.get_callback, libca.ONE, reply_trampoline
         token = self._token + start * INDEX_ONE
@@ -75,6 +76,7 @@ class Get(Request):
         return isinstance(outcome, (bytes, bytearray))
 
     def values_from(self, start: int, stop: int) -> list[Any]:
+        # Trick ``get_decode`` of the benchmark: row get_list
         values: list[Any] = []
         append = values.append
         pairs = zip(self.results[start:stop], self._readers[start:stop], strict=True)
