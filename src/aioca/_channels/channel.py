@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .._ca import libca
 from .._errors import CAError
 from .._values.classes import Reader
-from .._values.decode import make_reader, request_kinds
+from .._values.decode import Kind, make_reader
 from . import explain
 from .connection import Connection
 from .listeners import logger
@@ -33,7 +33,7 @@ class Channel(Connection):
         last_key, last_reader: the kind of the last request and its reader. The next request is
             likely to be of the same kind. Tricks ``last_reader`` and ``scalar_key`` of the
             benchmark: row get_list.
-        scalar_key: ``last_key`` while the channel is connected and has one element; else -1.
+        scalar_key: ``last_key`` while the channel is connected and has one element; else None.
         unconfirmed: bytes that were written without wait and may not have reached the server yet.
         confirmation: the read whose reply confirms these bytes, or None.
         put_owner: the request whose put-callback is under way on this channel, or None. A second
@@ -55,7 +55,7 @@ class Channel(Connection):
     )  # fmt: skip
 
     def __init__(self, home: LoopContext, name: str, priority: int | None = None) -> None:
-        self.last_key: int = -1
+        self.last_key: Kind | None = None
         self.last_reader: Any = None
         self.put_owner: Put | None = None
         self.put_channels: tuple[Channel, ...] = ()
@@ -65,14 +65,14 @@ class Channel(Connection):
 
     # -- Requests ----------------------------------------------------------------------------------
 
-    def reader(self, key: int) -> Reader:
+    def reader(self, key: Kind) -> Reader:
         """Return the reader for a kind of request (see `request_kind`). On the loop.
 
         The reader has the arguments of the request and decodes its replies.
         """
-        if key != self.last_key:
-            self.scalar_key = -1
-            code, format, monitor, count = request_kinds[key]
+        if key is not self.last_key:
+            self.scalar_key = None
+            code, format, monitor, count = key
             self.last_reader = make_reader(
                 self.name, self.native_type, self.native_count, code, format,
                 monitor=monitor, count=count,
@@ -87,7 +87,7 @@ class Channel(Connection):
         return self.native_type if self.last_reader is None else self.last_reader.shape.dbr
 
     def forget_reader(self) -> None:
-        self.last_key = self.scalar_key = -1
+        self.last_key = self.scalar_key = None
 
     def request_count(self, count: int) -> int:
         """Convert a `Count` to libca's: 0 is the current length, the native count the maximum."""

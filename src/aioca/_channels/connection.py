@@ -35,6 +35,7 @@ from .._errors import CARequestError
 from .listeners import Listened
 
 if TYPE_CHECKING:
+    from .._values.decode import Kind
     from .context import LoopContext
     from .listeners import Listener
 
@@ -107,7 +108,7 @@ class Connection(Listened, ABC):
         self.ever_connected: bool = False
         self.native_type: int = -1
         self.native_count: int = 0
-        self.scalar_key: int = -1
+        self.scalar_key: Kind | None = None
         # These four are written on libca's threads, and reset by `replace`.
         self._seen: tuple[int, int] | None = None  # native type and count
         self._is_up = False
@@ -181,7 +182,7 @@ class Connection(Listened, ABC):
         self._noted += 1
         if not up:  # even if the channel reconnects at once, because the loop may then replace it
             self.connected = False
-            self.scalar_key = -1
+            self.scalar_key = None
         self.home.post(partial(self._apply_change, self._noted, up, native_type, native_count))
 
     def access_changed(self) -> None:
@@ -213,7 +214,7 @@ class Connection(Listened, ABC):
                 return  # The channel went down again; that change is still in the queue.
         else:
             self.connected = False
-            self.scalar_key = -1
+            self.scalar_key = None
             self.searching_since = time.monotonic()
             self.forget_writes()
             self.home.reconnector.begin()
@@ -274,7 +275,7 @@ class Connection(Listened, ABC):
         """Take the chid from this channel, and return it: it is to be cleared. On the loop."""
         chid, self.chid = self.chid, None
         self.connected = False
-        self.scalar_key = -1
+        self.scalar_key = None
         self._circuit = None
         tokens.unregister(self._token)
         return chid
@@ -296,5 +297,5 @@ class Connection(Listened, ABC):
         """Drop all references in a forked child, without a call to libca."""
         self.chid = None
         self.connected = False
-        self.scalar_key = -1
+        self.scalar_key = None
         self.mark_closed()

@@ -33,7 +33,7 @@ from .._channels.context import LoopContext
 from .._channels.names import valid_name
 from .._errors import CANothing, Failure
 from .._values.classes import Reader
-from .._values.decode import request_kind
+from .._values.decode import Kind, request_kind
 from . import first_update
 from .earlier_key import EarlierKey
 from .nothing import NOTHING
@@ -205,7 +205,7 @@ class ChannelSubscription(ABC):
     def channel_closed(self, channel: Channel) -> None:
         self.close()
 
-    def _request_kind(self) -> int:
+    def _request_kind(self) -> Kind:
         options = self._options
         return request_kind(options.code, options.format, monitor=True, count=options.count)
 

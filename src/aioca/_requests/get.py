@@ -50,7 +50,7 @@ class Get(Request):
         get, one, trampoline = libca.get_callback, libca.ONE, reply_trampoline
         token = self._token + start * INDEX_ONE
         for index, channel in enumerate(self.channels[start:stop], start):
-            if channel.scalar_key == key:
+            if channel.scalar_key is key:
                 readers[index] = reader = channel.last_reader
                 shape = reader.shape
                 usr.value = token + shape.dbr

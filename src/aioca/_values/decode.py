@@ -11,7 +11,6 @@ an error, never a read beyond the bytes that were copied.
 from __future__ import annotations
 
 import struct
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -43,24 +42,15 @@ from .dbr import (
 )
 from .number_types import NUMBER_TYPES, Convert, Misfit, conversion, wire_type
 
-_Kind = tuple[int | None, int, bool, int]
-# All kinds of requests so far; the index is the number of the kind. And the numbers, by kind.
-request_kinds: list[_Kind] = []
-_numbers: dict[_Kind, int] = {}
-_new_kind = threading.Lock()
+# A kind of request: datatype, format, whether it is for a monitor, and the monitor's count
+Kind = tuple[int | None, int, bool, int]
+_kinds: dict[Kind, Kind] = {}
 
 
-def request_kind(code: int | None, format: int, monitor: bool = False, count: int = 0) -> int:
-    """A small number for a kind of request: datatype, format, whether for a monitor, its count."""
+def request_kind(code: int | None, format: int, monitor: bool = False, count: int = 0) -> Kind:
+    """The one object for a kind of request: all requests of this kind share it. On any thread."""
     kind = code, format, monitor, count
-    number = _numbers.get(kind)
-    if number is None:
-        with _new_kind:
-            if kind not in _numbers:
-                request_kinds.append(kind)
-                _numbers[kind] = len(request_kinds) - 1
-            number = _numbers[kind]
-    return number
+    return _kinds.setdefault(kind, kind)
 
 
 def make_reader(

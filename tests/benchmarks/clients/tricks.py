@@ -167,14 +167,6 @@ TRICKS: dict[str, Trick] = {
             Edit("_channels.channel", "            self.scalar_key = key\n", "            pass\n"),
         ),
     ),
-    # A kind of request is a number, not a tuple
-    "request_kinds": Trick(
-        {"get_list": "cpu_us", "get_one": "us", "memory": "both_bytes"},
-        (
-            Edit("_values.decode", "    number = _numbers.get(kind)\n", "    return kind\n"),
-            Edit("_channels.channel", "= request_kinds[key]", "= key"),
-        ),
-    ),
     # libca's threads keep their Python thread states
     "thread_state": Trick(
         {"monitor_3k": "cpu_us", "get_list": "cpu_us", "get_one": "us"},
