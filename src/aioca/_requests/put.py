@@ -35,7 +35,6 @@ class Put(Request):
     """Writes to one or many PVs, with or without put-callback."""
 
     doing = "writing"
-    part = MAX_PUT_CALLBACKS // 2  # so that a part is sent while the one before completes
     sends = True
     waits_for_room = True
 

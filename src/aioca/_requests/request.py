@@ -47,7 +47,6 @@ class Request:
 
     Attributes:
         doing: the operation, for the texts of errors.
-        part: the PVs that are sent between two checks of the clock.
         values_part: the PVs whose values are made between two checks of the clock.
         sends: whether it sends anything to connected PVs, which it must not do after the deadline.
         waits_for_room: whether `room_for` must be awaited before a part is sent.
@@ -61,7 +60,6 @@ class Request:
     """
 
     doing: str = "connecting"
-    part: int = PVS_PER_PART
     values_part: int = PVS_PER_PART
     sends: bool = False
     waits_for_room: bool = False
@@ -101,10 +99,10 @@ class Request:
         context.operations[self] = None
         self._token = tokens.register(self)
         try:
-            for start in range(0, self._count, self.part):
+            for start in range(0, self._count, PVS_PER_PART):
                 if now() > self._turn_ends:
                     await self.yield_turn()
-                stop = min(start + self.part, self._count)
+                stop = min(start + PVS_PER_PART, self._count)
                 if self.waits_for_room and not await self.room_for(start, stop, deadline):
                     break
                 # The deadline -inf means: send everything, but do not wait

@@ -92,7 +92,6 @@ TRICKS: dict[str, Trick] = {
             "monitor_3k": "cpu_us",
             "iterate_10k": "cpu_us",
             "busy_task_3k": "late_ms",
-            "put_list": "cpu_us",
             "array": "get_ms",
             "memory": "both_bytes",
             "loops": "run_bytes",
@@ -230,10 +229,6 @@ TRICKS: dict[str, Trick] = {
     "pooled_callbacks": Trick(
         {"loops": "run_bytes"},
         (Edit("_monitors.policy", "self._spare.append(self._callback)", "pass"),),
-    ),
-    # A put sends 500 PVs between two looks at the clock, not 250
-    "put_part": Trick(
-        {"put_list": "cpu_us"}, (Edit("_requests.put", "part = 500", "part = PART"),)
     ),
 }
 
