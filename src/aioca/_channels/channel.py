@@ -43,7 +43,7 @@ class Channel(Connection):
         put_channels: an idle second channel to the same PV, for put-callbacks, or empty.
     """
 
-    scalar_key: int  # a slot of `Connection`
+    scalar_key: Kind | None  # a slot of `Connection`
 
     __slots__ = (
         "confirmation",

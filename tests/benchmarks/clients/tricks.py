@@ -162,7 +162,7 @@ TRICKS: dict[str, Trick] = {
     "last_reader": Trick(
         _GETS,
         (
-            Edit("_channels.channel", "if key != self.last_key:", "if True:"),
+            Edit("_channels.channel", "if key is not self.last_key:", "if True:"),
             Edit("_channels.channel", "            self.scalar_key = key\n", "            pass\n"),
         ),
     ),
