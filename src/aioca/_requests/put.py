@@ -20,7 +20,7 @@ from .._ca.tokens import INDEX_ONE, Raw
 from .._channels import explain
 from .._channels.channel import Channel
 from .._channels.context import LoopContext
-from .._channels.put_limit import MAX_PUT_CALLBACKS, PutCallbackLimit
+from .._channels.put_limit import PutCallbackLimit
 from .._errors import CAError, CAValueError, Failure
 from .._values.encode import encode
 from .failures import CONNECTING, REPLY, SENDING

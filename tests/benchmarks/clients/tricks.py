@@ -72,8 +72,8 @@ _METHOD = """
                 if not portal.awake:
                     keep_thread_state()
                     portal.ensure_drain()
-                elif not len(portal.queue) % CHECK_EVERY:
-                    keep_thread_state(CHECK_EVERY // 2)
+                elif not len(portal.queue) % UPDATES_PER_CHECK:
+                    keep_thread_state(UPDATES_PER_CHECK // 2)
                     portal.check_closed()
 
         holder = Holder()
