@@ -25,7 +25,7 @@ from aioca import (
 )
 from aioca._ca import libca
 from aioca._channels.registry import current
-from aioca._requests.put import Put
+from aioca._requests import request
 from aioca._requests.request import Request
 from aioca.testing import SoftIoc
 
@@ -321,7 +321,7 @@ async def test_a_list_of_puts_is_not_sent_after_the_deadline(
     p: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The parts of the list are sent in turns. The first turn lasts until after the deadline."""
-    monkeypatch.setattr(Put, "part", 1)
+    monkeypatch.setattr(request, "PVS_PER_PART", 1)
     pvs = [p + "ao:a", p + "ao:b"]
     await caput(pvs, 1.0, wait=True)
     put = libca.put

@@ -371,7 +371,7 @@ class Line:
         except BlockingIOError:
             return
         except OSError:
-            self._close(circuit, reset=True)
+            self._close_circuit(circuit, reset=True)
             return
         if data:
             pipe.chunks.append((time.monotonic() + self._delay, memoryview(data)))
@@ -379,7 +379,7 @@ class Line:
         else:
             pipe.ended = True
 
-    def _close(self, circuit: _Circuit, reset: bool) -> None:
+    def _close_circuit(self, circuit: _Circuit, reset: bool) -> None:
         """One of its peers has closed it: so do we."""
         self._circuits.remove(circuit)
         self._forget(circuit.server)
@@ -390,7 +390,7 @@ class Line:
             for pipe in circuit.pipes:
                 self._pump(circuit, pipe, now)
                 if circuit in self._circuits and pipe.ended and not pipe.chunks:
-                    self._close(circuit, reset=False)
+                    self._close_circuit(circuit, reset=False)
 
     def _pump(self, circuit: _Circuit, pipe: _Pipe, now: float) -> None:
         """Pass on what may pass now."""
@@ -414,7 +414,7 @@ class Line:
                     pipe.full = True
                     return
                 except OSError:
-                    self._close(circuit, reset=True)
+                    self._close_circuit(circuit, reset=True)
                     return
                 self.forwarded[pipe.way] += sent
                 pipe.held -= sent
