@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-IS_FREE_THREADED = not getattr(sys, "_is_gil_enabled", lambda: True)()
+from aioca._ca.callbacks import FREE_THREADED
 
 
-@pytest.mark.skipif(not IS_FREE_THREADED, reason="this Python has a GIL")
+@pytest.mark.skipif(not FREE_THREADED, reason="this Python has a GIL")
 def test_no_import_switches_the_gil_on() -> None:
     """Python switches the GIL on, with a warning, for an extension module that needs it."""
     program = """

@@ -295,7 +295,5 @@ class Connection(Listened, ABC):
 
     def after_fork(self) -> None:
         """Drop all references in a forked child, without a call to libca."""
-        self.chid = None
-        self.connected = False
-        self.scalar_key = None
+        self.detach()
         self.mark_closed()

@@ -181,7 +181,7 @@ class _Block:
             s._monitor.stream for s in subscriptions if isinstance(s._monitor, StreamMonitor)
         ]
         for stream in streams:
-            stream.unentered = ()  # no warning: if entering fails, it raises
+            stream.cancel_warning()  # no warning: if entering fails, it raises
         if streams or not subscriptions:
             # No monitor has started. Monitors with a callback have: they must get their owner
             # first, before other tasks run.

@@ -7,9 +7,8 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Generic
 
 from .._channels.context import LoopContext
@@ -20,6 +19,7 @@ from .monitor import Monitor
 from .nothing import NOTHING
 from .options import Options
 from .start import start_all
+from .unentered import Unentered
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -58,24 +58,19 @@ class StreamMonitor(Monitor):
             stream.waiter.wake()
 
 
-class Stream:
+class Stream(Unentered):
     """The queue of one `Updates`. All of it runs on the loop's thread.
-
-    The class attribute ``call`` is the function that was called, for messages.
 
     Attributes:
         queue: in order of arrival: the monitor, its update (None means: call `Monitor.take`), and
             the reader that decodes the update.
         waiter: the waiter of the task that iterates, while it waits.
-        unentered: the PVs, while the block was not entered; `__del__` warns of them.
     """
 
-    call = "camonitor"
-
     def __init__(self, context: LoopContext) -> None:
+        super().__init__()
         self.queue: deque[tuple[StreamMonitor, Any, Reader | None]] = deque()
         self.waiter: Waiter | None = None
-        self.unentered: Sequence[str] = ()
         self._portal = context.portal
         self._opened = False
         self._open = 0  # number of monitors that are not closed
@@ -84,17 +79,6 @@ class Stream:
 
     def __repr__(self) -> str:
         return f"<Stream {len(self.queue)} queued, {self._open} open>"
-
-    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
-        names = self.unentered
-        if names:
-            others = f" and {len(names) - 1} others" if len(names) > 1 else ""
-            _warn(
-                f"{self.call} of {names[0]!r}{others} has no callback, and its block was never"
-                " entered, so no update was requested from the server: write 'async with"
-                f" {self.call}(...) as updates', or pass a callback",
-                ResourceWarning, source=self,
-            )  # fmt: skip
 
     def open(self, subscriptions: Sequence[Any]) -> Updates:
         """Start the monitors of the subscriptions.
@@ -113,7 +97,7 @@ class Stream:
 
     def monitor_closed(self) -> None:
         """Count a closed monitor; wake the task that iterates."""
-        self.unentered = ()
+        self.cancel_warning()
         self._open -= 1
         if self._open <= 0:
             self.queue.clear()

@@ -14,15 +14,15 @@ from __future__ import annotations
 import contextvars
 import math
 import time
-import warnings
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from .._monitors.monitor import Monitor
 from .._monitors.nothing import NOTHING
 from .._monitors.options import Options
+from .._monitors.unentered import Unentered
 from .._values.classes import Reader
 from ._blocks import Block
 from ._call import Call
@@ -36,43 +36,32 @@ _MAX_GROUP_UPDATES = 1024  # at once, also for a callback that takes no time
 END: Any = object()  # in the place of an update: no further one comes
 
 
-class Group:
+class Group(Unentered):
     """What the monitors of one call share.
 
     Attributes:
-        call: the function that was called, for messages.
         handover: what passes their updates on.
         block: the block that was entered, if there is a callback.
         entered: whether their block was entered.
         made_at: when the function was called (time.monotonic).
-        unentered: the PVs, while the block of monitors without a callback was not entered.
         variables: the context variables of the caller, if there is a callback.
     """
 
+    statement = "with"
+
     def __init__(self, handover: Handover, call: str, *, calls_back: bool) -> None:
-        self.call: str = call
+        super().__init__()
+        self.call = call
         self.handover: Handover = handover
         self.block: Block | None = None
         self.entered: bool = False
         self.made_at: float = time.monotonic()
-        self.unentered: Sequence[str] = ()
         self.variables: contextvars.Context | None = (
             contextvars.copy_context() if calls_back else None
         )
 
     def __repr__(self) -> str:
         return f"<Group {self.call}>"
-
-    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
-        names = self.unentered
-        if names:
-            others = f" and {len(names) - 1} others" if len(names) > 1 else ""
-            _warn(
-                f"{self.call} of {names[0]!r}{others} has no callback, and its block was never"
-                " entered, so no update was requested from the server: write 'with"
-                f" {self.call}(...) as updates', or pass a callback",
-                ResourceWarning, source=self,
-            )  # fmt: skip
 
 
 class HandedMonitor(Monitor):
@@ -113,7 +102,7 @@ class HandedMonitor(Monitor):
         self.group.handover.receive(self, item, self._reader)
 
     def on_closed(self) -> None:
-        self.group.unentered = ()
+        self.group.cancel_warning()
         for call in self.waiting:
             call.finish()
         self.waiting.clear()

@@ -51,7 +51,7 @@ class _Enterable(ABC, Generic[Entered_co]):
         if group.variables is not None:
             callbacks_of(home).own(members)
             return self  # type: ignore[return-value]
-        group.unentered = ()  # no warning: if entering fails, it raises
+        group.cancel_warning()  # no warning: if entering fails, it raises
         group.handover.count(len(members))
         start(home, members)
         return Updates(group.handover, members)  # type: ignore[return-value]

@@ -28,6 +28,7 @@ from ..wire.protocol import DEFAULT_REPEATER_PORT, DEFAULT_SERVER_PORT
 from .addresses import Place, add_hosts, local_networks
 from .findings import CAUSE, HABIT, REMARK, Finding
 from .interfaces import Broadcast
+from .setting import Setting
 
 _DEFAULTS = {
     "EPICS_CA_ADDR_LIST": "",
@@ -43,28 +44,6 @@ _DEFAULTS = {
 }
 _OF_SERVERS = {"EPICS_CA_BEACON_PERIOD"}  # old servers read these, clients do not
 _AUTO = "EPICS_CA_AUTO_ADDR_LIST"
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One setting.
-
-    Attributes:
-        name (str): the name of the variable.
-        value (str): the value that libca uses.
-        given (str | None): the value in the environment; None if it is empty or not set.
-    """
-
-    name: str
-    value: str
-    given: str | None
-
-    @property
-    def source(self) -> str:
-        """``default`` or ``environment``; with the given value if libca uses another one."""
-        if self.given is None:
-            return "default"
-        return "environment" if self.given == self.value else f"environment: {self.given}"
 
 
 @dataclass
