@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from aioca._ca.callbacks import FREE_THREADED
+from aioca._ca.thread_states import FREE_THREADED
 
 
 @pytest.mark.skipif(not FREE_THREADED, reason="this Python has a GIL")

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import anyio
 import pytest
 
+from aioca._ca.thread_states import FREE_THREADED
 from aioca._cli.app import COMMANDS
 from aioca._cli.terminal import keys
 from aioca._cli.terminal.signals import Interruption
@@ -76,6 +77,11 @@ WINDOWS = """
 """
 
 
+# Windows and macOS cannot release the thread states of libca's threads: `test_without_glibc`
+with_gil = pytest.mark.skipif(FREE_THREADED, reason="aioca refuses a free-threaded Python there")
+
+
+@with_gil
 def test_windows_imports_every_module(other_ioc: SoftIoc) -> None:
     program = f"""
     import matplotlib.pyplot{WINDOWS}
@@ -89,6 +95,7 @@ def test_windows_imports_every_module(other_ioc: SoftIoc) -> None:
     assert (done.stdout, done.stderr) == ("True\n", "")
 
 
+@with_gil
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_windows_starts_the_command_line(other_ioc: SoftIoc, command: str) -> None:
     program = f"""{WINDOWS}
@@ -100,6 +107,7 @@ def test_windows_starts_the_command_line(other_ioc: SoftIoc, command: str) -> No
     assert done.stdout.startswith(f"Usage: aioca {command}".rstrip())
 
 
+@with_gil
 def test_windows_reads_writes_and_monitors(other_ioc: SoftIoc, backend: str) -> None:
     """With the commands: they use more of the system than the functions do."""
     program = f"""{WINDOWS}
@@ -114,6 +122,7 @@ def test_windows_reads_writes_and_monitors(other_ioc: SoftIoc, backend: str) -> 
     assert "\nlibca\n" in done.stdout
 
 
+@with_gil
 def test_windows_monitors_until_ctrl_c(other_ioc: SoftIoc, backend: str) -> None:
     program = f"""{WINDOWS}
     from aioca._cli import main
@@ -173,6 +182,46 @@ def test_windows_cannot_pause_an_ioc(
             use()
     ioc.stop()
     assert process.returncode == 0  # it ended by itself
+
+
+# -- Linux with another C library ------------------------------------------------------------------
+
+
+def test_without_glibc(other_ioc: SoftIoc) -> None:
+    """A thread keeps its Python thread state once its circuit has many channels.
+
+    On free-threaded Python the import refuses, because memory would grow.
+    """
+    program = """
+    import ctypes
+
+    class Library(ctypes.PyDLL):
+        def __getitem__(self, name):
+            if name == "__cxa_thread_atexit_impl":
+                raise AttributeError(name)
+            return super().__getitem__(name)
+
+    ctypes.PyDLL = Library
+    import aioca
+    from aioca._ca import thread_states
+
+    async def main():
+        kept = []
+        thread_states._ensure = lambda: kept.append(1)
+        await aioca.connect(["X.VAL", *(["X"] * 2)], timeout=20)
+        assert kept == []
+        # each name is a channel of its own
+        fields = ['X.{"dbnd":{"d":%d}}' % n for n in range(300)]
+        await aioca.connect(fields, timeout=20)
+        assert kept == [1]
+
+    aioca.run(main())
+    """
+    done = run(other_ioc, program)
+    if FREE_THREADED:
+        assert "ImportError: aioca cannot run on free-threaded Python here" in done.stderr
+    else:
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 # -- macOS -----------------------------------------------------------------------------------------

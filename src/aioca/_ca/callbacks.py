@@ -15,8 +15,6 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-import sys
-import threading
 from collections.abc import Callable
 from ctypes import c_int, c_long, c_size_t, c_uint, c_void_p
 from typing import Any
@@ -35,6 +33,7 @@ from .libca import (
     field_type,
     puser,
 )
+from .thread_states import keep_thread_state
 from .tokens import DBR_BITS, DBR_MASK, INDEX_MASK, KEY_SHIFT, Raw, owner_of
 
 # -- Copying DBR data ------------------------------------------------------------------------------
@@ -63,45 +62,6 @@ def copied(expected: int, dbr: int, count: int, start: int, status: int) -> Raw:
         return bytearray(_memory_view[start : start + size])
     except MemoryError:  # a server can send any count
         return ECA_ALLOCMEM
-
-
-# -- The thread ------------------------------------------------------------------------------------
-
-# ctypes makes a Python thread state for each callback on a foreign thread and destroys the state
-# when the callback ends. That takes longer than the rest of the callback (18 us against 4.5 us).
-# One PyGILState_Ensure that is never released keeps the state. The state (about 20 kB) cannot be
-# freed when libca ends the thread. So only a busy thread keeps its state, and a circuit with few
-# callbacks leaks nothing. Trick ``thread_state`` of the benchmark: rows monitor_3k, get_list.
-# On free-threaded Python (3.14t), making and destroying a state takes up to 385 us, and more with
-# each destroyed state. So there a thread keeps its state from the first callback on.
-FREE_THREADED: bool = not getattr(sys, "_is_gil_enabled", lambda: True)()
-_KEEP_AFTER_CALLBACKS = 1 if FREE_THREADED else 256  # fewer would leak states of short circuits
-_COUNT_EVERY_REPLIES = 64  # of the replies to a list of PVs, so that counting costs little
-_thread = threading.local()
-_callbacks_seen: dict[int, int] = {}
-_gilstate_ensure = ctypes.pythonapi.PyGILState_Ensure
-
-
-def keep_thread_state(weight: int = 1) -> None:
-    """Count callbacks of this libca thread; keep its Python thread state once there are many.
-
-    A frequent callback calls this once in ``weight`` times, and passes ``weight``.
-    """
-    try:
-        _thread.kept  # noqa: B018
-    except AttributeError:
-        _keep_thread_state(weight)
-
-
-def _keep_thread_state(weight: int) -> None:
-    ident = threading.get_ident()
-    seen = _callbacks_seen.get(ident, 0) + weight
-    if seen < _KEEP_AFTER_CALLBACKS:
-        _callbacks_seen[ident] = seen
-        return
-    _callbacks_seen.pop(ident, None)
-    _gilstate_ensure()
-    _thread.kept = True
 
 
 # -- Arguments of the callbacks --------------------------------------------------------------------
@@ -232,10 +192,7 @@ def _on_reply(
         raw: Any = memory[start : start + SCALAR_SIZE[dbr]]  # the fast path, for nearly all replies
     else:
         raw = copied(usr & DBR_MASK, dbr, count, start, status)
-    index = usr >> DBR_BITS & INDEX_MASK
-    if not index % _COUNT_EVERY_REPLIES:
-        keep_thread_state(_COUNT_EVERY_REPLIES if index else 1)
-    owner.arrive(index, raw)
+    owner.arrive(usr >> DBR_BITS & INDEX_MASK, raw)
 
 
 def _on_connection(chid: int, op: int) -> None:
@@ -276,8 +233,3 @@ def _connection_trampoline() -> Trampoline:
 reply_trampoline = event_trampoline(_on_reply)
 connection_trampoline = _connection_trampoline()
 access_trampoline = _kept(_ACCESS(_on_access))
-
-
-def after_fork() -> None:
-    """Forget the callback counts; in a forked child, which has none of libca's threads."""
-    _callbacks_seen.clear()

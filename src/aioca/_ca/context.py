@@ -20,7 +20,7 @@ import weakref
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-from . import callbacks, libca, library, messages, tokens
+from . import callbacks, libca, library, messages, thread_states, tokens
 from .array_limit import limit_of
 
 logger = logging.getLogger("aioca")
@@ -201,6 +201,7 @@ def current_ca_context() -> CaContext:
 
 def silence() -> None:
     """Stop aioca's own context from calling Python; at interpreter exit."""
+    thread_states.stop_releasing()
     if _shared is not None:
         try:
             _shared.silence()
@@ -221,7 +222,7 @@ def _after_fork() -> None:
     _lock = threading.Lock()
     _settings_read.clear()
     tokens.after_fork()
-    callbacks.after_fork()
+    thread_states.after_fork()
     messages.after_fork()
 
 

@@ -14,8 +14,9 @@ from ctypes import c_char_p, c_int, c_long, c_size_t, c_uint, c_void_p
 from typing import TYPE_CHECKING
 
 from . import libca
-from .callbacks import connection_trampoline, keep_thread_state, memory
+from .callbacks import connection_trampoline, memory
 from .library import com, has_ioc, optional, prototype, required
+from .thread_states import keep_thread_state
 from .tokens import KEY_SHIFT, owner_of
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from .._ca.callbacks import OnEvent, copied, keep_thread_state, memory
+from .._ca.callbacks import OnEvent, copied, memory
 from .._ca.libca import ECA_NORMAL, SCALAR_SIZE
 from .._errors import CANothing
 from .policy import UPDATES_PER_CHECK, Policy, PooledCallback
@@ -39,10 +39,8 @@ class Every(Policy):
                 return
             extend((key, raw))
             if not portal.awake:
-                keep_thread_state()
                 portal.ensure_drain()
             elif not len(queue) % UPDATES_PER_CHECK:
-                keep_thread_state(UPDATES_PER_CHECK // 2)
                 portal.check_closed()
 
         def serve(policy: Policy) -> None:

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .._ca.callbacks import OnEvent, copied, keep_thread_state, memory
+from .._ca.callbacks import OnEvent, copied, memory
 from .._ca.libca import ECA_NORMAL, SCALAR_SIZE
 from .._errors import CANothing
 from .policy import UPDATES_PER_CHECK, Policy, PooledCallback
@@ -86,11 +86,9 @@ class Latest(Policy):
             if before is TICKET_USED:
                 portal.queue.extend((key, None))
                 if not portal.awake:
-                    keep_thread_state()
                     portal.ensure_drain()
             seen += 1
             if not seen % UPDATES_PER_CHECK:
-                keep_thread_state(UPDATES_PER_CHECK)
                 portal.check_closed()
 
         def serve(policy: Any) -> None:

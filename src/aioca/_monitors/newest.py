@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .._ca.callbacks import OnEvent, copied, keep_thread_state
+from .._ca.callbacks import OnEvent, copied
 from .._errors import CANothing
 from .policy import UPDATES_PER_CHECK, Policy, PooledCallback
 
@@ -68,7 +68,6 @@ class Newest(Policy):
                 portal.put(key, None)
             seen += 1
             if not seen % UPDATES_PER_CHECK:
-                keep_thread_state(UPDATES_PER_CHECK)
                 portal.check_closed()
 
         def serve(policy: Any) -> None:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .._errors import CANothing
 
 # After this many updates (policy `every`: halves of queued pairs) libca's thread checks whether the
-# loop is closed and whether to keep its own Python thread state. A power of two.
+# loop is closed. A power of two.
 UPDATES_PER_CHECK = 64
 
 _keys = itertools.count(1)

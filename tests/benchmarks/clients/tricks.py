@@ -70,10 +70,8 @@ _METHOD = """
                 portal = policy.portal
                 portal.queue.extend((key, raw))
                 if not portal.awake:
-                    keep_thread_state()
                     portal.ensure_drain()
                 elif not len(portal.queue) % UPDATES_PER_CHECK:
-                    keep_thread_state(UPDATES_PER_CHECK // 2)
                     portal.check_closed()
 
         holder = Holder()
@@ -169,7 +167,13 @@ TRICKS: dict[str, Trick] = {
     # libca's threads keep their Python thread states
     "thread_state": Trick(
         {"monitor_3k": "cpu_us", "get_list": "cpu_us", "get_one": "us"},
-        (Edit("_ca.callbacks", "    _gilstate_ensure()\n", ""),),
+        (
+            Edit(
+                "_ca.thread_states",
+                "        if _thread_name() ==",
+                "        return\n        if _thread_name() ==",
+            ),
+        ),
     ),
     # The struct of a callback arrives as arguments
     "spread": Trick(
