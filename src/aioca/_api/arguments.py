@@ -45,8 +45,9 @@ def names_of(pv: str | Iterable[str]) -> list[str]:
     if not isinstance(pv, Iterable):
         raise TypeError(f"pv must be a str (one PV) or a list of str, not {pv!r}")
     names = list(pv)
-    for name in names:
-        check_is_str(name)
+    if set(map(type, names)) != {str}:
+        for name in names:
+            check_is_str(name)
     return names
 
 

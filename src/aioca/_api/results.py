@@ -16,9 +16,10 @@ async def channels_of(
     context: LoopContext, names: Sequence[str]
 ) -> tuple[list[Channel], dict[int, Failure]]:
     """Return the channels of the names, and a failure, by index, for each without a channel."""
-    found = list(map(context.channels.get, names))
-    if None not in found:
-        return found, {}  # type: ignore[return-value]
+    try:
+        return list(map(context.channels.__getitem__, names)), {}
+    except KeyError:
+        pass
     channels: list[Channel] = []
     refused: dict[int, Failure] = {}
     turn_ends = context.portal.now() + TURN_SECONDS
@@ -56,7 +57,7 @@ async def outcome_of(
     if refused:
         others = iter(values)
         values = [refused[i] if i in refused else next(others) for i in range(len(names))]
-    if Failure in map(type, values):
+    if Failure in set(map(type, values)):
         if throw:
             raise error_for([value for value in values if type(value) is Failure])
         values = [value.nothing() if type(value) is Failure else value for value in values]

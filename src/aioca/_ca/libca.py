@@ -16,9 +16,13 @@ Invariants:
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from ctypes import c_char_p, c_int, c_long, c_short, c_size_t, c_uint, c_ulong, c_ushort, c_void_p
+from itertools import repeat
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from .library import address_of, ca_quick, com_quick, lacks, optional, prototype, required
 
@@ -163,6 +167,35 @@ Usr = c_size_t
 Chid = c_size_t
 c_count = c_ulong  # 0 requests the current length of the array
 ONE = c_count(1)
+
+
+class _TokensOfThread(threading.local):
+    """C arguments with the tokens for `get_scalars`, in each thread: windows on one array."""
+
+    def __init__(self) -> None:
+        self.words = np.zeros(MAX_SCALARS, np.uint64)
+        window: Any = self.words
+        self.usrs = [Usr.from_buffer(window, 8 * i) for i in range(MAX_SCALARS)]
+
+
+MAX_SCALARS = 256  # of one call of `get_scalars`
+_tokens_of_thread = _TokensOfThread()
+
+
+def get_scalars(
+    c_dbrs: Iterable[c_long], chids: Sequence[c_size_t], trampoline: Trampoline, tokens: Any
+) -> list[int]:
+    """Request one element from each of many channels; return the ECA statuses.
+
+    Args:
+        c_dbrs: the DBR types, each from `C_DBR`.
+        chids: the channels, at most `MAX_SCALARS`.
+        trampoline: the C callback.
+        tokens: what libca is to pass to it, an array of uint64.
+    """
+    here = _tokens_of_thread
+    here.words[: len(chids)] = tokens
+    return list(map(get_callback, c_dbrs, repeat(ONE), chids, repeat(trampoline), here.usrs))
 
 
 # get_callback(C_DBR[dbr], count, chid, reply_trampoline, usr) requests a value. ``usr`` holds a

@@ -283,4 +283,8 @@ class Request:
         """Store a reply; the last one wakes the loop."""
         self.results[index] = raw
         if self._count_outcome() == self._count:
-            self.context.portal.post(self._waiter.wake_now)
+            self.wake_from_libca()
+
+    def wake_from_libca(self) -> None:
+        """Wake the loop: all PVs have an outcome."""
+        self.context.portal.post(self._waiter.wake_now)

@@ -88,9 +88,10 @@ class Shape:
         kind, unpack: for a single number without a conversion, the two steps of `decode`: the class
             of the value, and the function that takes the number from the bytes (struct.error if
             there are too few bytes). Otherwise None.
+        cells: with them, the numpy dtype of a DBR of one element, with the field ``value``.
     """
 
-    __slots__ = ("c_dbr", "datatype", "dbr", "decode", "fields", "kind", "unpack")
+    __slots__ = ("c_dbr", "cells", "datatype", "dbr", "decode", "fields", "kind", "unpack")
 
     datatype: int
     dbr: int
@@ -99,6 +100,7 @@ class Shape:
     decode: Callable[[Reader, Raw], Any]
     kind: Any
     unpack: Callable[[Any], tuple[Any, ...]] | None
+    cells: Any
 
 
 class Reader:

@@ -121,7 +121,7 @@ def _make_shape(
     shape.datatype = converts.datatype if converts else base
     shape.dbr, shape.fields = dbr, fields(dbr, base, format, single)
     shape.c_dbr = C_DBR[dbr]
-    shape.kind = shape.unpack = None
+    shape.kind = shape.unpack = shape.cells = None
     offset = VALUE_OFFSET[dbr]
     if base == DBR_CHAR and shown in (DBR_CHAR_STR, DBR_CHAR_UNICODE, DBR_CHAR_BYTES):
         shape.decode = _long_string(offset, shown == DBR_CHAR_BYTES)
@@ -134,6 +134,14 @@ def _make_shape(
         shape.decode = _number(kind, unpack, convert, offset)
         if convert is None:
             shape.kind, shape.unpack = kind, unpack
+            shape.cells = np.dtype(
+                {
+                    "names": ["value"],
+                    "formats": [DTYPES[base]],
+                    "offsets": [offset],
+                    "itemsize": offset + VALUE_SIZE[dbr],
+                }
+            )
     else:
         shape.decode = _array(offset, base, convert)
     if monitor and count and not single and base <= DBR_DOUBLE:
@@ -150,7 +158,7 @@ Decode = Callable[[Reader, Raw], Any]
 def _number(
     kind: Any, unpack: Callable[[Any], Any], convert: Convert | None, offset: int
 ) -> Decode:
-    # `Get._values_from` and `CallbackMonitor.receive` contain copies of this code for the case of a
+    # `Get.values_from` and `CallbackMonitor.receive` contain copies of this code for the case of a
     # number that needs no conversion: a call would take as long as the code itself.
     def decode(reader: Reader, raw: Any) -> Any:
         try:

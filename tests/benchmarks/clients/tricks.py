@@ -126,17 +126,23 @@ TRICKS: dict[str, Trick] = {
         {"iterate_10k": "cpu_us"},
         (Edit("_monitors.stream", "_VALUES_PER_CLOCK_CHECK = 8", "_VALUES_PER_CLOCK_CHECK = 1"),),
     ),
-    # Get.send has the code of `Request.try_to_send` in its loop
-    "get_send": Trick(_GETS, (Edit("_requests.get", "    def send(", "    def _inlined_send("),)),
+    # Get.send lets `map` make the calls for a list, whose replies have a C callback of their own
+    "get_send": Trick(
+        _GETS, (Edit("_requests.get", "if len(indices) >= _MIN_LIST:", "if False:"),)
+    ),
+    # Get.values_from decodes the numbers of a list together
+    "get_decode_many": Trick(
+        _GETS, (Edit("_requests.get", "if len(outcomes) >= _MIN_LIST and", "if False and"),)
+    ),
     # Get.values_from has the code that decodes a number in its loop
     "get_decode": Trick(
         _GETS,
         (
             Edit(
                 "_requests.get",
-                "        values: list[Any] = []\n",
-                "        outcomes = enumerate(self.results[start:stop], start)\n"
-                "        return [self._value(index, raw) for index, raw in outcomes]\n",
+                "        append = values.append\n",
+                "        return [self._value(i, raw) for i, raw in enumerate(outcomes, start)]\n"
+                "        append = values.append\n",
             ),
         ),
     ),
@@ -220,12 +226,10 @@ TRICKS: dict[str, Trick] = {
                 " c_long, c_ulong, c_size_t, c_void_p, c_size_t,\n)",
             ),
             Edit(
-                "_requests.get",
-                "                usr.value = token + shape.dbr\n"
-                "                status = get(shape.c_dbr, one, channel.chid, trampoline, usr)\n",
-                "                status = get(\n"
-                "                    shape.dbr, 1, channel.chid, trampoline, token + shape.dbr\n"
-                "                )\n",
+                "_ca.libca",
+                "get_callback, c_dbrs, repeat(ONE), chids, repeat(trampoline), here.usrs)",
+                "get_callback, (dbr.value for dbr in c_dbrs), repeat(1),"
+                " (chid.value for chid in chids), repeat(trampoline), map(int, here.words))",
             ),
         ),
     ),
