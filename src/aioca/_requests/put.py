@@ -64,21 +64,18 @@ class Put(Request):
     async def check(self) -> list[Failure]:
         """Encode the values of connected PVs before anything is sent; return those that fail."""
         failures: list[Failure] = []
-        for index, channel in enumerate(self.channels):
+        code, encoded = self._code, self._encoded
+        for index, (channel, value) in enumerate(zip(self.channels, self._values, strict=True)):
             if not index % PVS_PER_PART:
                 await self.yield_turn()
             if channel.connected:
                 try:
-                    self._encoded[index] = self._encode(index, channel)
+                    encoded[index] = encode(
+                        channel.name, value, code, channel.native_type, channel.native_count
+                    )
                 except CAValueError as error:
                     failures.append(_local_failure(error))
         return failures
-
-    def _encode(self, index: int, channel: Channel) -> Any:
-        return encode(
-            channel.name, self._values[index], self._code,
-            channel.native_type, channel.native_count,
-        )  # fmt: skip
 
     # -- Sending -----------------------------------------------------------------------------------
 
@@ -125,7 +122,10 @@ class Put(Request):
         encoded = self._encoded.pop(index, None)
         if encoded is None:
             try:
-                encoded = self._encode(index, channel)
+                encoded = encode(
+                    channel.name, self._values[index], self._code,
+                    channel.native_type, channel.native_count,
+                )  # fmt: skip
             except CAValueError as error:
                 self._settle(index, _local_failure(error))
                 return ECA_NORMAL
@@ -166,7 +166,10 @@ class Put(Request):
         self._sent_on[index].put_owner = None  # type: ignore[union-attr]
         self._own.completed += 1
         self._all.completed += 1
-        super().arrive(index, ECA_NORMAL if raw == b"" else raw)
+        # As `Request.arrive`, which would be another call for each put
+        self.results[index] = ECA_NORMAL if raw == b"" else raw
+        if self._count_outcome() == self._count:
+            self.wake_from_libca()
         if self._over:
             self._forget_token()
 

@@ -164,6 +164,8 @@ class Request:
         """Return the values of the PVs from ``start`` to ``stop``, or a `Failure` in its place."""
         # A copy: libca's threads may still store replies that arrive after the deadline.
         outcomes = self.results[start:stop]
+        if outcomes.count(ECA_NORMAL) == len(outcomes):
+            return [success(channel.name) for channel in self.channels[start:stop]]
         return [
             success(self.channels[index].name)
             if outcome == ECA_NORMAL
