@@ -18,9 +18,9 @@ round by round, each time in a process of its own. It prints medians over the ro
 to this package. Nothing else should run on the machine meanwhile.
 
 The clients: ``aioca`` (this package under asyncio), ``aioca-uvloop``, ``aioca-trio``,
-``aioca-blocking`` (`aioca.blocking`), ``aioca2``
-(aioca 2.1), ``repics``, ``cothread``, ``pyepics``, and ``c``: a C program on the same libca, the
-limit, where there is a compiler. With ``--against`` there are, besides, ``old``, ``old-uvloop`` and
+``aioca-blocking`` (`aioca.blocking`), ``aioca2`` (aioca 2.1), ``repics``, ``cothread``,
+``pyepics``, and two limits on the same libca: ``ctypes``, the least that Python can do through
+ctypes (on x86-64), and ``c``, a C program, where there is a compiler. With ``--against`` there are, besides, ``old``, ``old-uvloop`` and
 ``old-trio``: the revision that it names, where ``aioca``, ``aioca-uvloop`` and ``aioca-trio`` are
 among the clients. With ``--without`` there is, besides, ``aioca -wake_now`` and so on, each in the
 rows that should show that trick; ``aioca`` is then the only other client unless ``--clients`` says
@@ -60,6 +60,7 @@ CLIENTS: dict[str, tuple[str, str, dict[str, str]]] = {
     "repics": ("repics", "repics_client.py", {}),
     "cothread": ("cothread", "cothread_client.py", {}),
     "pyepics": ("pyepics", "pyepics_client.py", {}),
+    "ctypes": ("ours", "ctypes_client.py", {}),
     "c": ("ours", "c_client.c", {}),
 }
 PACKAGES = {
@@ -71,8 +72,9 @@ PACKAGES = {
 }
 OURS = ("aioca", "aioca-uvloop", "aioca-trio")
 BLOCKING = ("aioca-blocking", "pyepics")
-READERS = tuple(CLIENTS)
+READERS = tuple(name for name in CLIENTS if name != "ctypes")
 ALL = tuple(name for name in READERS if name != "aioca-blocking")
+LIMITED = ("connect", "get_list", "put_list", "monitor_3k", "monitor_10k")  # what `ctypes` does
 PEERS = tuple(name for name in ALL if name not in ("aioca-uvloop", "aioca-trio"))
 
 # name: (what to do, who does it, the figure that is compared, whether more of it is better)
@@ -141,6 +143,7 @@ WORKS: dict[str, Work] = {
         for count, scan in ((100, ".1"), (1_000, ".1"), (10_000, ".1"), (50_000, "1"))
     },
 }  # fmt: skip
+WORKS |= {name: (WORKS[name][0], (*WORKS[name][1], "ctypes"), *WORKS[name][2:]) for name in LIMITED}
 BLOCKING_WORKS = [
     name for name in WORKS if name in ("get_one", "get_list", "put_one") or "thread" in name
 ]
