@@ -59,7 +59,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -121,26 +121,6 @@ def run_page(job: Job, folder: Path) -> tuple[list[dict[str, Any]], str]:
     return [json.loads(line) for line in results.read_text("utf-8").splitlines()], trouble
 
 
-@pytest.fixture(scope="module")
-def outcomes(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[Job, Future[tuple[list[dict[str, Any]], str]]]]:
-    """Run the pages to test, several at once, and return their results."""
-    selected = [
-        item.callspec.params["job"]
-        for item in request.session.items
-        if isinstance(item, pytest.Function) and item.originalname == "test_page"
-    ]
-    # Pages that restart IOCs and run commands take longest, so they begin first.
-    selected.sort(key=lambda job: all(b.kind == "python" for b in read(job[0]).to_run(job[1])))
-    folder = tmp_path_factory.mktemp("docs")
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield {
-            job: pool.submit(run_page, job, folder / str(number))
-            for number, job in enumerate(selected)
-        }
-
-
 def check(path: Path, blocks: list[Block], results: list[dict[str, Any]], trouble: str) -> None:
     """Check that each snippet has run without an error and printed what the page shows."""
     wrong = [trouble] if trouble else []
@@ -159,9 +139,9 @@ def check(path: Path, blocks: list[Block], results: list[dict[str, Any]], troubl
 
 
 @pytest.mark.parametrize("job", list(jobs()))
-def test_page(job: Job, outcomes: dict[Job, Future[tuple[list[dict[str, Any]], str]]]) -> None:
+def test_page(job: Job, tmp_path: Path) -> None:
     path, backend = job
-    check(path, read(path).to_run(backend), *outcomes[job].result())
+    check(path, read(path).to_run(backend), *run_page(job, tmp_path / "work"))
 
 
 @pytest.mark.unit

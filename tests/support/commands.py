@@ -1,4 +1,7 @@
-"""How the tests run the ``aioca`` command: in processes of its own, in pipes and in terminals."""
+"""How the tests run the ``aioca`` command: in processes of its own, in pipes and in terminals.
+
+The processes are forks of one that has imported aioca, where this makes no difference (`forks`).
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,14 @@ import pty
 import select
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from tests.support.forks import Fork, can_fork
 
 AIOCA = [sys.executable, "-u", "-m", "aioca"]
 
@@ -18,10 +25,22 @@ AIOCA = [sys.executable, "-u", "-m", "aioca"]
 def run_cli(
     *arguments: str, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*AIOCA, *arguments], capture_output=True, text=True, timeout=60, check=False,
-        env={**os.environ, **(environment or {})},
-    )  # fmt: skip
+    """Run the command to its end, in the environment of this process and with these variables."""
+    env = {**os.environ, **(environment or {})}
+    if not can_fork(env):
+        return subprocess.run(
+            [*AIOCA, *arguments], capture_output=True, text=True, timeout=60, check=False, env=env
+        )
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
+        with Fork(list(arguments), stdout=out, stderr=errors, env=env) as process:
+            try:
+                process.wait(60)
+            finally:
+                process.kill()
+        out.seek(0)
+        errors.seek(0)
+        status = process.wait()
+        return subprocess.CompletedProcess(process.args, status, out.read(), errors.read())
 
 
 # A finder that does not find some modules, as where they are not installed
@@ -80,10 +99,17 @@ def gone(pids: set[int], seconds: float = 5.0) -> bool:
     return True
 
 
+def start(*arguments: str, **options: Any) -> subprocess.Popen[bytes] | Fork:
+    """Start the command; the options are those of Popen that `Fork` has."""
+    if can_fork(options.get("env") or os.environ):
+        return Fork(list(arguments), **options)
+    return subprocess.Popen([*AIOCA, *arguments], **options)
+
+
 @contextmanager
-def started(*arguments: str, **options: object) -> Iterator[subprocess.Popen[bytes]]:
+def started(*arguments: str, **options: Any) -> Iterator[subprocess.Popen[bytes] | Fork]:
     """A running command, which is ended however the test goes."""
-    with subprocess.Popen([*AIOCA, *arguments], **options) as process:  # type: ignore[call-overload]
+    with start(*arguments, **options) as process:
         try:
             yield process
         finally:
@@ -135,14 +161,19 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 @contextmanager
 def in_terminal(
-    *arguments: str, program: Sequence[str] = AIOCA, **options: object
-) -> Iterator[tuple[subprocess.Popen[bytes], Output, int]]:
+    *arguments: str, env: dict[str, str] | None = None
+) -> Iterator[tuple[subprocess.Popen[bytes] | Fork, Output, int]]:
     """The command in a pseudoterminal; its output, and what is to be typed to."""
     ours, theirs = pty.openpty()
+    streams: Any = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
     try:
-        with subprocess.Popen(  # type: ignore[call-overload]
-            [sys.executable, "-c", IN_TERMINAL, *program, *arguments],
-            stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, **options,
+        with (
+            Fork(list(arguments), **streams, env=env, start_new_session=True, terminal=True)
+            if can_fork(env or os.environ)
+            else subprocess.Popen(
+                [sys.executable, "-c", IN_TERMINAL, *AIOCA, *arguments],
+                **streams, env=env, start_new_session=True,
+            )
         ) as process:  # fmt: skip
             os.close(theirs)
             try:
