@@ -95,6 +95,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         items.sort(key=begins)
 
 
+def pytest_collection_finish() -> None:
+    """Spare the tests' own collections of garbage all that pytest has collected: 0.1 s for each."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Distribution | None:
     return Distribution(config, log) if config.getoption("dist") == "loadfile" else None

@@ -62,10 +62,12 @@ async def test_policies(a: str, form: str, policy: dict[str, Any], kept: list[in
 
 @pytest.mark.parametrize("policy", [{}, {"max_pending": 7}, {"all_updates": True}], ids=shown)
 @pytest.mark.parametrize("form", ["callback", "async callback", "iteration"])
-async def test_last_value_of_a_flood_arrives(a: str, form: str, policy: dict[str, Any]) -> None:
+@pytest.mark.parametrize("last", [500, pytest.param(5000, marks=pytest.mark.soak)])
+async def test_last_value_of_a_flood_arrives(
+    a: str, form: str, policy: dict[str, Any], last: int
+) -> None:
     """The server or aioca may drop updates, but the order is kept and the last one arrives."""
     received = Received()
-    last = 2000
 
     async def async_callback(value: Any) -> None:
         await anyio.lowlevel.checkpoint()

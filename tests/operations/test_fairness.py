@@ -18,7 +18,7 @@ from aioca.testing import SoftIoc
 
 pytestmark = pytest.mark.anyio
 
-CALLS = 6_000
+CALLS = 4_000
 # Each call takes at least 2 microseconds, so no more calls than these fit into a turn of 5 ms.
 MAX_CALLS_A_TURN = 2_500
 

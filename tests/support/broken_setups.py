@@ -12,7 +12,6 @@ import re
 import shlex
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from pathlib import Path
 from aioca._cli.diagnosis.findings_pv import user
 from aioca._cli.wire import protocol
 from aioca.testing import SoftIoc, free_port, loopback_environment
+from tests.support.commands import run_cli_in
 
 DATABASE = """
 record(ai, "PUMP:CURRENT") { field(VAL, "7.5") field(PINI, "YES") }
@@ -222,11 +222,7 @@ def doctor(setup: Setup, *options: str) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("EPICS_CA")}
     # A repeater of its own, which is not to be a program that stays
     environment |= {"EPICS_CA_REPEATER_PORT": str(free_port()), "PATH": "/none"}
-    return subprocess.run(
-        [sys.executable, "-m", "aioca", "doctor", *options, *setup.arguments],
-        env=environment | setup.environment,
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    return run_cli_in(environment | setup.environment, "doctor", *options, *setup.arguments)
 
 
 def sessions(makers: tuple[Maker, ...], *options: str) -> list[tuple[Setup, str, str, int]]:

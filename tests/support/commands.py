@@ -26,7 +26,11 @@ def run_cli(
     *arguments: str, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run the command to its end, in the environment of this process and with these variables."""
-    env = {**os.environ, **(environment or {})}
+    return run_cli_in({**os.environ, **(environment or {})}, *arguments)
+
+
+def run_cli_in(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end, in this environment."""
     if not can_fork(env):
         return subprocess.run(
             [*AIOCA, *arguments], capture_output=True, text=True, timeout=60, check=False, env=env

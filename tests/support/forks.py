@@ -12,6 +12,7 @@ a request for each command, together with the streams. The server ends with the 
 from __future__ import annotations
 
 import gc
+import importlib.util
 import io
 import json
 import os
@@ -31,11 +32,11 @@ from typing import IO, Any
 ROOT = Path(__file__).parents[2]
 MODULES = (  # Not aioca: libCom may not be loaded before a fork.
     "asyncio", "trio", "anyio._backends._asyncio", "anyio._backends._trio", "click", "csv", "json",
-    "numpy", "rich.live", "rich.table", "secrets", "subprocess",
+    "matplotlib.dates", "matplotlib.figure", "numpy", "rich.live", "rich.table", "secrets",
 )  # fmt: skip
 
 # Variables that Python or its libraries read when the process starts
-AT_START = ("PYTHON", "LC_", "LANG", "COVERAGE_", "LD_", "OPENBLAS_")
+AT_START = ("PYTHON", "LC_", "LANG", "COVERAGE_", "LD_", "MPL", "OPENBLAS_")
 
 
 def can_fork(environment: Mapping[str, str]) -> bool:
@@ -258,10 +259,9 @@ def _become(request: dict[str, Any], streams: list[int]) -> list[str]:
 
 
 def main(fd: int) -> None:
-    import importlib
-
     for module in MODULES:
-        importlib.import_module(module)
+        if importlib.util.find_spec(module.partition(".")[0]) is not None:
+            importlib.import_module(module)
 
     gc.freeze()  # the forks share this memory as long as they do not write into it
     del os.environ["OPENBLAS_NUM_THREADS"]
