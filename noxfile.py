@@ -36,7 +36,7 @@ def need(session: nox.Session, extras: str) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """All tests, six at a time."""
+    """All tests, eight at a time."""
     need(session, "test")
     session.run("python", "-m", "pytest", *session.posargs)
 

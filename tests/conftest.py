@@ -101,6 +101,10 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()  # hypothesis, if it is imported only now, looks for referrers
+
+
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Distribution | None:
     return Distribution(config, log) if config.getoption("dist") == "loadfile" else None

@@ -52,6 +52,33 @@ class Distribution(LoadFileScheduling):  # type: ignore[misc]
             return file
         return nodeid if EACH in nodeid else nodeid.partition("[")[0]
 
+    def remove_node(self, node: Any) -> str | None:
+        """Return the test during which a worker has crashed, and queue those that it did not begin.
+
+        pytest-xdist by itself would run that test again, until the workers may crash no more.
+        """
+        pending = (
+            (unit, test)
+            for unit in self.assigned_work[node].values()
+            for test, done in unit.items()
+            if not done
+        )
+        unit, crashed = next(pending, (None, None))
+        if unit is not None:
+            unit[crashed] = True
+        super().remove_node(node)
+        return crashed
+
+    def _reschedule(self, node: Any) -> None:
+        """Give a worker more tests, or tell it that there are none.
+
+        After a crash, pytest-xdist queues all that the worker has run, too. A worker that gets such
+        a unit, with nothing left to run, would wait for ever.
+        """
+        for scope in [scope for scope, tests in self.workqueue.items() if all(tests.values())]:
+            del self.workqueue[scope]
+        super()._reschedule(node)
+
 
 def begins(item: pytest.Item) -> int:
     """The place of a test in the order in which tests begin."""
