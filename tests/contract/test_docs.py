@@ -85,8 +85,10 @@ from aioca import (
 from aioca._values import decode
 from tests.support import doc_pages
 from tests.support.doc_pages import PAGES, ROOT, Block, PageError, matches, parse, read
+from tests.support.forks import Fork, can_fork
 
 AT_ONCE = 6  # pages at a time: they mostly wait
+RUNNER = "tests.support.doc_runner"
 Job = tuple[Path, str]
 
 
@@ -109,15 +111,23 @@ def run_page(job: Job, folder: Path) -> tuple[list[dict[str, Any]], str]:
     results = folder.with_suffix(".json")
     results.touch()
     python_path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.support.doc_runner", str(path), backend, str(results)],
-            cwd=folder, capture_output=True, text=True, timeout=90, check=False,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": python_path},
-        )  # fmt: skip
-        trouble = done.stderr + (f"it ended with {done.returncode}" if done.returncode else "")
-    except subprocess.TimeoutExpired as error:
-        trouble = f"it did not end in time: {error.stderr!r}"
+    env = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": python_path}
+    arguments = [str(path), backend, str(results)]
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with (
+        Fork(arguments, **pipes, cwd=folder, env=env, module=RUNNER)
+        if can_fork(os.environ)
+        else subprocess.Popen(
+            [sys.executable, "-m", RUNNER, *arguments], **pipes, cwd=folder, env=env
+        )
+    ) as process:
+        try:
+            errors = process.communicate(timeout=90)[1].decode()
+            trouble = errors + (f"it ended with {process.returncode}" if process.returncode else "")
+        except subprocess.TimeoutExpired:
+            trouble = "it did not end in time"
+        finally:
+            process.kill()
     return [json.loads(line) for line in results.read_text("utf-8").splitlines()], trouble
 
 

@@ -1,7 +1,7 @@
-"""``aioca`` commands as forks of one process that has imported what they need.
+"""``aioca`` commands, and pages of the documentation, as forks of one process.
 
-A new Python needs 0.2 s of CPU for the imports of a command, besides those of aioca itself. A fork
-needs 0.02 s. A fork is a process like any other: it has its own streams, environment and signals,
+That process has imported what they need, besides aioca. A new Python needs 0.2 s of CPU for these
+imports, a fork 0.02 s. A fork is a process like any other: it has its own streams, environment and signals,
 imports aioca and libca itself, and its Python ends in the normal way. Only what is decided when
 Python starts cannot be chosen for a fork: see `can_fork`.
 
@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import IO, Any
 
 ROOT = Path(__file__).parents[2]
+COMMAND = "aioca._cli"
 MODULES = (  # Not aioca: libCom may not be loaded before a fork.
     "asyncio", "trio", "anyio._backends._asyncio", "anyio._backends._trio", "click", "csv", "json",
     "matplotlib.dates", "matplotlib.figure", "numpy", "rich.live", "rich.table", "secrets",
@@ -60,11 +61,13 @@ class Fork:
     """A command that runs in a fork, with the part of the interface of `subprocess.Popen` in use.
 
     Args:
-        arguments: those of ``aioca``.
+        arguments: those of the program.
         stdin, stdout, stderr: as for Popen: None, a descriptor, a file, PIPE or DEVNULL.
         env: the environment; by default that of this process.
         start_new_session: whether the process gets a session of its own.
         terminal: whether standard input becomes the controlling terminal of that session.
+        cwd: the working directory; by default that of this process.
+        module: the program: its function ``main`` is called with the arguments.
     """
 
     def __init__(
@@ -76,13 +79,16 @@ class Fork:
         env: Mapping[str, str] | None = None,
         start_new_session: bool = False,
         terminal: bool = False,
+        cwd: Path | None = None,
+        module: str = COMMAND,
     ) -> None:
-        self.args = ["aioca", *arguments]
+        self.args = [module, *arguments]
         self.returncode: int | None = None
         self._status, status = socket.socketpair(type=socket.SOCK_SEQPACKET)
         request = {
             "arguments": arguments, "environment": dict(os.environ if env is None else env),
-            "directory": os.getcwd(), "session": start_new_session, "terminal": terminal,
+            "directory": str(cwd or os.getcwd()), "module": module,
+            "session": start_new_session, "terminal": terminal,
         }  # fmt: skip
         with status, ExitStack() as sent:
             (self.stdin, a), (self.stdout, b), (self.stderr, c) = (
@@ -191,8 +197,8 @@ def _server() -> socket.socket:
 # -- The server ------------------------------------------------------------------------------------
 
 
-def serve(requests: socket.socket) -> list[str] | None:
-    """Fork for each request; return its arguments in the fork, and None at the end of requests."""
+def serve(requests: socket.socket) -> dict[str, Any] | None:
+    """Fork for each request; return it in the fork, and None at the end of requests."""
     poll = select.poll()
     poll.register(requests, select.POLLIN)
     running: dict[int, tuple[int, socket.socket]] = {}  # by pidfd
@@ -230,7 +236,7 @@ def _tell(status: socket.socket, number: int) -> None:
         pass  # nobody waits any more
 
 
-def _become(request: dict[str, Any], streams: list[int]) -> list[str]:
+def _become(request: dict[str, Any], streams: list[int]) -> dict[str, Any]:
     """Become the process of a request; in the fork."""
     if request["session"]:
         os.setsid()
@@ -255,7 +261,8 @@ def _become(request: dict[str, Any], streams: list[int]) -> list[str]:
         text = io.TextIOWrapper(raw, before.encoding, before.errors, write_through=bool(number))
         setattr(sys, name, text)
     sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
-    return list(request["arguments"])
+    sys.path.insert(0, request["directory"])  # as for `python -m`
+    return request
 
 
 def main(fd: int) -> None:
@@ -266,11 +273,11 @@ def main(fd: int) -> None:
     gc.freeze()  # the forks share this memory as long as they do not write into it
     del os.environ["OPENBLAS_NUM_THREADS"]
     with socket.socket(fileno=fd) as requests:
-        arguments = serve(requests)
-    if arguments is not None:
-        from aioca._cli import main as command  # here, because it loads libCom
-
-        sys.exit(command(arguments))
+        request = serve(requests)
+    if request is not None:
+        program = importlib.import_module(request["module"]).main  # loads libCom
+        arguments = request["arguments"]
+        sys.exit(program(arguments) if request["module"] == COMMAND else program(*arguments))
 
 
 if __name__ == "__main__":
