@@ -41,6 +41,7 @@ class Channel(Connection):
             ``put_channels``. The loop sets ``put_owner`` before the call to libca. The thread that
             learns of the completion resets it.
         put_channels: an idle second channel to the same PV, for put-callbacks, or empty.
+        private: whether one monitor alone uses this channel (see `private`).
     """
 
     scalar_key: Kind | None  # a slot of `Connection`
@@ -49,12 +50,16 @@ class Channel(Connection):
         "confirmation",
         "last_key",
         "last_reader",
+        "private",
         "put_channels",
         "put_owner",
         "unconfirmed",
     )  # fmt: skip
 
-    def __init__(self, home: LoopContext, name: str, priority: int | None = None) -> None:
+    def __init__(
+        self, home: LoopContext, name: str, priority: int | None = None, *, private: bool = False
+    ) -> None:
+        self.private: bool = private
         self.last_key: Kind | None = None
         self.last_reader: Any = None
         self.put_owner: Put | None = None

@@ -65,7 +65,7 @@ class LoopContext:
     """The channels of one run of an event loop.
 
     Attributes:
-        channels: the channels, by the name of the PV.
+        channels: the channels, by the name of the PV; private ones by another key.
         ca_context: the libca context.
         portal: passes jobs and updates from libca's threads to the loop.
         post: the ``post`` of this portal.
@@ -126,12 +126,16 @@ class LoopContext:
         channel = self.channels.get(name)
         if channel is None:
             name = valid_name(name)
-            if self._over:
-                raise RuntimeError(f"{printable(name)}: the run of the event loop is over")
+            self.check_running(name)
             channel = Channel(self, name)
             self.reconnector.begin()
             self.channels[name] = channel
         return channel
+
+    def check_running(self, name: str) -> None:
+        """Raise a RuntimeError with the name of the PV if the run of the loop is over."""
+        if self._over:
+            raise RuntimeError(f"{printable(name)}: the run of the event loop is over")
 
     def channels_with_puts(self) -> Sequence[Channel]:
         """Return the channels with a put-callback in progress. On the loop.

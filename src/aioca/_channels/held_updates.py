@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from .._ca import libca
 from .._ca.callbacks import reply_trampoline
+from .private import close_if_private
 
 if TYPE_CHECKING:
     from .channel import Channel
@@ -68,6 +69,8 @@ class HeldUpdates:
         if self._cancelled:
             self._cancel_timer = self._after(_READ_DELAY_SECONDS, self._due)
         libca.unblocked(self._send_reads, due)
+        for channel in due:
+            close_if_private(channel)  # its monitor has ended
 
     def _send_reads(self, channels: list[Channel]) -> None:
         """Send a read on each circuit of these channels."""

@@ -31,6 +31,7 @@ from .._ca import libca
 from .._channels.channel import Channel
 from .._channels.context import LoopContext
 from .._channels.names import valid_name
+from .._channels.private import channel_for_monitor, close_if_private
 from .._errors import CANothing, Failure
 from .._values.classes import Reader
 from .._values.decode import Kind, request_kind
@@ -126,7 +127,7 @@ class ChannelSubscription(ABC):
         if self.closed:  # closed before it was started
             return
         context = self.context
-        channel = self._channel = context.channel(self.name)
+        channel = self._channel = channel_for_monitor(context, self.name)
         channel.add_monitor(self)
         if channel.connected:
             self._subscribe()
@@ -154,6 +155,7 @@ class ChannelSubscription(ABC):
                 self.context.clear_queue.subscription(evid, channel, forget)
         else:
             self.on_cleared()
+            close_if_private(channel)  # after a clear, `HeldUpdates` closes it
         self.on_closed()
 
     def on_cleared(self) -> None:
