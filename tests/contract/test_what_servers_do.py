@@ -61,6 +61,9 @@ record(ai, "$(P)tse") { field(TSE, "-1") field(PINI, "YES") }
 """
 
 
+DECIMALS_ONLY = {"010": 10, "08": 8, "0x1F": 0, "1e3": 1}
+
+
 @pytest.fixture(scope="module")
 def p() -> Iterator[str]:
     """The prefix of the records of an IOC for this module."""
@@ -93,6 +96,18 @@ async def test_text_to_a_number(p: str, text: str, integer: int, real: float) ->
     for name in ("ai", "ao"):
         await caput(p + name, text, wait=True)
         assert await caget(p + name) == real
+
+
+async def test_text_where_the_ioc_reads_decimals_only(
+    own_ioc: Callable[..., SoftIoc], unique: str
+) -> None:
+    """With a variable in its environment, an IOC reads integers like those of EPICS 7.0.8."""
+    ioc = own_ioc(f'record(longout, "{unique}long") {{ }}')
+    ioc.environment = {"EPICS_DB_CONVERT_DECIMAL_ONLY": "YES"}
+    ioc.start()
+    for text, number in DECIMALS_ONLY.items():
+        await caput(unique + "long", text, wait=True)
+        assert await caget(unique + "long") == number
 
 
 async def test_a_number_is_written_as_it_is(p: str) -> None:

@@ -23,6 +23,7 @@ UNIT = True
 
 class FakeChannel:
     connected = True
+    private = False
     priority = 0
     native_type = 6
 

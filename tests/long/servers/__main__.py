@@ -55,6 +55,8 @@ SERVERS: dict[str, tuple[list[str], str]] = {
 FROM_SOURCES = {"casrv": ["pcas"], "gateway": ["pcas", "ca-gateway"]}  # the checkouts they need
 CORELIBS = "epicscorelibs==7.0.10.99.0.2"
 CHECKS = ["core_checks.py", "monitor_checks.py", "more_checks.py"]
+# The facts about IOCs; those about the softIoc of this package are in tests/contract
+MORE_CHECKS = {"appimage": ["ioc_checks.py"]}
 # The checks to which a server is held, where that is not all of them. channel-access-server has
 # plain and TIME types; its arrays have the native count of their present value.
 KEPT = {
@@ -62,7 +64,8 @@ KEPT = {
     "casrv": "(test_connect or cainfo or absent or test_raw or test_time or test_close or"
     " killed_and or cancellation or moves_by_itself or order_and_last or keeps_all or merges or"
     " waits_for_processing or test_put_list or test_put_refused or two_puts or texts_for or"
-    " ten_thousand or name_server or (test_put and (double or string or enum) and not doubles)"
+    " ten_thousand or name_server or states_of or blocking_calls or snapshot or"
+    " (test_put and (double or string or enum) and not doubles)"
     " and not of_no and not base)",
 }
 # The Python that a server needs, where that is a certain one
@@ -107,7 +110,7 @@ def main() -> int:
                 continue
             command = _prepare(server, python, folder, options.sources)
             for backend in backends:
-                for file in CHECKS:
+                for file in [*CHECKS, *MORE_CHECKS.get(server, [])]:
                     _say(f"{server} under {backend}: {file}")
                     outcomes += _run(server, command, backend, options.checks, folder, file)
     if options.json:

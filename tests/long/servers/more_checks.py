@@ -11,6 +11,7 @@ import secrets
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -20,16 +21,22 @@ import pytest
 from aioca import (
     DBE_ALARM,
     DBR_CLASS_NAME,
+    DBR_DOUBLE,
+    DBR_ENUM,
     ECA,
     FORMAT_TIME,
     CAError,
     CANothing,
+    blocking,
     caget,
     cainfo,
     camonitor,
     caput,
     connect,
+    get_channel_infos,
+    snapshot,
     wait_for_value,
+    watch_connection,
 )
 from aioca._cli.diagnosis.conversation import converse
 from aioca.testing import free_port, loopback_environment
@@ -143,6 +150,52 @@ async def test_as_a_name_server(p: str) -> None:
     said = await anyio.to_thread.run_sync(lambda: converse(server, [p + "double"], 1.0))
     assert said.state == "speaks"
     assert [found.server for found in said.found] == [server]
+
+
+# -- Other calls -----------------------------------------------------------------------------------
+
+
+async def test_states_of_connections(p: str) -> None:
+    """`watch_connection` tells the state of each PV, and `get_channel_infos` lists it."""
+    names = [p + "double", p + "enum", p + "absent"]
+    seen: dict[str, Any] = {}
+    with anyio.fail_after(10):
+        async with watch_connection(names) as infos:
+            async for info in infos:
+                seen[info.name] = info
+                if len(seen) == 3 and seen[names[0]].ok and seen[names[1]].ok:
+                    break
+    assert [seen[name].datatype for name in names[:2]] == [DBR_DOUBLE, DBR_ENUM]
+    assert not seen[names[2]].ok
+    connected = {info.name: info.connected for info in get_channel_infos()}
+    assert [connected[name] for name in names] == [True, True, False]
+
+
+async def test_blocking_calls(p: str) -> None:
+    """The plain calls give the same as those that are awaited."""
+    pv = p + "put:double"
+
+    def calls() -> list[Any]:
+        seen = [blocking.caput(pv, 2.25, wait=True).ok, blocking.caget(pv)]
+        with blocking.camonitor(pv) as updates:
+            seen.append(next(updates))
+        return [*seen, blocking.wait_for_value(pv, 2.25, timeout=5)]
+
+    assert await anyio.to_thread.run_sync(calls) == [True, 2.25, 2.25, 2.25]
+    assert await caget(pv) == 2.25
+
+
+async def test_snapshot(p: str, tmp_path: Path) -> None:
+    """What was saved is written back."""
+    names = [p + "put:double", p + "put:long", p + "put:enum"]
+    await caput(names, [1.25, 7, 2], wait=True)
+    file = tmp_path / "saved.json"
+    snapshot.save(await snapshot.take(names), file)
+    await caput(names, [0, 0, 0], wait=True)
+    saved = snapshot.load(file)
+    assert [difference.name for difference in await snapshot.diff(saved)] == names
+    await snapshot.restore(saved)
+    assert list(await caget(names)) == [1.25, 7, 2]
 
 
 # -- Many ------------------------------------------------------------------------------------------

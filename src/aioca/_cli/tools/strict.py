@@ -2,8 +2,10 @@
 
 Like the tool of EPICS base, `aioca caput` sends a number as text, and the server reads it. Records
 of integers read a text like C: ``08`` is octal and 0, and ``1e3`` is 1, because the reading stops
-at the first other character. A number beyond the labels of an enum is stored as it is. A text for a
-STRING is cut after 39 bytes. None of this is an error for the server.
+at the first other character. Older releases of EPICS (7.0.8), and IOCs with
+EPICS_DB_CONVERT_DECIMAL_ONLY=YES, read decimal digits only: ``08`` is 8 there, and ``0x1F`` is 0.
+A number beyond the labels of an enum is stored as it is. A text for a STRING is cut after 39 bytes.
+None of this is an error for the server.
 
 `checked` reads the texts in this program instead. What it returns is sent as numbers, which no
 server reads in another way.
@@ -26,6 +28,7 @@ _REAL = re.compile(
 )
 # The beginning of a text that C reads as an integer: hexadecimal, octal or decimal
 _C_INTEGER = re.compile(r"\s*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
+_DECIMAL_INTEGER = re.compile(r"\s*([+-]?[0-9]+)", re.ASCII)
 _RANGES = {
     DBR_CHAR: (-(2**7), 2**8 - 1),
     DBR_SHORT: (-(2**15), 2**15 - 1),
@@ -87,7 +90,7 @@ def _integer(text: str) -> int | None:
 
 
 def _whole(pv: str, text: str, low: int, high: int) -> int | str:
-    """Return an integer; as a text, which is exact, if a double is not."""
+    """Return an integer; as a decimal text, which is exact, if a double is not."""
     number = _integer(text)
     if number is None:
         raise RefusedError(_not_an_integer(pv, text))
@@ -96,12 +99,15 @@ def _whole(pv: str, text: str, low: int, high: int) -> int | str:
             f"{pv}: nothing was written: {text} is not from {low} to {high}, the numbers that this"
             " PV can hold."
         )
-    return number if abs(number) <= EXACT_LIMIT else text
+    return number if abs(number) <= EXACT_LIMIT else str(number)
 
 
 def _not_an_integer(pv: str, text: str) -> str:
     taken = _as_c_reads(text)
     what = "a server may refuse it or take another number" if taken is None else f"it is {taken}"
+    decimal = _DECIMAL_INTEGER.match(text)
+    if taken is not None and decimal is not None and int(decimal[1]) != taken:
+        what += f" (or {int(decimal[1])} where it reads decimal digits only)"
     message = (
         f"{pv}: nothing was written: '{text}' is not an integer in plain digits; read by a record"
         f" of integers, {what}."
@@ -128,7 +134,7 @@ def _number(text: str) -> float | None:
 def _real(pv: str, text: str) -> int | float | str:
     number = _integer(text)
     if number is not None and abs(number) > EXACT_LIMIT:
-        return text
+        return str(number)
     value = number if number is not None else _number(text)
     if value is None:
         raise RefusedError(
