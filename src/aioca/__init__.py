@@ -10,8 +10,8 @@ The packages are layers: each imports only those below it. A call goes down, a v
     `_portal`    from the threads of libca into asyncio or trio
     `_ca`        libca through ctypes
 
-`types`, `testing` and `blocking` (the functions as plain calls) are public; `_cli` is the command
-line. `_errors` has the exceptions.
+`types`, `testing`, `snapshot`, `notebook` and `blocking` (the functions as plain calls) are public;
+`_cli` is the command line. `_errors` has the exceptions, and `_display` what people see of a value.
 `_debug` dumps the state of all of them. `_catools` has the names that programs for aioca 2.x import
 from it. `_context` and `_info` are paths in pickles of earlier builds.
 """

@@ -52,6 +52,12 @@ class CANothing(Exception):  # noqa: N818
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {self.errorcode})"
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        from ._display import html, rows  # takes milliseconds that only notebooks need
+
+        return html.card(rows.row_of(self))
+
     def __bool__(self) -> bool:
         return self.ok
 

@@ -19,8 +19,9 @@ from aioca import caput, run
 from aioca._cli.commands.watch import _Log
 from aioca._cli.live import history
 from aioca._cli.live.labels import name_states
-from aioca._cli.live.pv_state import PVState, number_text
+from aioca._cli.live.pv_state import PVState
 from aioca._cli.live.table import Painter, Row, View, fit, widths
+from aioca._display.text import number_text
 from aioca.testing import SoftIoc
 from tests.support.commands import run_cli
 from tests.support.screen import (

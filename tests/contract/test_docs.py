@@ -67,6 +67,7 @@ from typing import Any
 import pytest
 
 import aioca.blocking
+import aioca.notebook
 import aioca.snapshot
 import aioca.testing
 import aioca.types
@@ -177,7 +178,8 @@ def test_nothing_is_left_out(path: Path) -> None:
 
 @pytest.mark.unit
 @pytest.mark.parametrize(
-    "module", [aioca, aioca.types, aioca.testing, aioca.blocking, aioca.snapshot]
+    "module",
+    [aioca, aioca.types, aioca.testing, aioca.blocking, aioca.snapshot, aioca.notebook],
 )
 def test_the_reference_is_complete(module: ModuleType) -> None:
     """The reference has every public name: by itself, or with its whole module."""

@@ -15,6 +15,7 @@ import anyio
 import pytest
 
 import aioca
+import aioca.notebook
 import aioca.snapshot
 import aioca.testing
 import aioca.types
@@ -61,7 +62,8 @@ def written_names(module: ModuleType) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["aioca", "aioca.types", "aioca.testing", "aioca.blocking", "aioca.snapshot"]
+    "name",
+    ["aioca", "aioca.types", "aioca.testing", "aioca.blocking", "aioca.snapshot", "aioca.notebook"],
 )
 def test_all_is_what_is_public(name: str) -> None:
     module = importlib.import_module(name)
@@ -90,6 +92,9 @@ CONTRACT = {
         Difference Entry Outcome Snapshot SnapshotError State diff load parse_macros read_names
         restore save take
         """,
+    "aioca.notebook": """
+        BlockingLive Live Table live load_ipython_extension table unload_ipython_extension
+        """,
     "aioca.blocking": """
         caget caput camonitor connect cainfo wait_for_value watch_connection Subscription
         Subscriptions Updates
@@ -109,7 +114,9 @@ def test_import_star() -> None:
     assert namespace["caget"] is caget
 
 
-@pytest.mark.parametrize("name", ["aioca", "aioca.types", "aioca.testing", "aioca.snapshot"])
+@pytest.mark.parametrize(
+    "name", ["aioca", "aioca.types", "aioca.testing", "aioca.snapshot", "aioca.notebook"]
+)
 def test_public_objects_have_public_names(name: str) -> None:
     """Tracebacks, pickles and documentation show public names."""
     module = importlib.import_module(name)
@@ -124,7 +131,7 @@ def test_public_objects_have_public_names(name: str) -> None:
 
 
 def test_everything_public_is_documented() -> None:
-    for module in (aioca, aioca.types, aioca.testing, aioca.snapshot):
+    for module in (aioca, aioca.types, aioca.testing, aioca.snapshot, aioca.notebook):
         assert module.__doc__
         for name in module.__all__:
             thing = getattr(module, name)
@@ -372,7 +379,8 @@ def test_importing_is_light() -> None:
         import aioca, aioca.types
         heavy = ["asyncio", "trio", "setuptools", "pkg_resources", "epicscorelibs.path",
                  "epicscorelibs.ca", "epicscorelibs.ca.cadef", "epicscorelibs.ca.dbr",
-                 "setuptools_dso", "IPython", "aioca.testing", "aioca._demo"]
+                 "setuptools_dso", "IPython", "html", "aioca.testing", "aioca.notebook",
+                 "aioca.blocking", "aioca._display", "aioca._demo"]
         print([name for name in heavy if name in sys.modules])
         """
     )

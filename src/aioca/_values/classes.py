@@ -174,6 +174,14 @@ class _Augmented:
     def __class__(self, kind: type) -> None:  # unittest.mock and others expect a setter
         raise TypeError("the class of an augmented value cannot be changed")
 
+    def _repr_html_(self) -> str | None:
+        """Return what a notebook shows; None, for its repr, if this is not the value of a PV."""
+        if not hasattr(self, "name"):
+            return None
+        from .._display import html, rows  # takes milliseconds that only notebooks need
+
+        return html.card(rows.row_of(self))
+
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         return _rebuild, (type(self).__name__, +self, _attributes(self))  # type: ignore[operator]
 

@@ -33,7 +33,9 @@ from ._loop_thread import LoopThread
 _GROUP_SECONDS = 0.01
 _MAX_GROUP_UPDATES = 1024  # at once, also for a callback that takes no time
 
-END: Any = object()  # in the place of an update: no further one comes
+# In the place of an update: no further one comes, and none has come in time
+END: Any = object()
+LATE: Any = object()
 
 
 class Group(Unentered):
@@ -189,8 +191,11 @@ class Handover:
 
     # -- On the threads that take ------------------------------------------------------------------
 
-    def next(self) -> tuple[HandedMonitor, Any]:
+    def next(self, give_up: float = math.inf) -> tuple[HandedMonitor, Any]:
         """Return the next update of a monitor that is not closed; wait for it.
+
+        Args:
+            give_up: until when to wait (time.monotonic); then the result is LATE.
 
         Raises:
             RuntimeError: the loop has ended, or the process was forked.
@@ -201,15 +206,18 @@ class Handover:
             except IndexError:
                 if self._open <= 0:
                     return END  # type: ignore[no-any-return]
-                self._wait()
+                if not self._wait(give_up):
+                    return LATE  # type: ignore[no-any-return]
                 continue
             if not (found[0].shut or found[0].closed):
                 return found
 
-    def _wait(self) -> None:
+    def _wait(self, give_up: float) -> bool:
         call = Call()
-        self._home.wait(call, partial(self._ask, call, self._limit()))
+        seconds = -1.0 if give_up == math.inf else max(0.0, give_up - time.monotonic())
+        in_time = self._home.wait(call, partial(self._ask, call, self._limit()), seconds)
         self._given_at = time.monotonic()
+        return in_time
 
     def _limit(self) -> int:
         """How many updates to hand over: at most twice as many as the last time."""

@@ -15,11 +15,8 @@ from typing import Any
 import numpy as np
 
 from ... import ECA, CANothing
+from ..._display.text import NEVER_BEFORE, number_text
 from ..._printable import printable
-from ..._values.attributes import EPICS_EPOCH
-
-# A time stamp up to one day after the EPICS epoch (1990) is that of a record never processed.
-_NEVER = EPICS_EPOCH + 86400
 
 
 class PVState:
@@ -153,24 +150,9 @@ class PVState:
         if self.value is None:
             return ""
         stamp, nanoseconds = divmod(self.value.timestamp_ns, 10**9)
-        if stamp <= _NEVER:
+        if stamp <= NEVER_BEFORE:
             return "never"
         local = time.localtime(stamp)
         if local[:3] != time.localtime(now)[:3]:
             return time.strftime("%Y-%m-%d", local)
         return time.strftime("%H:%M:%S", local) + f".{nanoseconds // 10**6:03}"
-
-
-def number_text(value: float, precision: int | None) -> str:
-    """Return a number with `precision` digits after the point; without a precision, as ``%g``.
-
-    The number has an exponent if it would otherwise be a long row of digits, or only zeros (such as
-    a pressure that is thousands of times smaller than the last digit). Rounding errors below 1e-14
-    are shown as zero.
-    """
-    if precision is None or not 0 <= precision <= 17:
-        return f"{value:g}"
-    size = abs(value)
-    if size >= 1e15 or 1e-14 < size < 10.0 ** -(precision + 3):
-        return f"{value:.{precision}e}"
-    return f"{value:.{precision}f}"

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..._display.text import number_text
 from ..._printable import printable
-from ..live.pv_state import number_text
 from ..live.recording import Recording
 from .rows import COLUMNS, EVENTS, strerror
 from .target import FORMATS, BadInputError, check_library
