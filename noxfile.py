@@ -57,7 +57,7 @@ def get_put_monitor(session: nox.Session) -> None:
 
 @nox.session
 def other_libca(session: nox.Session) -> None:
-    """The tests of get, put and monitor with the libca of other builds of EPICS base."""
+    """The tests of values, calls and monitors with the libca of other builds of EPICS base."""
     session.run(".ci/other-libca", *session.posargs, external=True)
 
 
