@@ -20,11 +20,12 @@ to this package. Nothing else should run on the machine meanwhile.
 The clients: ``aioca`` (this package under asyncio), ``aioca-uvloop``, ``aioca-trio``,
 ``aioca-blocking`` (`aioca.blocking`), ``aioca2`` (aioca 2.1), ``repics``, ``cothread``,
 ``pyepics``, and two limits on the same libca: ``ctypes``, the least that Python can do through
-ctypes (on x86-64), and ``c``, a C program, where there is a compiler. With ``--against`` there are, besides, ``old``, ``old-uvloop`` and
-``old-trio``: the revision that it names, where ``aioca``, ``aioca-uvloop`` and ``aioca-trio`` are
-among the clients. With ``--without`` there is, besides, ``aioca -wake_now`` and so on, each in the
-rows that should show that trick; ``aioca`` is then the only other client unless ``--clients`` says
-more. ``nothing`` switches nothing off: its gains show the noise.
+ctypes (on x86-64), and ``c``, a C program, where there is a compiler. With ``--against`` there are,
+besides, ``old``, ``old-uvloop`` and ``old-trio``: the revision that it names, where ``aioca``,
+``aioca-uvloop`` and ``aioca-trio`` are among the clients. With ``--without`` there is, besides,
+``aioca -wake_now`` and so on, each in the rows that should show that trick; ``aioca`` is then the
+only other client unless ``--clients`` says more. ``nothing`` switches nothing off: its gains show
+the noise.
 """
 
 from __future__ import annotations
