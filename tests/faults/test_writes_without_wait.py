@@ -95,14 +95,13 @@ async def test_many_values_without_wait_to_a_stopped_server(own_ioc: MakeIoc, un
             outcomes.append(await caput(unique + "W", array, timeout=0.05, throw=False))
             longest = max(longest, time.monotonic() - began)
         sent = [turn for turn, outcome in enumerate(outcomes, 1) if outcome.ok]
-        assert sent == list(range(1, len(sent) + 1))
         assert 1 <= len(sent) <= 3
-        refused = outcomes[len(sent)]
-        assert f"{refused}".startswith(unique + "W: ")
-        assert "not sent" in str(refused)
+        for refused in outcomes[sent[-1] :]:
+            assert f"{refused}".startswith(unique + "W: ")
+            assert "not sent" in str(refused)
         assert longest < 0.5  # not the 30 s for which libca would wait
         ioc.resume()
-        assert (await caget(unique + "W"))[-1] == len(sent)
+        assert (await caget(unique + "W"))[-1] == sent[-1]
         # And now there is room again
         assert await caput(unique + "W", array, timeout=5)
         assert (await caget(unique + "W"))[-1] == 10

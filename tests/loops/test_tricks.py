@@ -57,7 +57,7 @@ PROGRAM = """
 @pytest.mark.parametrize("trick", tricks.TRICKS)
 def test_works_without(ioc: SoftIoc, p: str, trick: str) -> None:
     with programs(ioc.port) as start:
-        program = start(PROGRAM, f"{p}ao", trick, CLIENTS)
+        program = start(PROGRAM, f"{p}ao:free", trick, CLIENTS)
         out, err = program.communicate(timeout=60)
     assert err == ""
     assert program.returncode == 0

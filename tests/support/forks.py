@@ -1,9 +1,9 @@
 """``aioca`` commands, and pages of the documentation, as forks of one process.
 
 That process has imported what they need, besides aioca. A new Python needs 0.2 s of CPU for these
-imports, a fork 0.02 s. A fork is a process like any other: it has its own streams, environment and signals,
-imports aioca and libca itself, and its Python ends in the normal way. Only what is decided when
-Python starts cannot be chosen for a fork: see `can_fork`.
+imports, a fork 0.02 s. A fork is a process like any other: it has its own streams, environment and
+signals, imports aioca and libca itself, and its Python ends in the normal way. Only what is decided
+when Python starts cannot be chosen for a fork: see `can_fork`.
 
 The test process starts one server (this module as a program) when it first needs it, and sends it
 a request for each command, together with the streams. The server ends with the test process.
