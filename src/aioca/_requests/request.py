@@ -95,6 +95,7 @@ class Request:
         """Send the requests and wait; afterwards `results` has the outcomes by the deadline."""
         context = self.context
         now = context.portal.now
+        begun_at = now()
         self._deadline = deadline
         context.operations[self] = None
         self._token = tokens.register(self)
@@ -110,12 +111,12 @@ class Request:
                     break
                 self.begun = stop
                 libca.unblocked(self.send, start, stop)
-            # Flush once, at the end. Replies that arrive while we are still sending make this
-            # thread and libca's thread contend for the GIL at every call.
-            context.flush()
             # Wait even if all replies have arrived: a call that asks a server always lets other
-            # tasks run. A call that asks no server does not suspend.
-            if self._settled_here < self._count and deadline > -math.inf:
+            # tasks run. A call that asks no server does not suspend. Flush once, at the end.
+            if self._settled_here == self._count or deadline == -math.inf:
+                context.flush()
+            else:
+                context.flush_requests(begun_at)
                 in_time = False
                 if deadline > now():
                     self.suspended = True

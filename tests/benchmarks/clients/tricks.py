@@ -126,6 +126,11 @@ TRICKS: dict[str, Trick] = {
         {"iterate_10k": "cpu_us"},
         (Edit("_monitors.stream", "_VALUES_PER_CLOCK_CHECK = 8", "_VALUES_PER_CLOCK_CHECK = 1"),),
     ),
+    # Calls in one pass of the loop are flushed together
+    "one_flush": Trick(
+        {"small_lists": "cpu_us", "get_one": "us"},
+        (Edit("_channels.context", "_SAME_PASS_SECONDS = 0.0002", "_SAME_PASS_SECONDS = -1"),),
+    ),
     # Get.send lets `map` make the calls for a list, whose replies have a C callback of their own
     "get_send": Trick(
         _GETS, (Edit("_requests.get", "if len(indices) >= _MIN_LIST:", "if False:"),)
