@@ -50,6 +50,9 @@ _MAX_NEW_SEARCHES = 3
 NEVER_CONNECTED, PREVIOUSLY_CONNECTED, CONNECTED, CLOSED = range(4)
 STATE_NAMES = ("never connected", "previously connected", "connected", "closed")
 
+# Native types and counts: one object for all channels that have them
+_natives: dict[tuple[int, int], tuple[int, int]] = {}
+
 Circuit = tuple[str, int]  # host:port of the server, and the CA priority
 
 
@@ -167,6 +170,7 @@ class Connection(Listened, ABC):
         if up:
             self.refused = False
             native = native_type, native_count
+            native = _natives.setdefault(native, native)
             if self.unresponsive or (self._seen is not None and self._seen != native):
                 for monitor in self.monitors:
                     monitor.ignore_updates()
