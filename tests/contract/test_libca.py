@@ -27,7 +27,9 @@ pytestmark = pytest.mark.skipif(
 
 WHEEL = Path(ca_dsoinfo.sofilename)
 LIBCOM = Path(Com_dsoinfo.sofilename)
-RUN_PATH = b"\\$ORIGIN/.:$ORIGIN/."  # where the loader looks for the libCom of the wheel's libca
+# Where the loader looks for the libCom of the wheel's libca: wheels differ in the order
+RUN_PATHS = (b"\\$ORIGIN/.:$ORIGIN/.", b"$ORIGIN/.:\\$ORIGIN/.")
+RUN_PATH = next(path for path in RUN_PATHS if path in WHEEL.read_bytes())
 DATABASE = """
     record(ao, "X") { field(VAL, "1.5") field(PINI, "YES") }
     record(bo, "SWITCH") { field(ZNAM, "off") field(ONAM, "on") }

@@ -36,11 +36,12 @@ FORK = """
             assert get_channel_infos() == []
             assert _tokens.token_count() == 0
             # Where the fork was made inside a run, that run is the parent's; ours is a thread's.
-            import threading
+            # On free-threaded Python the thread inherits a context in which anyio finds that run.
+            import contextvars, threading
             failed = []
             def thread():
                 try:
-                    anyio.run(use, backend=backend)
+                    contextvars.Context().run(anyio.run, use, backend=backend)
                 except BaseException as error:
                     failed.append(error)
             t = threading.Thread(target=thread)
