@@ -11,6 +11,7 @@ session instead. The arguments after ``--`` go to the program of the session, su
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -107,9 +108,16 @@ def base_compare(session: nox.Session) -> None:
 
 @nox.session
 def examples(session: nox.Session) -> None:
-    """The examples that need a browser, or ophyd-async."""
+    """The examples that need a browser, ophyd-async, or nats-server (which it fetches)."""
     need(session, "dev")
-    session.run("python", "-m", "pytest", "-m", "browser or ophyd", "-n", "0", *session.posargs)
+    found = subprocess.run(
+        [".ci/nats-server"], stdout=subprocess.PIPE, text=True, check=False
+    ).stdout.strip()  # empty if it cannot be had: its tests are skipped then
+    marks = "browser or ophyd or nats"
+    session.run(
+        "python", "-m", "pytest", "-m", marks, "-n", "0", *session.posargs,
+        env={"NATS_SERVER": found} if found else {},
+    )  # fmt: skip
 
 
 @nox.session
