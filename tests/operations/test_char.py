@@ -1,12 +1,11 @@
 """Bytes from 128 on: a C `char` has a sign on x86-64, and none on 64-bit ARM.
 
 No value of the client may depend on that. What is expected is therefore spelled out here, the same
-for all processors. One conversion in the IOC does depend on it: see `CONVERTED`.
+for all processors. One conversion in the IOC does depend on it: see `CHAR_HAS_SIGN`.
 """
 
 from __future__ import annotations
 
-import platform
 import secrets
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +17,7 @@ import aioca
 from aioca import DBR_CHAR, DBR_CHAR_BYTES, DBR_ENUM_STR, FORMAT_CTRL, caget, camonitor, caput
 from aioca.testing import SoftIoc
 from tests.support.iocs import PORTS
+from tests.support.values import CHAR_HAS_SIGN
 
 pytestmark = pytest.mark.anyio
 
@@ -36,8 +36,6 @@ record(stringout, "$(P)text") {}
 
 BYTES = [127, 128, 200, 255]
 SIGNED = [127, -128, -56, -1]
-# The IOC converts arrays of FTVL CHAR as the C type char, but single elements as signed char.
-CHAR_HAS_SIGN = platform.machine() != "aarch64"
 CONVERTED = {"CHAR": SIGNED if CHAR_HAS_SIGN else BYTES, "UCHAR": BYTES}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import platform
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,10 @@ LIMITS = {
 }
 NUMBER = ALARM | LIMITS | {"units"}
 EVERY = ALWAYS | TIME | NUMBER | {"precision", "enums", "label", "ackt", "acks"}
+
+# An IOC converts arrays of FTVL CHAR as the C type char, but single elements as signed char. The
+# IOCs of the tests run on the same processor as the tests.
+CHAR_HAS_SIGN = platform.machine() != "aarch64"
 
 
 def attributes(value: Any) -> dict[str, Any]:
