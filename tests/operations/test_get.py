@@ -215,7 +215,9 @@ async def test_cancelled_get_leaves_the_channel_usable(p: str) -> None:
 async def test_others_run_during_every_get(p: str) -> None:
     """A loop of cagets lets other tasks run and can be cancelled.
 
-    This must be true even if each reply arrives before the task waits for it.
+    This must be true even if each reply arrives before the task waits for it. On a busy machine,
+    one pass of the loop may serve the replies to two cagets, as it is woken by a timer and by a
+    reply; but never to three.
     """
     await connect(p + "ai")
     passes = 0
@@ -229,13 +231,12 @@ async def test_others_run_during_every_get(p: str) -> None:
     async with anyio.create_task_group() as tg:
         tg.start_soon(other)
         await anyio.lowlevel.checkpoint()
-        stuck = 0
+        before = [passes]
         for _ in range(300):
-            before = passes
             await caget(p + "ai")
-            stuck += passes == before
+            before.append(passes)
         tg.cancel_scope.cancel()
-    assert stuck == 0
+    assert all(later > earlier for earlier, later in zip(before, before[2:], strict=False))
 
 
 async def test_values_do_not_keep_what_they_came_with(p: str) -> None:
