@@ -184,7 +184,24 @@ def ioc() -> Iterator[SoftIoc]:
     with SoftIoc(
         iocs.RECORDS, {"P": prefix}, port=PORTS[0], access_security=iocs.ACCESS_SECURITY
     ) as soft_ioc:
+        _shared.append(soft_ioc)
         yield soft_ioc
+        _shared.clear()
+
+
+_shared: list[SoftIoc] = []  # the IOC of `ioc`, while it runs
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    """Have the test fail during which the shared IOC ended, not only those after it."""
+    result = yield
+    for soft_ioc in _shared:
+        process = soft_ioc.process
+        if process is not None and (status := process.poll()) is not None:
+            _shared.clear()
+            pytest.fail(f"{soft_ioc!r}, which all tests share, has ended with status {status}")
+    return result
 
 
 @pytest.fixture(scope="session")
