@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from aioca import FORMAT_CTRL, FORMAT_RAW, FORMAT_TIME, CANothing, caget, caput, connect
+from aioca._requests import replies
 from aioca._requests.replies import Replies
 from aioca.testing import SoftIoc
 
@@ -98,6 +99,24 @@ async def test_late_replies_are_for_nobody(mixed: SoftIoc) -> None:
         await anyio.lowlevel.checkpoint()
         mixed.resume()
     assert await caget(first) == [i + 0.5 for i in range(EACH)]
+    assert _made() == made
+
+
+async def test_more_lists_at_once_than_callbacks(
+    mixed: SoftIoc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replies, "MAX_REPLIES", 0)  # no more than those that there are
+    p = mixed.prefix
+    pvs = [f"{p}ao{i}" for i in range(EACH)]
+    await caget(pvs)
+    made = _made()
+    async with anyio.create_task_group() as group:
+        for _ in range(made + 3):
+
+            async def read() -> None:
+                assert await caget(pvs) == [i + 0.5 for i in range(EACH)]
+
+            group.start_soon(read)
     assert _made() == made
 
 

@@ -90,11 +90,6 @@ class Get(Request):
                 return others
         for index, reader in zip(indices, readers, strict=True):
             self._readers[index] = reader
-        if self._replies is None:
-            self._replies = replies()
-            self._replies.serve(
-                self._token, self.results, self._count_outcome, self.wake_from_libca
-            )
         usrs = np.array(indices, np.uint64) * INDEX_ONE + self._token
         shapes = [reader.shape for reader in readers]
         if len(set(shapes)) == 1:
@@ -104,12 +99,22 @@ class Get(Request):
             c_dbrs = [shape.c_dbr for shape in shapes]
             usrs += np.array([shape.dbr for shape in shapes], np.uint64)
         chids = [channel.chid for channel in channels]
-        statuses = libca.get_scalars(c_dbrs, chids, self._replies.trampoline, usrs)
+        statuses = libca.get_scalars(c_dbrs, chids, self._trampoline_of_list(), usrs)
         if statuses.count(ECA_NORMAL) < len(chids):
             for index, channel, status in zip(indices, channels, statuses, strict=True):
                 if status != ECA_NORMAL:
                     self.not_sent(index, channel, status)
         return others
+
+    def _trampoline_of_list(self) -> libca.Trampoline:
+        if self._replies is None:
+            self._replies = replies()
+            if self._replies is None:
+                return reply_trampoline
+            self._replies.serve(
+                self._token, self.results, self._count_outcome, self.wake_from_libca
+            )
+        return self._replies.trampoline
 
     def _close(self) -> None:
         super()._close()

@@ -1,7 +1,7 @@
 """The C callbacks for the replies to a list of PVs.
 
 Each list that is being read has a C callback of its own, whose Python function stores the replies
-at once. The callback for single PVs (`_ca.callbacks.reply_trampoline`) first has to look the
+at once. The callback for all others (`_ca.callbacks.reply_trampoline`) first has to look the
 request up, and then calls a method of it. Trick ``get_send`` of the benchmark: row get_list.
 
 Invariant: the function reads all that belongs to the request in one operation. So a reply that
@@ -10,6 +10,7 @@ comes late goes to the request that has asked for it, or nowhere, never to the n
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -78,12 +79,18 @@ class Replies:
         _spare.append(self)
 
 
-_spare: list[Replies] = []  # they are never freed, because libca may still call them
+# They are never freed, because libca may still call them: so there are this many at most
+MAX_REPLIES = 256
+_number = itertools.count(1)
+_spare: list[Replies] = []
 
 
-def replies() -> Replies:
-    """Return the C callback for a request; `Replies.release` ends its use. Any thread."""
+def replies() -> Replies | None:
+    """Return a C callback for one request, or None if too many requests have one. Any thread.
+
+    `Replies.release` ends its use.
+    """
     try:
         return _spare.pop()
     except IndexError:
-        return Replies()
+        return Replies() if next(_number) <= MAX_REPLIES else None
