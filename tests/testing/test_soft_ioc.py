@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -177,3 +178,16 @@ def test_clients_are_gone_after_the_run(own_ioc: MakeIoc, unique: str, backend: 
     ioc.start()
     run(connect(unique + "x"), backend=backend)
     assert wait_until(lambda: ioc.client_count() == 0)
+
+
+# -- Memory ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
+def test_no_memory_is_locked(own_ioc: MakeIoc, unique: str) -> None:
+    """EPICS base would lock all that is mapped, 1 GB and more, where it is allowed to."""
+    ioc = own_ioc(ONE, {"P": unique})
+    ioc.start()
+    assert ioc.process is not None
+    status = Path(f"/proc/{ioc.process.pid}/status").read_text(encoding="utf-8")
+    assert "\nVmLck:\t       0 kB\n" in status

@@ -51,6 +51,12 @@ def main(database: str, macros: str, access_security: str) -> None:
     # Pass on the bytes of the arguments, whatever the locale
     loaded = core.dbLoadRecords(os.fsencode(database), os.fsencode(macros))
     check(loaded, f"cannot load {database}")
+    # iocInit locks all memory of the process, where that is allowed: 40 MB, and on free-threaded
+    # Python, whose allocator reserves it, 1 GB.
+    try:
+        ctypes.c_int.in_dll(core, "dbThreadRealtimeLock").value = 0
+    except ValueError:  # another version of EPICS base
+        pass
     check(core.iocInit(), "iocInit has failed")
     run(b"")
     for line in iter(sys.stdin.buffer.readline, b""):
