@@ -29,7 +29,7 @@ import anyio
 import nats
 from anyio.abc import TaskGroup
 from nats.errors import TimeoutError as NoMessageError
-from nats.js.errors import KeyWrongLastSequenceError
+from nats.js.errors import APIError, KeyWrongLastSequenceError
 
 from aioca import FORMAT_TIME, camonitor, run
 
@@ -72,11 +72,11 @@ class Worker:
             # One more of copies, because nobody can hold two copies of a part
             share = math.ceil(len(self.names) / workers) + (self.copies > 1)
             for lease in list(self.held):
-                if len(self.held) <= share:
-                    await self.renew(lease)
-                else:
-                    self.held.pop(lease)[1].cancel()
-                    await self.leases.delete(lease)
+                await self.renew(lease)
+                if lease in self.held and len(self.held) > share:
+                    revision, scope = self.held.pop(lease)
+                    scope.cancel()
+                    await self.leases.delete(lease, last=revision)
             for lease in self.names:
                 if lease not in keys and len(self.held) < share:
                     await self.take(lease, tasks)
@@ -116,9 +116,10 @@ async def work(client: Any, o: argparse.Namespace) -> None:
         async with anyio.create_task_group() as tasks:
             await worker.work(tasks)
     finally:  # others can have the leases now, not after LEASE_SECONDS
-        with anyio.move_on_after(1, shield=True):
-            for lease in [*worker.held, f"worker.{worker.name}"]:
-                await leases.delete(lease)
+        with anyio.move_on_after(1, shield=True), suppress(APIError):
+            await leases.delete(f"worker.{worker.name}")
+            for lease, (revision, _) in worker.held.items():
+                await leases.delete(lease, last=revision)
 
 
 async def follow(client: Any, o: argparse.Namespace) -> None:
