@@ -29,7 +29,7 @@ import anyio
 import nats
 from anyio.abc import TaskGroup
 from nats.errors import TimeoutError as NoMessageError
-from nats.js.errors import APIError, KeyWrongLastSequenceError
+from nats.js.errors import APIError, KeyWrongLastSequenceError, NoKeysError
 
 from aioca import FORMAT_TIME, camonitor, run
 
@@ -67,8 +67,10 @@ class Worker:
         """Renew the leases, and hold a fair share of them."""
         while True:
             await self.leases.put(f"worker.{self.name}", b"")  # we are alive
-            keys = set(await self.leases.keys())
-            workers = sum(key.startswith("worker.") for key in keys)
+            keys: set[str] = set()
+            with suppress(NoKeysError):  # this process had no CPU for so long that its own has gone
+                keys.update(await self.leases.keys())
+            workers = max(1, sum(key.startswith("worker.") for key in keys))
             # One more of copies, because nobody can hold two copies of a part
             share = math.ceil(len(self.names) / workers) + (self.copies > 1)
             for lease in list(self.held):
