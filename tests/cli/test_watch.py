@@ -314,18 +314,18 @@ def test_a_flood_is_drawn_ten_times_a_second(running: SoftIoc, unique: str, back
         screen.until_row(name, "21.50")
         begin, drawn = time.monotonic(), screen.output.text.count("\x1b[3;1H")
         sent = 0
-        while time.monotonic() - begin < 3.0:
+        while time.monotonic() - begin < 3.0 or sent < 150:  # far more than are drawn
             sent += 1
             running.command(f"dbpf {name} {sent % 25}")
+        per_second = sent / (time.monotonic() - begin)  # fewer on a busy machine
 
         def rate() -> float:
             found = re.search(r"\.\d{3} +(\d+\.\d) ", screen.row(name))
             return float(found[1]) if found else 0.0
 
-        screen.until(lambda: rate() > 40)
+        screen.until(lambda: rate() > min(40, per_second / 2))
         took = time.monotonic() - begin
         drawn = screen.output.text.count("\x1b[3;1H") - drawn
-        assert sent > 150  # far more than are drawn
         assert 5 <= drawn <= 10 * took + 1
 
 
