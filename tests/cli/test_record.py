@@ -1,12 +1,7 @@
-"""``aioca record``: what it writes, read back by the library of each format; gaps, ends, bad input.
-
-Each reader returns rows as dictionaries with the columns of the CSV file; empty cells are None.
-"""
+"""``aioca record``: what it writes, read back by the libraries of the formats; gaps, bad input."""
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 import os
 import re
@@ -22,86 +17,19 @@ import pytest
 from aioca import caget, caput, run
 from aioca._cli.recording.options import parse_duration
 from aioca._cli.recording.reading import read_recording
-from aioca._cli.recording.rows import Event, Rows
 from aioca.testing import SoftIoc
 from tests.support.commands import AIOCA, in_terminal, run_cli, run_without, started
+from tests.support.recordings import READERS, Row, read
 
 UNIT = True
 
-h5py: Any = pytest.importorskip("h5py", reason="needs the extra record")
-parquet: Any = pytest.importorskip("pyarrow.parquet", reason="needs the extra record")
+pytest.importorskip("h5py", reason="needs the extra record")
+pytest.importorskip("pyarrow.parquet", reason="needs the extra record")
 
 MakeIoc = Callable[..., SoftIoc]
-Row = dict[str, Any]
 
 
-def read_csv(path: Path) -> list[Row]:
-    rows = []
-    with path.open(newline="", encoding="utf-8") as file:
-        for line in csv.DictReader(file):
-            row: Row = {key: text or None for key, text in line.items()}
-            for key in ("timestamp_ns", "severity", "status", "count"):
-                row[key] = None if row[key] is None else int(row[key])
-            if row["count"] is not None:
-                row["value"] = json.loads(row["value"])
-            elif row["type"] == "STRING":
-                row["value"] = line["value"]
-            elif row["value"] is not None:
-                row["value"] = float(row["value"])
-            rows.append(row)
-    return rows
-
-
-def read_parquet(path: Path) -> list[Row]:
-    rows: list[Row] = []
-    if any(path.iterdir()):
-        rows = parquet.read_table(path).to_pylist()
-    for row in rows:
-        if row["text"] is not None:
-            row["value"] = row["text"] if row["count"] is None else json.loads(row["text"])
-        elif row["array"] is not None:
-            row["value"] = row["array"]
-    return rows
-
-
-def read_hdf5(path: Path) -> list[Row]:
-    try:
-        file: Any = h5py.File(path, "r", swmr=True)
-    except OSError:  # it is just being made
-        return []
-    with file:
-        if "rows" not in file:
-            return []
-        names = [name.decode() for name in file["pvs"][:]]
-        table = file["rows"]
-        events = {v: k for k, v in h5py.check_enum_dtype(table.dtype["event"]).items()}
-        types = {v: k for k, v in h5py.check_enum_dtype(table.dtype["type"]).items()}
-        found = table[:]
-        elements, characters = file["elements"][:], file["characters"][:].tobytes()
-    rows = []
-    for record in found:
-        row: Row = {name: record[name].item() for name in found.dtype.names}
-        piece = slice(row["start"], row["start"] + row["length"])
-        row.update(pv=names[row["pv"]], event=events[row["event"]], type=types[row["type"]])
-        for key in ("type", "severity", "status", "count"):
-            row[key] = None if row[key] in ("NONE", -1) else row[key]
-        if row["type"] == "STRING":
-            text = characters[piece].decode()
-            row["value"] = text if row["count"] is None else json.loads(text)
-        elif row["count"] is not None:
-            row["value"] = elements[piece].tolist()
-        elif math.isnan(row["value"]):
-            row["value"] = None
-        rows.append(row)
-    return rows
-
-
-READERS = {".csv": read_csv, ".parquet": read_parquet, ".h5": read_hdf5}
 ENDINGS = list(READERS)
-
-
-def read(path: Path) -> list[Row]:
-    return READERS[path.suffix](path)
 
 
 def values(rows: list[Row], pv: str) -> list[Any]:
@@ -290,7 +218,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, 2 * (int(sys.argv[1]),))
 from aioca._cli import main
 sys.exit(main(sys.argv[2:]))
 """
-LIMITS = {".csv": 300_000, ".parquet": 60_000, ".h5": 8_000_000}  # HDF5 reserves space
+LIMITS = {".csv": 300_000, ".parquet": 200_000, ".h5": 8_000_000}  # HDF5 reserves space
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -307,7 +235,7 @@ def test_a_disk_that_is_full(own_ioc: MakeIoc, unique: str, tmp_path: Path, endi
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         ) as process,
     ):  # fmt: skip
-        give_up = time.monotonic() + 50
+        give_up = time.monotonic() + 90
         while process.poll() is None and time.monotonic() < give_up:
             # Always another array, so that no compression makes it small
             run(caput(pvs[0], list(os.urandom(5000))))
@@ -374,11 +302,6 @@ def test_a_library_is_missing(ending: str, library: str, tmp_path: Path) -> None
     )
     assert done.stderr.count("\n") == 1
     assert not file.exists()
-
-
-def test_lost_updates_have_a_row() -> None:
-    rows = Rows([Event("X", 1_000_000_001, "lost", 7)])
-    assert (rows.event, rows.number, rows.severity, rows.type) == (["lost"], [7], [None], [None])
 
 
 # -- plot ------------------------------------------------------------------------------------------

@@ -9,19 +9,25 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .rows import COLUMNS, Rows, encoded
+import numpy as np
+
+from .rows import COLUMNS, EVENTS, FLOATS, NONE, TYPES, Rows, encoded
+
+_TYPES = (*TYPES, None)  # the last one has the place `NONE`
 
 
 class CsvFile:
-    """A CSV file that must not exist yet."""
+    """A CSV file that must not exist yet; ``names`` are the PVs of its rows."""
 
     full = False
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, names: Sequence[str]) -> None:
         self._file = path.open("xb", buffering=0)
+        self._names = names
         self.size = 0
         self.written = 0
         self._waiting: list[bytes] = []
@@ -35,13 +41,17 @@ class CsvFile:
 
     def add(self, rows: Rows) -> None:
         """Format rows."""
-        values: list[Any] = rows.number
-        if rows.has_arrays or any(text is not None for text in rows.text):
-            values = [_value(*row) for row in zip(rows.number, rows.text, rows.array, strict=True)]
-        columns = (
-            rows.timestamp_ns, rows.pv, rows.event, rows.severity, rows.status, rows.type,
-            rows.count, values,
-        )  # fmt: skip
+        is_value = rows.event == 0
+        columns: tuple[list[Any], ...] = (
+            rows.timestamp_ns.tolist(),
+            [self._names[place] for place in rows.pv.tolist()],
+            [EVENTS[number] for number in rows.event.tolist()],
+            _cells(rows.severity, is_value),
+            _cells(rows.status, is_value),
+            [_TYPES[number] for number in rows.type.tolist()],
+            _cells(rows.count, rows.count != NONE),
+            _values(rows),
+        )
         self._format(zip(*columns, strict=True))
         self._waiting_rows += len(rows)
 
@@ -69,7 +79,21 @@ class CsvFile:
         self._file.close()
 
 
-def _value(number: float | None, text: str | None, array: Any) -> object:
-    if array is not None:
-        return json.dumps(array.tolist())
-    return number if text is None else text
+def _cells(column: Any, present: Any) -> list[Any]:
+    """Return the cells of a column; None, which CSV writes as nothing, for those not present."""
+    cells: list[Any] = column.tolist()
+    for place in np.flatnonzero(~present).tolist():
+        cells[place] = None
+    return cells
+
+
+def _values(rows: Rows) -> list[Any]:
+    cells = _cells(rows.number, rows.has_number)
+    is_integer = rows.has_number & ~np.isin(rows.type, FLOATS)
+    for place in np.flatnonzero(is_integer).tolist():
+        cells[place] = int(cells[place])
+    for place, text in rows.texts.items():
+        cells[place] = text
+    for place, array in rows.arrays.items():
+        cells[place] = json.dumps(array.tolist())
+    return cells

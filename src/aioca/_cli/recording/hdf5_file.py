@@ -22,18 +22,17 @@ from typing import Any
 import h5py
 import numpy as np
 
-from .rows import EVENTS, TYPES, Rows, encoded
+from .rows import EVENTS, NONE, TYPES, Rows, encoded
 
 h5: Any = h5py  # it has no types
 
-_NONE = -1  # stands for an empty cell of an integer
 _EVENT_NUMBERS = {name: number for number, name in enumerate(EVENTS)}
 _TYPE_NUMBERS = {name: number for number, name in enumerate(TYPES)}
 _ROW = np.dtype(
     [
         ("timestamp_ns", "<i8"), ("pv", "<u4"),
         ("event", h5.enum_dtype(_EVENT_NUMBERS, "i1")), ("severity", "i1"), ("status", "<i2"),
-        ("type", h5.enum_dtype({**_TYPE_NUMBERS, "NONE": _NONE}, "i1")), ("count", "<i4"),
+        ("type", h5.enum_dtype({**_TYPE_NUMBERS, "NONE": NONE}, "i1")), ("count", "<i4"),
         ("value", "<f8"), ("start", "<i8"), ("length", "<i8"),
     ]
 )  # fmt: skip
@@ -41,13 +40,15 @@ _ROWS_PER_CHUNK, _ITEMS_PER_CHUNK = 4096, 16384
 _ROOM = 2**20  # bytes reserved beyond the data: for chunks that are not full, and for metadata
 
 
+Pieces = dict[int, Any]  # by row, in ascending order
+
+
 class Hdf5File:
-    """An HDF5 file that must not exist yet; ``names`` are the PVs that its rows can have."""
+    """An HDF5 file that must not exist yet; ``names`` are the PVs of its rows."""
 
     full = False
 
     def __init__(self, path: Path, names: Sequence[str]) -> None:
-        self._numbers = {name: number for number, name in enumerate(names)}
         self._reserved = 0  # up to this size, the file has space on the disk
         with path.open("xb") as file:
             self._reserve(file.fileno(), _ROOM)
@@ -66,7 +67,7 @@ class Hdf5File:
         rows: dict[str, Any] = {**items, "chunks": (_ROWS_PER_CHUNK,)}
         self._rows = make("rows", dtype=_ROW, **rows)
         self._file.swmr_mode = True
-        self._waiting: list[tuple[Any, list[Any], list[Any]]] = []  # rows, their arrays and texts
+        self._waiting: list[tuple[Any, Pieces, Pieces]] = []  # rows, their arrays and texts
         self._reserved = 0  # HDF5 has cut the file off
         self.size = self._file.id.get_filesize()
         self.written = 0
@@ -80,17 +81,14 @@ class Hdf5File:
     def add(self, rows: Rows) -> None:
         """Make a table of rows."""
         table = np.zeros(len(rows), _ROW)
-        table["timestamp_ns"] = rows.timestamp_ns
-        table["pv"] = [self._numbers[name] for name in rows.pv]
-        table["event"] = [_EVENT_NUMBERS[event] for event in rows.event]
-        table["type"] = [_NONE if kind is None else _TYPE_NUMBERS[kind] for kind in rows.type]
-        for name in ("severity", "status", "count"):
-            table[name] = [_NONE if cell is None else cell for cell in getattr(rows, name)]
-        table["value"] = [np.nan if cell is None else cell for cell in rows.number]
-        texts: list[Any] = [
-            None if t is None else np.frombuffer(t.encode(), "u1") for t in rows.text
-        ]
-        self._waiting.append((table, rows.array, texts))
+        for name in ("timestamp_ns", "pv", "event", "type", "count"):
+            table[name] = getattr(rows, name)
+        is_value = rows.event == 0
+        table["severity"] = np.where(is_value, rows.severity.clip(-128, 127), NONE)
+        table["status"] = np.where(is_value, rows.status, NONE)
+        table["value"] = rows.number
+        texts = {row: np.frombuffer(t.encode(), "u1") for row, t in rows.texts.items()}
+        self._waiting.append((table, rows.arrays, texts))
 
     def flush(self) -> None:
         """Write the rows that wait: first their arrays and texts."""
@@ -98,8 +96,8 @@ class Hdf5File:
             self._write(table, arrays, texts)
         self._waiting = []
 
-    def _write(self, table: Any, arrays: list[Any], texts: list[Any]) -> None:
-        items = sum(len(piece) for piece in (*arrays, *texts) if piece is not None)
+    def _write(self, table: Any, arrays: Pieces, texts: Pieces) -> None:
+        items = sum(map(len, (*arrays.values(), *texts.values())))
         new = table.nbytes + 8 * items
         if self.size + new + _ROOM > self._reserved:
             self._reserve(self._descriptor, self.size + new + 4 * _ROOM)
@@ -110,15 +108,15 @@ class Hdf5File:
         self.size = self._file.id.get_filesize()
 
     @staticmethod
-    def _add_pieces(dataset: Any, table: Any, pieces: Sequence[Any]) -> None:
+    def _add_pieces(dataset: Any, table: Any, pieces: Pieces) -> None:
         """Append pieces to a dataset, and set start and length in their rows."""
-        present = [row for row, piece in enumerate(pieces) if piece is not None]
-        if not present:
+        if not pieces:
             return
-        lengths = np.array([len(pieces[row]) for row in present])
-        table["length"][present] = lengths
-        table["start"][present] = len(dataset) + np.cumsum(lengths) - lengths
-        _append(dataset, np.concatenate([pieces[row] for row in present]))
+        places = list(pieces)
+        lengths = np.array([len(piece) for piece in pieces.values()])
+        table["length"][places] = lengths
+        table["start"][places] = len(dataset) + np.cumsum(lengths) - lengths
+        _append(dataset, np.concatenate(list(pieces.values())))
 
     def close(self) -> None:
         """Close the file."""

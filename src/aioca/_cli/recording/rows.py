@@ -5,86 +5,83 @@ A row is an update, or an event of a PV: it was connected or disconnected, or up
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
+
+import numpy as np
 
 # By the number of the DBR type
 TYPES = ("STRING", "SHORT", "FLOAT", "ENUM", "CHAR", "LONG", "DOUBLE")
 EVENTS = ("value", "connected", "disconnected", "lost")
 COLUMNS = ("timestamp_ns", "pv", "event", "severity", "status", "type", "count", "value")
+FLOATS = (2, 6)  # the types whose numbers are not integers
+NONE = -1  # stands for an empty cell of `type` and `count`
+
+_Column = np.ndarray[Any, Any]
 
 
-class Event(NamedTuple):
-    """A row that is not an update. It has the attributes that `Rows` reads from an update.
+class Event:
+    """A row that is not an update. It waits among the updates, which have a reader.
 
     Attributes:
+        index: the place of the PV in the list of names.
         timestamp_ns: the time of this computer, in nanoseconds of the Unix epoch.
+        number: the place in `EVENTS`.
         lost: of the event ``lost``, the number of lost updates.
     """
 
-    name: str
-    timestamp_ns: int
-    event: str
-    lost: int | None = None
-    severity: int | None = None
-    status: int | None = None
-    datatype: int | None = None
-    ok: bool = False
+    __slots__ = ("index", "lost", "number", "timestamp_ns")
+
+    _reader = None
+
+    def __init__(self, index: int, timestamp_ns: int, event: str, lost: int | None = None) -> None:
+        self.index = index
+        self.timestamp_ns = timestamp_ns
+        self.number = EVENTS.index(event)
+        self.lost = lost
+
+    def __repr__(self) -> str:
+        return f"<Event {EVENTS[self.number]} of PV {self.index}>"
 
 
 class Rows:
-    """Columns of rows: one list for each column, all of the same length.
+    """Columns of rows: numpy arrays, all of the same length, and a dictionary for what is rare.
 
     Attributes:
         timestamp_ns: nanoseconds of the Unix epoch, as the server sent them.
-        pv: the names.
-        event: one of `EVENTS`.
-        severity: 0 to 3; None if the row is not a value.
-        status: the alarm status of EPICS; None if the row is not a value.
-        type: one of `TYPES`; None if the row is not a value.
-        count: the number of elements of an array; None if the row is not an array.
-        number: the value of a number or an enum; of the event ``lost``, the number of updates.
-        text: the value of a string; of an array of strings, its JSON.
-        array: the value of an array of numbers.
+        pv: the places of the PVs in the list of names.
+        event: the places of the events in `EVENTS`; 0 is a value.
+        severity: 0 to 3; 0 if the row is not a value.
+        status: the alarm status of EPICS; 0 if the row is not a value.
+        type: the places of the types in `TYPES`; `NONE` if the row is not a value.
+        count: the number of elements of an array; `NONE` if the row is not an array.
+        number: float64: the value of a number or an enum; of the event ``lost``, the number of
+            updates; NaN if the row has no number.
+        has_number: whether the row has a number, which may be NaN.
+        texts: by row, in ascending order, the value of a string; of an array of strings, its JSON.
+        arrays: by row, in ascending order, the value of an array of numbers.
     """
 
-    def __init__(self, items: Sequence[Any]) -> None:
-        self.timestamp_ns = [item.timestamp_ns for item in items]
-        self.pv: list[str] = [item.name for item in items]
-        self.event: list[str] = ["value" if item.ok else item.event for item in items]
-        self.severity = [item.severity for item in items]
-        self.status = [item.status for item in items]
-        self.type: list[str | None] = [
-            None if i.datatype is None else TYPES[i.datatype] for i in items
-        ]
-        self.count: list[int | None] = [None] * len(items)
-        self.number: list[float | int | None] = [None] * len(items)
-        self.text: list[str | None] = [None] * len(items)
-        self.array: list[Any] = [None] * len(items)
-        self.has_arrays = False
-        for row, item in enumerate(items):
-            if isinstance(item, (float, int)):
-                self.number[row] = +item
-            else:
-                self._set_other(row, item)
+    def __init__(self, length: int) -> None:
+        self.timestamp_ns: _Column = np.zeros(length, "i8")
+        self.pv: _Column = np.zeros(length, "i4")
+        self.event: _Column = np.zeros(length, "i1")
+        self.severity: _Column = np.zeros(length, "i2")
+        self.status: _Column = np.zeros(length, "i2")
+        self.type: _Column = np.full(length, NONE, "i1")
+        self.count: _Column = np.full(length, NONE, "i4")
+        self.number: _Column = np.full(length, np.nan)
+        self.has_number: _Column = np.zeros(length, "?")
+        self.texts: dict[int, str] = {}
+        self.arrays: dict[int, _Column] = {}
 
     def __len__(self) -> int:
         return len(self.pv)
 
-    def _set_other(self, row: int, item: Any) -> None:
-        if isinstance(item, Event):
-            self.number[row] = item.lost
-        elif (dtype := getattr(item, "dtype", None)) is not None:
-            self.count[row] = len(item)
-            if dtype.kind in "biuf":
-                self.array[row] = +item
-                self.has_arrays = True
-            else:
-                self.text[row] = json.dumps([str(text) for text in item], ensure_ascii=False)
-        else:
-            self.text[row] = str(+item)
+    @property
+    def array_bytes(self) -> int:
+        """The bytes of all arrays."""
+        return sum(array.nbytes for array in self.arrays.values())
 
 
 class Writer(Protocol):

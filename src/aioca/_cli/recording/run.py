@@ -1,8 +1,8 @@
 """The run of `record`: monitors fill the intake, and a thread writes what is in it.
 
-The event loop makes columns of the updates. A worker thread only writes them: while it ran Python
-code, libca's threads would get the GIL every 5 ms for a single update, and the server would drop
-updates.
+The event loop makes rows of the updates, also while a worker thread writes. The thread only writes:
+while it ran Python code, libca's threads would get the GIL every 5 ms for a single update, and the
+server would drop updates.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -20,10 +19,10 @@ from ..._printable import printable
 from ..shared import Failure
 from ..terminal.signals import Interruption
 from .intake import Intake
-from .rows import Rows, Writer
+from .rows import Writer
 from .target import Target, error_text
 
-_STEP_SECONDS = 0.1  # between two times when columns are made; bounds how long the loop is busy
+_STEP_SECONDS = 0.1  # between two times when rows are made; bounds how long the loop is busy
 _FIND_SECONDS = 5.0  # after which a PV that is not found gets a row
 _SHOWN_NAMES = 5  # of PVs that were not found
 
@@ -50,6 +49,7 @@ class RecordingRun:
         self._problem: Exception | None = None
         self._bytes = self._rows = 0  # in closed files
         self._writer: Writer | None = None
+        self._busy = False  # whether the worker thread writes; only it uses the writer then
 
     async def run(self) -> int:
         """Record until the time is over or a signal comes; returns the exit status."""
@@ -75,23 +75,27 @@ class RecordingRun:
     async def _record(self) -> None:
         """Write until cancelled, or until a file cannot be written."""
         shown_at = 0.0
-        while self._problem is None:
-            await anyio.sleep(_STEP_SECONDS)
-            self._prepare(self._intake.drain())
-            if self._must_write():
-                await anyio.to_thread.run_sync(self._write)
-            if time.monotonic() - shown_at >= 1.0 and sys.stderr.isatty():
-                shown_at = time.monotonic()
-                line = printable(self._statistics())
-                print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
+        async with anyio.create_task_group() as writing:
+            while self._problem is None:
+                await anyio.sleep(_STEP_SECONDS)
+                self._intake.collect()
+                if not self._busy:
+                    self._add_rows()
+                    if self._must_write():
+                        self._busy = True
+                        writing.start_soon(anyio.to_thread.run_sync, self._write)
+                if time.monotonic() - shown_at >= 1.0 and sys.stderr.isatty():
+                    shown_at = time.monotonic()
+                    line = printable(self._statistics())
+                    print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
 
     # -- Files: in the worker thread, and at the end on the loop's thread --------------------------
 
-    def _prepare(self, items: list[Any]) -> None:
-        """Make columns of updates. Runs on the loop's thread."""
+    def _add_rows(self) -> None:
+        """Give the rows that wait to the file. Runs on the loop's thread."""
         assert self._writer is not None
-        if items:
-            self._writer.add(Rows(items))
+        for rows in self._intake.drain():
+            self._writer.add(rows)
 
     def _must_write(self) -> bool:
         assert self._writer is not None
@@ -109,6 +113,8 @@ class RecordingRun:
                 self._writer = self._target.open()
         except (OSError, RuntimeError) as error:  # h5py raises both
             self._problem = error
+        finally:
+            self._busy = False
 
     def _close(self) -> None:
         assert self._writer is not None
@@ -121,7 +127,8 @@ class RecordingRun:
         """Write what has come since the last write, and close the file."""
         try:
             if self._problem is None and self._writer is not None:
-                self._prepare(self._intake.drain())
+                self._intake.collect()
+                self._add_rows()
                 self._writer.flush()
             if self._writer is not None:
                 self._close()

@@ -90,7 +90,7 @@ class Target:
         module, name, _ = FORMATS[self._path.suffix.lower()]
         make: Any = getattr(importlib.import_module(f"..{module}", __name__), name)
         path = self._name(len(self.files) + 1)
-        writer: Writer = make(path, self._names) if name == "Hdf5File" else make(path)
+        writer: Writer = make(path, self._names)
         self.files.append(path)
         if self._rotation is not None and self._rotation.seconds is not None:
             self._next_at = time.monotonic() + self._rotation.seconds
