@@ -77,7 +77,9 @@ def test_macros_that_are_none(text: str) -> None:
 
 @pytest.mark.unit
 def test_output_that_is_not_understood_is_shown() -> None:
-    assert explain("one\ntwo\nthree\nfour") == "the IOC did not start: two / three / four"
+    output = "one\ntwo\nthree\nfour"
+    assert explain(output, [Path("a.db")]) == "the IOC did not start: two / three / four"
+    assert explain("ERROR: odd", [Path("a.db"), Path("b.db")]) == "a.db, b.db: odd"
 
 
 @pytest.mark.parametrize(
@@ -85,7 +87,12 @@ def test_output_that_is_not_understood_is_shown() -> None:
     [
         ('record(ai, "B") {\n field(VALL, "1") }', [", line 2: ai record", "VALL", "VAL"]),
         ('record(aii, "B") {}', [", line 1: Record type 'aii'"]),
-        ('record(ai, "B" {}', [", line 1: syntax error"]),
+        (
+            '\n record(ai, "B" {}',
+            ["bad.db, line 2: syntax error at or before {", 'in: record(ai, "B" {}'],
+        ),
+        ('record(ai, "B") {\n', ["bad.db, at its end: syntax error; a quote, brace or"]),
+        ('record(ai, "B") { field(VAL, "1', ["bad.db, at its end: Invalid character"]),
         (
             'record(ai, "X") { field(DESC, "$(WHAT)") }',
             ["no value for $(WHAT); give it with -m WHAT="],
@@ -104,6 +111,17 @@ def test_an_error_in_a_file_is_one_line(
     assert err.startswith("aioca ioc: ")
     assert err.count("\n") == 1
     assert all(word in err for word in words), err
+
+
+def test_an_error_in_a_file_that_another_one_includes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("inner.db").write_text('record(ai, "A") {}\nrecord(ai "B") {}\n')
+    Path("outer.db").write_text('include "inner.db"\n')
+    assert main(["ioc", "outer.db"]) == 1
+    line = 'inner.db, line 2: syntax error at or before "B" in: record(ai "B") {}'
+    assert capsys.readouterr().err == f"aioca ioc: {line}\n"
 
 
 def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -19,6 +20,7 @@ from ..typed import typed
 
 _FILE = FilePath(exists=True, dir_okay=False, readable=True, path_type=Path)
 _PROMPT = "ioc> "
+_SYNTAX_ERRORS = ("syntax error", "Invalid character")  # those that do not say what is wrong
 _OUTPUT_INTERVAL = 0.5  # seconds between two reads of the IOC's output, without a terminal
 
 # NAME=VALUE, the value with or without quotes, by the rules of EPICS' macro library
@@ -91,7 +93,7 @@ def command(
     try:
         ioc.start()
     except SoftIocError as error:
-        raise Failure(explain(str(error))) from None
+        raise Failure(explain(str(error), files)) from None
     try:
         names = ioc.command("dbl").split()
         _introduce(ioc, files, len(names), public)
@@ -152,19 +154,34 @@ def _environment(public: bool) -> dict[str, str]:
     }
 
 
-def explain(output: str) -> str:
-    """Return the error in the output of an IOC, as one line."""
+def explain(output: str, files: Sequence[Path]) -> str:
+    """Return the error in the output of an IOC that has loaded these files, as one line."""
     undefined = sorted(set(re.findall(r"macLib: macro (\S+) is undefined", output)))
     if undefined:
         values = ",".join(f"{name}=VALUE" for name in undefined)
         return f"no value for $({'), $('.join(undefined)}); give it with -m {values}"
     what = re.search(r"ERROR: +(?! *at or before)(.*\S)", output)
-    where = re.search(r'in file "(.*)" line (\d+)', output)
-    hint = re.search(r"Did you mean (.*?)\?", output)
     if what is None:
         return "the IOC did not start: " + " / ".join(output.splitlines()[-3:])
-    line = f"{where[1]}, line {where[2]}: {what[1]}" if where else what[1]
-    return f"{line} (did you mean {hint[1]}?)" if hint else line
+    problem = what[1]
+    if problem.startswith(_SYNTAX_ERRORS):
+        problem += _near(output)
+    elif hint := re.search(r"Did you mean (.*?)\?", output):
+        problem += f" (did you mean {hint[1]}?)"
+    # The first place is the innermost: after it come the files that include the file
+    where = re.search(r'in (?:path ".*?" +)?file "(.*)" line (\d+)', output)
+    if where is not None:
+        return f"{where[1]}, line {where[2]}: {problem}"
+    if problem.startswith(_SYNTAX_ERRORS):  # the IOC has no place if the input ends within a record
+        return f"{files[-1]}, at its end: {problem}; a quote, brace or parenthesis is not closed"
+    return f"{', '.join(map(str, files))}: {problem}"
+
+
+def _near(output: str) -> str:
+    """Return what the IOC prints about the place of a syntax error: a word, and the line."""
+    word = re.search(r"at or before '(.*)' in ", output)
+    source = re.search(r"(?m)^ *\d+ \| *(.*\S)", output)
+    return (f" at or before {word[1]}" if word else "") + (f" in: {source[1]}" if source else "")
 
 
 def _introduce(ioc: SoftIoc, files: tuple[Path, ...], count: int, public: bool) -> None:
