@@ -18,6 +18,7 @@ from aioca._ca.libca import VALUE_OFFSET
 from aioca._cli.recording import intake as intake_module
 from aioca._cli.recording.decoder import RowDecoder
 from aioca._cli.recording.intake import Intake
+from aioca._cli.recording.reading import read_recording
 from aioca._cli.recording.rows import EVENTS, TYPES, Event, Rows
 from aioca._cli.recording.target import Target
 from aioca._values.classes import Reader
@@ -172,6 +173,21 @@ def test_a_file_has_what_the_attributes_say(ending: str, tmp_path: Path) -> None
         if ending == ".h5" and right["count"] is None and right["value"] != right["value"]:
             right["value"] = None  # there, NaN is an empty cell, too
         assert same(row, right)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("ending", [".csv", ".parquet", ".h5"])
+def test_plot_reads_long_strings(ending: str, tmp_path: Path) -> None:
+    pytest.importorskip("h5py", reason="needs the extra record")
+    pytest.importorskip("pyarrow", reason="needs the extra record")
+    items = [item for item in all_kinds(random.Random(3)) if is_long_string(item)]
+    path = tmp_path / f"a{ending}"
+    writer = Target(path, NAMES, None).open()
+    writer.add(RowDecoder(NAMES).rows([*items, *items]))
+    writer.flush()
+    writer.close()
+    (found,) = read_recording(path, ["long.NAME$"])
+    assert (found.kind, found.value) == ("text", str(items[-1]))
 
 
 def is_long_string(item: Any) -> bool:

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..._display.text import number_text
 from ..._printable import printable
+from ..._values.dbr import is_long_string_name
 from ..live.recording import Recording
 from .rows import COLUMNS, EVENTS, strerror
 from .target import FORMATS, BadInputError, check_library
@@ -164,11 +165,16 @@ def _csv_row(cells: list[str]) -> Row:
     if event == "value":
         if count:
             value = np.array(json.loads(text))
-        elif kind == "STRING":
+        elif _is_text(pv, kind):
             value = text
         else:
             value = float(text)
     return Row(int(stamp), pv, event, int(severity or -1), value)
+
+
+def _is_text(pv: str, kind: str) -> bool:
+    """Whether the value of a row is a text: that of a string, or of a long string (``$``)."""
+    return kind == "STRING" or (kind == "CHAR" and is_long_string_name(pv))
 
 
 def _read_parquet(path: Path) -> Iterator[Row]:
@@ -194,11 +200,11 @@ def _read_hdf5(path: Path) -> Iterator[Row]:
     with h5.File(path, "r", swmr=True) as file:
         names = [name.decode(errors="replace") for name in file["pvs"][:]]
         rows, elements, characters = file["rows"], file["elements"], file["characters"]
-        is_text = h5.check_enum_dtype(rows.dtype["type"])["STRING"]
+        kinds = {number: kind for kind, number in h5.check_enum_dtype(rows.dtype["type"]).items()}
         for first in range(0, len(rows), _ROWS_AT_ONCE):
             for row in rows[first : first + _ROWS_AT_ONCE].tolist():
                 stamp, pv, event, severity, _, kind, count, value, start, length = row
-                if kind == is_text:
+                if _is_text(names[pv], kinds.get(kind, "")):
                     value = characters[start : start + length].tobytes().decode()
                 elif count >= 0:
                     value = elements[start : start + length]
