@@ -57,6 +57,10 @@ WINDOWS = """
     import subprocess, tempfile, types, zoneinfo, multiprocessing
     import anyio, click, numpy, rich.console, rich.progress, trio
     import anyio._backends._asyncio, anyio._backends._trio, click.shell_completion
+    for name in "h5py", "pyarrow.parquet":
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    asyncio.new_event_loop().close()  # the first one asks which system this is
 
     gone = "termios tty pty fcntl resource grp pwd readline curses syslog"
     for name in gone.split():

