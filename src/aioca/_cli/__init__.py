@@ -89,7 +89,8 @@ def _bare(arguments: Sequence[str]) -> int:
         print(__version__)
         return 0
     print(
-        "aioca: only `aioca demo` is installed; for all other commands: pip install 'aioca[cli]'",
+        "aioca: only `aioca demo` without options is installed; for all other commands, and for"
+        " options: pip install 'aioca[cli]'",
         file=sys.stderr,
     )
     return 2

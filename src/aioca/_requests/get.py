@@ -118,9 +118,9 @@ class Get(Request):
 
     def _close(self) -> None:
         super()._close()
-        replies, self._replies = self._replies, None
-        if replies is not None:
-            replies.release()
+        used, self._replies = self._replies, None
+        if used is not None:
+            used.release()
 
     def send_one(self, index: int, channel: Channel) -> int:
         reader = channel.reader(self._key)
