@@ -8,7 +8,7 @@ import pytest
 
 from aioca import caget, caput, connect
 from aioca._ca import libca
-from aioca._channels import context
+from aioca._channels import flushes as flushes_module
 from aioca._channels.registry import current
 
 pytestmark = pytest.mark.anyio
@@ -26,7 +26,7 @@ def flushes(monkeypatch: pytest.MonkeyPatch) -> list[None]:
 
     monkeypatch.setattr(libca, "flush_io", flush)
     # All calls of a test are in one pass, however slow the machine is
-    monkeypatch.setattr(context, "_SAME_PASS_SECONDS", 5.0)
+    monkeypatch.setattr(flushes_module, "_SAME_PASS_SECONDS", 5.0)
     return seen
 
 
@@ -34,7 +34,7 @@ async def test_many_tasks(p: str, flushes: list[None]) -> None:
     pvs = [p + "ao", p + "longout", p + "mbbo"]
     await connect(pvs)
     await anyio.lowlevel.checkpoint()
-    current()._flushed_at = 0.0
+    current().flushes._flushed_at = 0.0
     flushes.clear()
     async with anyio.create_task_group() as group:
         for pv in pvs * 30:
@@ -46,11 +46,11 @@ async def test_one_after_the_other(
     p: str, flushes: list[None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each is sent before its task waits, not in another pass of the loop."""
-    monkeypatch.setattr(context, "_SAME_PASS_SECONDS", 0.0)
+    monkeypatch.setattr(flushes_module, "_SAME_PASS_SECONDS", 0.0)
     await connect(p + "ao")
     await anyio.lowlevel.checkpoint()
     later: list[None] = []
-    monkeypatch.setattr(current(), "flush_soon", lambda: later.append(None))
+    monkeypatch.setattr(current().flushes, "soon", lambda: later.append(None))
     for _ in range(5):
         before = len(flushes)
         await caget(p + "ao")

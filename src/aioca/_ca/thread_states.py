@@ -23,7 +23,6 @@ from __future__ import annotations
 import ctypes
 import sys
 import threading
-from collections.abc import Callable
 from ctypes import c_char_p, c_size_t, c_void_p
 from typing import Any
 
@@ -114,41 +113,30 @@ if FREE_THREADED and _release is None:
     )
 
 
-def _keep_always() -> None:
-    """Keep the Python thread state of this libca thread; destroy that of a circuit with it."""
-    try:
-        _thread.kept  # noqa: B018
-    except AttributeError:
-        if _thread_name() == _CIRCUIT_THREAD and _release is not None:
-            _release.register()
-        _ensure()
-        _thread.kept = True
-
-
-_connected: dict[int, int] = {}  # for each thread, by its id: calls of `_keep_of_large_circuit`
+_connected: dict[int, int] = {}  # by thread id: the channels for which it was called so far
 _LARGE_CIRCUIT_CHANNELS = 256
 
 
-def _keep_of_large_circuit() -> None:
-    """Keep the Python thread state of a thread that has called this for many channels.
+def keep_thread_state() -> None:
+    """Keep the Python thread state of this libca thread; destroy that of a circuit with it.
 
-    For systems where the state is lost with the circuit. There are not many large circuits.
+    Called at the beginning of callbacks of which each libca thread runs one before all others.
+    Where states are lost with their circuits, only a thread with many channels keeps its own: there
+    are few such circuits.
     """
     try:
         _thread.kept  # noqa: B018
     except AttributeError:
-        ident = threading.get_ident()
-        _connected[ident] = seen = _connected.get(ident, 0) + 1
-        if seen >= _LARGE_CIRCUIT_CHANNELS:
+        if _release is None:
+            ident = threading.get_ident()
+            _connected[ident] = seen = _connected.get(ident, 0) + 1
+            if seen < _LARGE_CIRCUIT_CHANNELS:
+                return
             del _connected[ident]
-            _ensure()
-            _thread.kept = True
-
-
-keep_thread_state: Callable[[], None] = (
-    _keep_always if _release is not None else _keep_of_large_circuit
-)
-"""Called at the beginning of callbacks of which each libca thread runs one before all others."""
+        elif _thread_name() == _CIRCUIT_THREAD:
+            _release.register()
+        _ensure()
+        _thread.kept = True
 
 
 def stop_releasing() -> None:

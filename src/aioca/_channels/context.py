@@ -10,7 +10,6 @@ Invariants:
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +23,7 @@ from .._printable import printable
 from . import explain
 from .channel import Channel
 from .clear_queue import ClearQueue
+from .flushes import Flushes
 from .held_updates import HeldUpdates
 from .message_log import MessageLog
 from .names import valid_name
@@ -39,8 +39,6 @@ logger = logging.getLogger("aioca")
 
 # An error may name a put-callback that has completed so long before.
 _MAX_PUTS_AGE_SECONDS = 0.05
-# A call that begins so soon after the flush of another call runs in the same pass of the loop
-_SAME_PASS_SECONDS = 0.0002
 
 
 class ChannelInfo(NamedTuple):
@@ -73,6 +71,7 @@ class LoopContext:
         portal: passes jobs and updates from libca's threads to the loop.
         post: the ``post`` of this portal.
         flush: has libca send the requests that it has buffered.
+        flushes: flushes once for the requests of one pass of the loop.
         policies: the policies that monitors of this loop use; `_monitors.policy` enters them.
         held_updates: makes servers send the updates that they hold after a cancellation.
         clear_queue: the subscriptions and channels that are waiting to be cleared.
@@ -94,6 +93,7 @@ class LoopContext:
         self._thread = threading.get_ident()
         self.channels: dict[str, Channel] = {}
         self.flush: Callable[[], None] = self.ca_context.flush
+        self.flushes: Flushes = Flushes(self.portal, self.flush)
         self.policies: dict[type[Policy], Policy] = {}
         self.held_updates: HeldUpdates = HeldUpdates(self.portal.after, self.flush)
         self.clear_queue: ClearQueue = ClearQueue(self.portal, self.flush, self.held_updates)
@@ -106,8 +106,6 @@ class LoopContext:
         self._with_puts_at = 0.0
         self.operations: dict[Operation, None] = {}
         self.starts: dict[Operation, None] = {}
-        self._flush_due = False
-        self._flushed_at = -math.inf  # by `flush_requests`
         self._over = False
         self.gone: threading.Event = threading.Event()
         messages.add_listener(id(self), self)
@@ -161,32 +159,6 @@ class LoopContext:
             job()
         else:
             self.post(job)
-
-    def flush_soon(self) -> None:
-        """Flush once for all requests of this pass of the loop. Does not wait."""
-        if not self._flush_due:
-            self._flush_due = True
-            self.portal.post(self._flush)
-
-    def flush_requests(self, begun_at: float) -> None:
-        """Flush for a call that now waits for replies, and that began at this time of the loop.
-
-        If the call began right after the flush of another call, both are likely to be in one pass
-        of the loop, with more calls to follow. Then there is one flush for all of these, at the end
-        of the pass. Otherwise the replies to one call would arrive while the next call still sends,
-        and the two threads would contend for the GIL at each call of libca. Trick ``one_flush`` of
-        the benchmark: row small_lists.
-        """
-        if self._flush_due or begun_at < self._flushed_at + _SAME_PASS_SECONDS:
-            self.flush_soon()
-        else:
-            self.flush()
-            self._flushed_at = self.portal.now()
-
-    def _flush(self) -> None:
-        """Flush, for `flush_soon`; portal job."""
-        self._flush_due = False
-        self.flush()
 
     def infos(self) -> list[ChannelInfo]:
         """Return the state of each channel. On any thread."""

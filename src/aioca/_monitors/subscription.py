@@ -244,7 +244,7 @@ class ChannelSubscription(ABC):
         )  # count 0: the current length
         if status == libca.ECA_NORMAL:
             self.opened = True
-            self.context.flush_soon()
+            self.context.flushes.soon()
             assert self._reader is not None
             first_update.expect(self, self._reader)
             return

@@ -116,7 +116,7 @@ class Request:
             if self._settled_here == self._count or deadline == -math.inf:
                 context.flush()
             else:
-                context.flush_requests(begun_at)
+                context.flushes.for_call(begun_at)
                 in_time = False
                 if deadline > now():
                     self.suspended = True
@@ -262,7 +262,7 @@ class Request:
             return
         for index in indices:
             self.try_to_send(index, channel)
-        self.context.flush_soon()
+        self.context.flushes.soon()
 
     def channel_down(self, channel: Channel) -> None:
         """Do nothing: unsent requests keep waiting, and libca reports the sent ones."""

@@ -134,19 +134,24 @@ def _make_shape(
         shape.decode = _number(kind, unpack, convert, offset)
         if convert is None:
             shape.kind, shape.unpack = kind, unpack
-            shape.cells = np.dtype(
-                {
-                    "names": ["value"],
-                    "formats": [DTYPES[base]],
-                    "offsets": [offset],
-                    "itemsize": offset + VALUE_SIZE[dbr],
-                }
-            )
+            shape.cells = _cells(base, offset, VALUE_SIZE[dbr])
     else:
         shape.decode = _array(offset, base, convert)
     if monitor and count and not single and base <= DBR_DOUBLE:
         shape.decode = _fitted(shape.decode, offset, VALUE_SIZE[dbr], count)
     return shape
+
+
+def _cells(base: int, offset: int, size: int) -> np.dtype[Any]:
+    """The numpy dtype of a DBR of one number: its only field is ``value``."""
+    return np.dtype(
+        {
+            "names": ["value"],
+            "formats": [DTYPES[base]],
+            "offsets": [offset],
+            "itemsize": offset + size,
+        }
+    )
 
 
 # -- Values ----------------------------------------------------------------------------------------

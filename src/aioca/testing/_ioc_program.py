@@ -10,6 +10,7 @@ everything else (it imports setuptools), and would also start a PVA server.
 
 import os
 import sys
+from typing import Any
 
 MARK = "-- aioca --"
 
@@ -51,12 +52,7 @@ def main(database: str, macros: str, access_security: str) -> None:
     # Pass on the bytes of the arguments, whatever the locale
     loaded = core.dbLoadRecords(os.fsencode(database), os.fsencode(macros))
     check(loaded, f"cannot load {database}")
-    # iocInit locks all memory of the process, where that is allowed: 40 MB, and on free-threaded
-    # Python, whose allocator reserves it, 1 GB.
-    try:
-        ctypes.c_int.in_dll(core, "dbThreadRealtimeLock").value = 0
-    except ValueError:  # another version of EPICS base
-        pass
+    _lock_no_memory(core)
     check(core.iocInit(), "iocInit has failed")
     run(b"")
     for line in iter(sys.stdin.buffer.readline, b""):
@@ -66,6 +62,19 @@ def main(database: str, macros: str, access_security: str) -> None:
         run(command)
     # Exit without any clean-up: a stopped IOC needs none.
     os._exit(0)
+
+
+def _lock_no_memory(core: Any) -> None:
+    """Keep iocInit from locking all memory of the process, where that is allowed.
+
+    That would be 40 MB, and on free-threaded Python, whose allocator reserves it, 1 GB.
+    """
+    import ctypes
+
+    try:
+        ctypes.c_int.in_dll(core, "dbThreadRealtimeLock").value = 0
+    except ValueError:  # another version of EPICS base
+        pass
 
 
 if __name__ == "__main__":

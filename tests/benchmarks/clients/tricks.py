@@ -129,7 +129,7 @@ TRICKS: dict[str, Trick] = {
     # Calls in one pass of the loop are flushed together
     "one_flush": Trick(
         {"small_lists": "cpu_us", "get_one": "us"},
-        (Edit("_channels.context", "_SAME_PASS_SECONDS = 0.0002", "_SAME_PASS_SECONDS = -1"),),
+        (Edit("_channels.flushes", "_SAME_PASS_SECONDS = 0.0002", "_SAME_PASS_SECONDS = -1"),),
     ),
     # Get.send lets `map` make the calls for a list, whose replies have a C callback of their own
     "get_send": Trick(
@@ -181,8 +181,8 @@ TRICKS: dict[str, Trick] = {
         (
             Edit(
                 "_ca.thread_states",
-                "        if _thread_name() ==",
-                "        return\n        if _thread_name() ==",
+                "        if _release is None:\n            ident",
+                "        return\n        if _release is None:\n            ident",
             ),
         ),
     ),
