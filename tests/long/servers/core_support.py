@@ -23,9 +23,8 @@ from tests.long.servers.kinds import (
 )
 
 PORT, OWN_PORT = free_port(), free_port()
-os.environ.update(
-    loopback_environment([PORT, OWN_PORT])
-)  # in place of those that conftest has chosen
+SETTINGS = loopback_environment([PORT, OWN_PORT])
+os.environ.update(SETTINGS)  # in place of those that conftest has chosen
 
 # -- The server ------------------------------------------------------------------------------------
 

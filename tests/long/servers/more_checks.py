@@ -6,11 +6,8 @@ and every command of the command line against the tools of EPICS base, on the sa
 
 from __future__ import annotations
 
-import os
-import secrets
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +35,8 @@ from aioca import (
     watch_connection,
 )
 from aioca._cli.diagnosis.conversation import converse
-from aioca.testing import free_port, loopback_environment
+from tests.long.servers import core_support
+from tests.long.servers.core_support import OWN_PORT, PORT, SETTINGS
 from tests.long.servers.kinds import (
     ACKNOWLEDGED,
     DIFFERENT,
@@ -58,20 +56,9 @@ from tests.support.contract import run_python
 
 pytestmark = pytest.mark.anyio
 
-PORT, OWN_PORT = free_port(), free_port()
-SETTINGS = loopback_environment([PORT, OWN_PORT])
-os.environ.update(SETTINGS)  # in place of those that conftest has chosen
 MANY = 10_000
 
-
-@pytest.fixture(scope="module")
-def p() -> Iterator[str]:
-    """The prefix of the records of the server that the checks share."""
-    prefix = f"S{secrets.token_hex(3)}:"
-    server = make_server(prefix, PORT)
-    server.start()
-    yield prefix
-    server.kill()
+p = core_support.p
 
 
 async def read(pv: str, *args: Any, **options: Any) -> Any:
