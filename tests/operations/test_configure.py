@@ -16,7 +16,7 @@ import pytest
 from aioca import configure, connect
 from aioca._ca import libca, messages
 from aioca._ca.environment import searched
-from aioca._channels import connection, reconnect
+from aioca._channels import reconnect
 from aioca._channels.registry import current
 from aioca.testing import SoftIoc
 from tests.support.programs import python
@@ -301,19 +301,19 @@ async def test_a_channel_on_a_circuit_that_was_lost_is_searched_for_again(
 
     lost(False)
     with anyio.fail_after(5):
-        while not channel._searches:
+        while not channel.searches:
             await anyio.sleep(0.01)  # poll until libca has destroyed the circuit
     # A message of a server about circuits is ignored: it could keep all channels from connecting
     lost(True)
     await anyio.sleep(2 * reconnect._QUIET_SECONDS)  # nothing must happen
-    assert channel._searches == 1
+    assert channel.searches == 1
     # A server may accept no circuit at all: then only libca's own, slower search continues
     for _ in range(10):
-        channel.circuit_lost()
-    assert channel._searches == connection._MAX_NEW_SEARCHES
+        reconnect._search_anew(channel)
+    assert channel.searches == reconnect._MAX_NEW_SEARCHES
     await anyio.to_thread.run_sync(ioc.start)
     assert await connect(unique + "X", timeout=20)
-    channel._searches = 0
+    channel.searches = 0
     lost(False)
     await anyio.sleep(2 * reconnect._QUIET_SECONDS)  # nothing must happen
-    assert channel._searches == 0
+    assert channel.searches == 0

@@ -12,7 +12,7 @@ import pytest
 
 import aioca
 from aioca import caget, cainfo, camonitor, caput, connect
-from aioca._channels.channel import Channel
+from aioca._channels import reconnect
 from aioca._channels.reconnect import Reconnector
 from aioca.testing import SoftIoc
 
@@ -219,7 +219,7 @@ async def test_the_look_at_unconnected_channels(
     assert posted >= len(names) - 1
     # The second search for channels of a lost circuit works in turns too
     lost: list[str] = []
-    monkeypatch.setattr(Channel, "circuit_lost", lambda self: lost.append(self.name))
+    monkeypatch.setattr(reconnect, "_search_anew", lambda channel: lost.append(channel.name))
     posted = 0
     context.reconnector._search_anew()
     with anyio.fail_after(10):

@@ -127,8 +127,8 @@ class FakeCA:
             channel.host = libca.NO_HOST
         self._owner(channel).connection_changed(False, -1, 0)
 
-    def channel_of(self, chid: libca.Chid) -> CAChannel:
-        return self.channels[chid.value]
+    def channel_of(self, chid: int | libca.Chid) -> CAChannel:
+        return self.channels[chid if isinstance(chid, int) else chid.value]
 
     def left(self) -> list[CAChannel]:
         """The channels that this package has created and not cleared."""
@@ -151,12 +151,12 @@ class FakeCA:
 
     def create_channel(
         self, name: bytes, trampoline: object, token: int, priority: int
-    ) -> tuple[int, libca.Chid]:
+    ) -> tuple[int, int]:
         channel = CAChannel(self._next_chid, name.decode(), token, priority)
         self._next_chid += 1
         self.channels[channel.chid] = channel
         self.connect(channel)
-        return libca.ECA_NORMAL, libca.Chid(channel.chid)
+        return libca.ECA_NORMAL, channel.chid
 
     def put_notify(
         self, dbr: int, count: int, chid: libca.Chid, data: object, trampoline: object,
@@ -165,7 +165,7 @@ class FakeCA:
         self.puts.append(PutCallback(self.channel_of(chid), usr.value))
         return libca.ECA_NORMAL
 
-    def host_name(self, chid: libca.Chid) -> str:
+    def host_name(self, chid: int) -> str:
         return self.channel_of(chid).host
 
     def clear_subscription(self, evid: int) -> None:
@@ -175,13 +175,13 @@ class FakeCA:
                 self.errors.append(f"subscription {evid} is not there")
             time.sleep(0)
 
-    def clear_channel(self, chid: libca.Chid) -> None:
+    def clear_channel(self, chid: int) -> None:
         with self.lock:
             self.clearing_threads.append(threading.current_thread().name)
-            if self.channels.pop(chid.value, None) is None:
-                self.errors.append(f"channel {chid.value} is not there")
+            if self.channels.pop(chid, None) is None:
+                self.errors.append(f"channel {chid} is not there")
             there = self.subscriptions.copy()  # a test adds subscriptions at the same time
-            for evid in [evid for evid, of in there.items() if of == chid.value]:
+            for evid in [evid for evid, of in there.items() if of == chid]:
                 del self.subscriptions[evid]
 
     @staticmethod

@@ -28,7 +28,7 @@ class FakeChannel:
     native_type = 6
 
     def __init__(self, chid: int) -> None:
-        self.chid = libca.Chid(chid)
+        self.chid = chid
 
     def circuit(self) -> tuple[str, int]:
         return "127.0.0.1:5064", self.priority
@@ -41,7 +41,7 @@ class FakeHeldUpdates:
         self.chids: list[int] = []
 
     def note_cancelled(self, channel: FakeChannel) -> None:
-        self.chids.append(channel.chid.value)
+        self.chids.append(channel.chid)
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_by_the_loop_alone(fake_ca: FakeCA, monkeypatch: pytest.MonkeyPatch) -> 
     queue.subscription(2, FakeChannel(10))
     assert CLEARS_PENDING in queue.ignored_keys
     assert len(jobs) == 1
-    queue.channel(libca.Chid(10), lambda: afters.append("10"))
+    queue.channel(10, lambda: afters.append("10"))
     assert afters == []
     jobs.popleft()()
     assert fake_ca.errors == []
@@ -119,7 +119,7 @@ def test_help_from_a_callback(fake_ca: FakeCA) -> None:
     afters: list[int] = []
     for evid in range(1, 6):
         queue.subscription(evid, FakeChannel(10), lambda evid=evid: afters.append(evid))
-    queue.channel(libca.Chid(10), lambda: afters.append(10))
+    queue.channel(10, lambda: afters.append(10))
     jobs.popleft()  # the loop's turn begins while libca's thread clears the last item
     help_in_callback(queue)
     assert fake_ca.subscriptions == {}
@@ -139,7 +139,7 @@ def test_all_of_it_at_the_end(fake_ca: FakeCA) -> None:
     afters: list[int] = []
     for evid in range(1, 2001):
         queue.subscription(evid, FakeChannel(10), lambda evid=evid: afters.append(evid))
-    queue.channel(libca.Chid(10))
+    queue.channel(10)
     queue.close()
     assert fake_ca.channels == {}
     assert afters == list(range(1, 2001))
@@ -189,8 +189,8 @@ def test_the_helper_leaves_the_channel_at_which_the_loop_is(
 
     monkeypatch.setattr(libca, "clear_subscription", helped)
     queue.subscription(1, FakeChannel(10))
-    queue.channel(libca.Chid(10))
-    queue.channel(libca.Chid(20))
+    queue.channel(10)
+    queue.channel(20)
     while jobs:
         jobs.popleft()()
     assert fake_ca.channels == {}
@@ -249,7 +249,7 @@ def test_both_at_once(fake_ca: FakeCA, many_switches: None, seed: int) -> None:
             fake_ca.subscriptions.update(dict.fromkeys(evids, chid))
             for each in evids:
                 queue.subscription(each, FakeChannel(chid), after)
-            queue.channel(libca.Chid(chid), after)
+            queue.channel(chid, after)
             expected += len(evids) + 1
             if source.random() < 0.3 and jobs:
                 jobs.popleft()()

@@ -276,7 +276,7 @@ def test_clear_queue(monkeypatch: pytest.MonkeyPatch, last: str) -> None:
         queue = ClearQueue(Fake(), lambda: None, Held())  # type: ignore[arg-type]
         queue._due = steps.wrap(deque, "popleft", "__len__")()
         queue._lock = SteppingLock(steps)  # type: ignore[assignment]
-        channel: Any = type("C", (), {"chid": libca.Chid(1000)})
+        channel: Any = type("C", (), {"chid": 1000})
         queue.subscription(1, channel, lambda: afters.append(1))
         expected = [1]
         if last == "channel":

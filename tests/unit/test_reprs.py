@@ -21,7 +21,7 @@ PACKAGES = ["_ca", "_portal", "_channels", "_requests", "_monitors", "blocking"]
 STYLE = re.compile(r"<_?[A-Z]\w+ [^\n]+>")
 WITHOUT = {
     "_Here",  # a thread's own data
-    "_TokensOfThread",  # likewise
+    "_WordsOfThread",  # likewise
     "Listened",  # a base of Connection, which has one
     "Updates",  # of the API: programs see it
 }

@@ -201,10 +201,12 @@ def _on_connection(chid: int, op: int) -> None:
     owner = owner_of(puser(chid) >> KEY_SHIFT)
     if owner is None:
         return
-    if op == OP_CONN_UP:
+    if op != OP_CONN_UP:
+        owner.connection_changed(False, -1, 0)
+    elif owner.noted:
         owner.connection_changed(True, field_type(chid), element_count(chid))
     else:
-        owner.connection_changed(False, -1, 0)
+        owner.first_connection()
 
 
 def _on_access(args: Any) -> None:

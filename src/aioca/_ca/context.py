@@ -89,7 +89,7 @@ class CaContext:
         finally:
             self._detach(previous)
 
-    def create_channel(self, name: bytes, token: int, priority: int) -> tuple[int, libca.Chid]:
+    def create_channel(self, name: bytes, token: int, priority: int) -> tuple[int, int]:
         """Create a channel; return the ECA status and the chid. Any thread."""
         if not self._has_channel:
             self._note_settings(_READ_WITH_CHANNEL)

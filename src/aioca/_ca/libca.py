@@ -66,9 +66,6 @@ current_context = prototype("ca_current_context", c_void_p, library=ca_quick)
 attach_context = prototype("ca_attach_context", c_int, c_void_p, library=ca_quick)
 detach_context = prototype("ca_detach_context", None, library=ca_quick)
 is_preemptive = prototype("ca_preemtive_callback_is_enabled", c_int)
-_create_channel = prototype(
-    "ca_create_channel", c_int, c_char_p, c_void_p, c_size_t, c_uint, c_void_p
-)
 flush_io = prototype("ca_flush_io", c_int)
 puser = prototype("ca_puser", c_size_t, c_size_t, library=ca_quick)
 _create_subscription = prototype(
@@ -76,9 +73,10 @@ _create_subscription = prototype(
     c_long, c_ulong, c_size_t, c_long, c_void_p, c_size_t, c_void_p,
 )  # fmt: skip
 
-# These are called once for each PV of a list. They have no argtypes, because converting Python
+# These are called once for each PV. They have no argtypes, because converting Python
 # integers would take two thirds of the time of a call. So callers must pass C objects of the right
 # size. Trick ``c_objects`` of the benchmark: row get_list.
+_create_channel = required("ca_create_channel")
 get_callback = required("ca_array_get_callback")
 _put_callback = required("ca_array_put_callback")
 _put = required("ca_array_put")
@@ -119,7 +117,7 @@ def message(status: int) -> str:
 NO_HOST = "<disconnected>"  # libca's text where it knows no host
 
 
-def host_name(chid: c_size_t) -> str:
+def host_name(chid: int) -> str:
     """``host:port`` of the server that the channel is or was last connected to, or NO_HOST."""
     text: bytes = _host_name(chid)  # type: ignore[assignment]
     return text.decode("utf-8", "replace")
@@ -164,26 +162,36 @@ def unblocked(function: Callable[..., object], *arguments: object) -> None:
 C_DBR = tuple(c_long(dbr) for dbr in range(DBR_TYPES))
 Trampoline = c_void_p  # a function for libca to call: see `callbacks`
 Usr = c_size_t
-Chid = c_size_t
+Chid = c_size_t  # outside of calls a chid is an int, which needs a quarter of the memory
 c_count = c_ulong  # 0 requests the current length of the array
 ONE = c_count(1)
 
 
-class _TokensOfThread(threading.local):
-    """C arguments with the tokens for `get_scalars`, in each thread: windows on one array."""
+class _Words:
+    """Numbers as C arguments: each argument is a window on one array of words."""
 
     def __init__(self) -> None:
         self.words = np.zeros(MAX_SCALARS, np.uint64)
         window: Any = self.words
-        self.usrs = [Usr.from_buffer(window, 8 * i) for i in range(MAX_SCALARS)]
+        self.arguments = [c_size_t.from_buffer(window, 8 * i) for i in range(MAX_SCALARS)]
+
+    def __repr__(self) -> str:
+        return f"<_Words {self.words}>"
+
+
+class _WordsOfThread(threading.local):
+    """The channels and tokens of `get_scalars`, in each thread."""
+
+    def __init__(self) -> None:
+        self.chids, self.tokens = _Words(), _Words()
 
 
 MAX_SCALARS = 256  # of one call of `get_scalars`
-_tokens_of_thread = _TokensOfThread()
+_words_of_thread = _WordsOfThread()
 
 
 def get_scalars(
-    c_dbrs: Iterable[c_long], chids: Sequence[c_size_t], trampoline: Trampoline, tokens: Any
+    c_dbrs: Iterable[c_long], chids: Sequence[int], trampoline: Trampoline, tokens: Any
 ) -> list[int]:
     """Request one element from each of many channels; return the ECA statuses.
 
@@ -193,27 +201,33 @@ def get_scalars(
         trampoline: the C callback.
         tokens: what libca is to pass to it, an array of uint64.
     """
-    here = _tokens_of_thread
-    here.words[: len(chids)] = tokens
-    return list(map(get_callback, c_dbrs, repeat(ONE), chids, repeat(trampoline), here.usrs))
+    count = len(chids)
+    c_chids, c_tokens = _words_of_thread.chids, _words_of_thread.tokens
+    c_chids.words[:count] = chids
+    c_tokens.words[:count] = tokens
+    # `map` ends with the shortest of these
+    some = c_chids.arguments[:count]
+    return list(
+        map(get_callback, c_dbrs, repeat(ONE), some, repeat(trampoline), c_tokens.arguments)
+    )
 
 
-# get_callback(C_DBR[dbr], count, chid, reply_trampoline, usr) requests a value. ``usr`` holds a
-# token. The caller may change ``usr`` as soon as the call returns.
+# get_callback(C_DBR[dbr], count, c_chid, reply_trampoline, usr) requests a value. ``usr`` holds a
+# token. The caller may change ``c_chid`` and ``usr`` as soon as a call returns.
 
 
-def put(dbr: int, count: int, chid: c_size_t, data: Data) -> int:
+def put(dbr: int, count: int, c_chid: Chid, data: Data) -> int:
     """Send a value. libca copies ``data`` before this returns."""
     c_number = ONE if count == 1 else c_count(count)
-    return _put(C_DBR[dbr], c_number, chid, _address(data))  # type: ignore[no-any-return]
+    return _put(C_DBR[dbr], c_number, c_chid, _address(data))  # type: ignore[no-any-return]
 
 
 def put_notify(
-    dbr: int, count: int, chid: c_size_t, data: Data, trampoline: Trampoline, usr: c_size_t
+    dbr: int, count: int, c_chid: Chid, data: Data, trampoline: Trampoline, usr: Usr
 ) -> int:
     """Send a value; libca calls back with the token in ``usr`` when the write is complete."""
     return _put_callback(  # type: ignore[no-any-return]
-        C_DBR[dbr], ONE if count == 1 else c_count(count), chid, _address(data), trampoline, usr
+        C_DBR[dbr], ONE if count == 1 else c_count(count), c_chid, _address(data), trampoline, usr
     )
 
 
@@ -224,7 +238,7 @@ def _address(data: Data) -> bytes | c_void_p:
 
 
 def create_subscription(
-    dbr: int, count: int, chid: c_size_t, mask: int, trampoline: Trampoline, usr: int
+    dbr: int, count: int, chid: int, mask: int, trampoline: Trampoline, usr: int
 ) -> tuple[int, int]:
     """Subscribe; return the ECA status and the evid."""
     evid = c_size_t()
@@ -237,11 +251,11 @@ def create_subscription(
 
 def create_channel(
     name: bytes, trampoline: Trampoline, token: int, priority: int
-) -> tuple[int, c_size_t]:
+) -> tuple[int, int]:
     """Create a channel in the thread's context; return the ECA status and the chid."""
-    chid = c_size_t()
-    status = _create_channel(name, trampoline, token, priority, ctypes.byref(chid))
-    return status, chid
+    chid = Chid()
+    status = _create_channel(name, trampoline, Usr(token), c_uint(priority), ctypes.byref(chid))
+    return status, chid.value
 
 
 # -- The process -----------------------------------------------------------------------------------

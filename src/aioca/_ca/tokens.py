@@ -46,15 +46,28 @@ def register(owner: Requester | Connection) -> int:
 
     The value to give to libca is ``token + index * INDEX_ONE + dbr``.
     """
+    return enter(owner) << KEY_SHIFT
+
+
+def enter(owner: Requester | Connection) -> int:
+    """Add an owner to the table and return its key: the token without its other parts.
+
+    Any thread. An owner that keeps the key needs no memory for another number.
+    """
     key = 0
     while key == 0 or owners.setdefault(key, owner) is not owner:  # atomic: two threads may come
         key = next(_keys) & _KEY_MASK
-    return key << KEY_SHIFT
+    return key
 
 
 def unregister(token: int) -> None:
     """Remove the owner of a token from the table. Idempotent; any thread."""
-    owners.pop(token >> KEY_SHIFT, None)
+    leave(token >> KEY_SHIFT)
+
+
+def leave(key: int) -> None:
+    """Remove an owner from the table, by the key that `enter` has returned. Idempotent."""
+    owners.pop(key, None)
 
 
 def token_count() -> int:

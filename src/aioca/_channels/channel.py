@@ -105,7 +105,7 @@ class Channel(Connection):
         host = libca.host_name(self.chid) if self.chid else libca.NO_HOST
         return explain.not_connected(
             self.name, host, self.home.ca_context.settings,
-            refused=self.refused, ever_connected=self.ever_connected, lost=self._searches > 0,
+            refused=self.refused, ever_connected=self.ever_connected, lost=self.searches > 0,
         )  # fmt: skip
 
     # -- Writes without wait -----------------------------------------------------------------------
@@ -161,7 +161,7 @@ class Channel(Connection):
 
     # -- The end of a chid -------------------------------------------------------------------------
 
-    def _detach_chid(self) -> Any:
+    def _detach_chid(self) -> int:
         """Detach the chid from this channel, and return it: it is to be cleared. On the loop."""
         chid = self.detach()
         if self.confirmation is not None:

@@ -49,7 +49,7 @@ CLEARS_PENDING = 0
 
 class _Due(NamedTuple):
     evid: int  # the subscription to clear; 0 if the item is the channel
-    chid: libca.Chid
+    chid: int
     channel: Channel | None  # the channel of the subscription
     after: Callable[[], object] | None
 
@@ -92,7 +92,7 @@ class ClearQueue:
         self._due.append(_Due(evid, channel.chid, channel, after))
         self._begin()
 
-    def channel(self, chid: libca.Chid, after: Callable[[], object] | None = None) -> None:
+    def channel(self, chid: int, after: Callable[[], object] | None = None) -> None:
         """Queue a channel to be cleared. On the loop; does not wait for libca."""
         self._due.append(_Due(0, chid, None, after))
         self._begin()
@@ -144,7 +144,7 @@ class ClearQueue:
                 if not self._due:  # the helper thread has taken the last one
                     break
                 due = self._due.popleft()
-                self._at = due.chid.value
+                self._at = due.chid
             try:
                 if due.evid:
                     libca.clear_subscription(due.evid)
@@ -201,7 +201,7 @@ class ClearQueue:
             return None
         try:
             due = self._due[0] if self._due else None
-            if due is None or (not due.evid and due.chid.value == self._at):
+            if due is None or (not due.evid and due.chid == self._at):
                 return None
             return self._due.popleft()
         finally:

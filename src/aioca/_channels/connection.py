@@ -23,11 +23,12 @@ Invariants:
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
 from functools import partial
 from operator import methodcaller
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .._ca import libca, tokens
 from .._ca.context import default_priority
@@ -39,19 +40,9 @@ if TYPE_CHECKING:
     from .context import LoopContext
     from .listeners import Listener
 
-# After the loss of a circuit, only channels with a search younger than this are replaced. Older
-# searches are for servers that are not there, and there may be many of them.
-_MAX_SEARCH_AGE_SECONDS = 5.0
-# Limits how often such a channel is replaced, because each search may find a server that accepts no
-# circuit.
-_MAX_NEW_SEARCHES = 3
-
 # The states, with the numbers that ca_state() returns
 NEVER_CONNECTED, PREVIOUSLY_CONNECTED, CONNECTED, CLOSED = range(4)
 STATE_NAMES = ("never connected", "previously connected", "connected", "closed")
-
-# Native types and counts: one object for all channels that have them
-_natives: dict[tuple[int, int], tuple[int, int]] = {}
 
 Circuit = tuple[str, int]  # host:port of the server, and the CA priority
 
@@ -61,7 +52,7 @@ class Connection(Listened, ABC):
 
     Attributes:
         home: the context of the event loop.
-        chid: libca's channel, as a C value; None if closed, or if libca returned none.
+        chid: libca's channel; 0 if closed, or if libca returned none.
         closed: whether the channel was closed.
         connected: whether the channel is connected. The loop sets it when it applies the
             connection; a libca thread resets it at once on disconnection.
@@ -70,10 +61,13 @@ class Connection(Listened, ABC):
             threads.
         unresponsive: whether the server did not respond when the channel was last lost. Set on
             libca's threads.
-        native_type, native_count: as the server reported them at the last connection.
-        searching_since: when the first search began, or the channel was lost or refused
-            (time.monotonic).
+        native_type, native_count: as the server reported them at the last connection that the loop
+            has applied; -1 and 0 before.
+        noted: the number of the last change that a libca thread has noted.
+        searching_since: when the search began, or a server refused the channel (time.monotonic);
+            infinite once the channel was connected.
         priority: the CA priority. libca has one circuit for each server and priority.
+        searches: how often it was searched for anew, because a circuit was lost.
         scalar_key: see `Channel`. It is reset here, because nothing may be requested from a channel
             that is not connected.
 
@@ -84,10 +78,7 @@ class Connection(Listened, ABC):
         "_applied",
         "_circuit",
         "_is_up",
-        "_noted",
-        "_searches",
-        "_seen",
-        "_token",
+        "_token_key",
         "chid",
         "closed",
         "connected",
@@ -95,9 +86,11 @@ class Connection(Listened, ABC):
         "home",
         "native_count",
         "native_type",
+        "noted",
         "priority",
         "refused",
         "scalar_key",
+        "searches",
         "searching_since",
         "unresponsive",
     )  # fmt: skip
@@ -112,18 +105,17 @@ class Connection(Listened, ABC):
         self.native_type: int = -1
         self.native_count: int = 0
         self.scalar_key: Kind | None = None
-        # These four are written on libca's threads, and reset by `replace`.
-        self._seen: tuple[int, int] | None = None  # native type and count
+        # These three are written on libca's threads, and reset by `replace`.
         self._is_up = False
         self.refused: bool = False
         self.unresponsive: bool = False
-        # The number of the last change that a libca thread has noted, and that the loop has applied
-        self._noted = self._applied = 0
+        self.noted: int = 0
+        self._applied = 0  # the number of the last change that the loop has applied
         self.searching_since: float = time.monotonic()
-        self._searches = 0  # made by `circuit_lost`
+        self.searches: int = 0
         self._circuit: Circuit | None = None  # as far as it was asked for
-        self._token = 0
-        self.chid: Any = None
+        self._token_key = 0
+        self.chid: int = 0
         self.search()
 
     def __repr__(self) -> str:
@@ -154,6 +146,18 @@ class Connection(Listened, ABC):
 
     # -- On a thread of libca ----------------------------------------------------------------------
 
+    def first_connection(self) -> None:
+        """Note that the channel has connected for the first time, and post it to the loop.
+
+        Called by libca on one of its threads, while ``noted`` is 0. Never waits for the loop. The
+        loop finds the native type out, because each call of libca would release the GIL here, for
+        which the threads contend while many channels connect.
+        """
+        self._is_up = True
+        self.refused = False
+        self.noted = 1
+        self.home.post(self._apply_first)
+
     def connection_changed(self, up: bool, native_type: int, native_count: int) -> None:
         """Note a change of the connection and post it to the loop.
 
@@ -169,25 +173,25 @@ class Connection(Listened, ABC):
         self._is_up = up
         if up:
             self.refused = False
-            native = native_type, native_count
-            native = _natives.setdefault(native, native)
-            if self.unresponsive or (self._seen is not None and self._seen != native):
+            # The loop may set the native type at this moment, because of an earlier change to
+            # another type: then the monitors ignore their updates already.
+            other = (native_type, native_count) != (self.native_type, self.native_count)
+            if self.unresponsive or (other and self.native_type >= 0):
                 for monitor in self.monitors:
                     monitor.ignore_updates()
-            self._seen = native
         else:
             # libca has a host name for the channel as long as its circuit exists: then the server
-            # does not respond. ``chid`` is None if the loop is about to clear the channel.
+            # does not respond. ``chid`` is 0 if the loop is about to clear the channel.
             chid = self.chid
             self.unresponsive = bool(chid) and libca.host_name(chid) != libca.NO_HOST
             for monitor in self.monitors:
                 monitor.went_down()
         self._circuit = None
-        self._noted += 1
+        self.noted += 1
         if not up:  # even if the channel reconnects at once, because the loop may then replace it
             self.connected = False
             self.scalar_key = None
-        self.home.post(partial(self._apply_change, self._noted, up, native_type, native_count))
+        self.home.post(partial(self._apply_change, self.noted, up, native_type, native_count))
 
     def access_changed(self) -> None:
         """Pass on that the access rights have changed. On a libca thread; never waits."""
@@ -198,6 +202,14 @@ class Connection(Listened, ABC):
         self.home.message_log.exception(self.name, status, op, context)
 
     # -- On the loop's thread ----------------------------------------------------------------------
+
+    def _apply_first(self) -> None:
+        """Apply the first connection of the channel; portal job."""
+        if self.chid and not self._applied:
+            native_count = libca.element_count(self.chid)
+            native_type = libca.field_type(self.chid)
+            if native_type >= 0:  # else the channel has gone down: that change is still to come
+                self._apply_change(1, True, native_type, native_count)
 
     def _apply_change(self, number: int, up: bool, native_type: int, native_count: int) -> None:
         """Apply a change of the connection and call the listeners; portal job."""
@@ -212,23 +224,18 @@ class Connection(Listened, ABC):
                 self.native_type, self.native_count = native_type, native_count
                 self.forget_reader()
             self.connected = self.ever_connected = True
-            # Read `_noted` last: libca's thread increments it before it resets `connected`.
-            if number != self._noted:
+            self.searching_since = math.inf
+            # Read `noted` last: libca's thread increments it before it resets `connected`.
+            if number != self.noted:
                 self.connected = False
                 return  # The channel went down again; that change is still in the queue.
         else:
             self.connected = False
             self.scalar_key = None
-            self.searching_since = time.monotonic()
             self.forget_writes()
             self.home.reconnector.begin()
-        concerned = (*(self.listeners or ()), *self.monitors)
-        if not concerned:
-            return
-        if up:
-            libca.unblocked(self.tell, concerned, methodcaller("channel_up", self))
-        else:
-            self.tell(concerned, methodcaller("channel_down", self))
+        concerned = (*self.listeners, *self.monitors)
+        self.tell(concerned, methodcaller("channel_up" if up else "channel_down", self))
 
     def circuit(self) -> Circuit | None:
         """Return the circuit of the channel; None while it is not connected. On the loop."""
@@ -247,49 +254,34 @@ class Connection(Listened, ABC):
             CARequestError: if libca does not create one.
             RuntimeError: if this thread cannot be attached to libca's context.
         """
-        self._token = tokens.register(self)
+        self._token_key = tokens.enter(self)
         status, self.chid = self.home.ca_context.create_channel(
-            self.name.encode("utf-8"), self._token, self.priority
+            self.name.encode("utf-8"), self._token_key << tokens.KEY_SHIFT, self.priority
         )
         if status != libca.ECA_NORMAL:
-            self.chid = None
-            tokens.unregister(self._token)
+            self.chid = 0
+            tokens.leave(self._token_key)
             raise CARequestError(self.name, status, detail="libca could not create a channel")
         self.home.watches.chid_made(self)
 
-    def circuit_lost(self) -> None:
-        """Replace the channel if the circuit that was lost may have been its own. On the loop.
+    def change_is_queued(self) -> bool:
+        """Whether the loop has yet to apply a change. On the loop."""
+        return self.noted != self._applied
 
-        A channel can lose its circuit before it is connected: the search finds a server just when
-        the circuit to this server is being closed, because the last channel of an earlier loop was
-        cleared. libca repeats the search only after ten seconds. It searches for a new channel at
-        once.
-        """
-        if (
-            self.chid
-            and not self.ever_connected
-            and self._noted == self._applied
-            and self._searches < _MAX_NEW_SEARCHES
-            and time.monotonic() - self.searching_since < _MAX_SEARCH_AGE_SECONDS
-        ):
-            self._searches += 1
-            self.replace()
-
-    def detach(self) -> Any:
+    def detach(self) -> int:
         """Take the chid from this channel, and return it: it is to be cleared. On the loop."""
-        chid, self.chid = self.chid, None
+        chid, self.chid = self.chid, 0
         self.connected = False
         self.scalar_key = None
         self._circuit = None
-        tokens.unregister(self._token)
+        tokens.leave(self._token_key)
         return chid
 
     def reset(self, elsewhere: bool) -> None:
         """Prepare for another chid; ``elsewhere``: on another circuit. On the loop."""
         if elsewhere:
             self.priority ^= 1
-        self._applied = self._noted  # ignore the changes of the old chid that are still queued
-        self._seen = None
+        self._applied = self.noted  # ignore the changes of the old chid that are still queued
         self._is_up = self.refused = self.unresponsive = False
 
     def mark_closed(self) -> list[Listener]:

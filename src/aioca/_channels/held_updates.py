@@ -79,7 +79,7 @@ class HeldUpdates:
             circuit = channel.circuit()
             if circuit is not None and circuit not in sent:
                 status = libca.get_callback(
-                    libca.C_DBR[channel.native_type], libca.ONE, channel.chid,
+                    libca.C_DBR[channel.native_type], libca.ONE, libca.Chid(channel.chid),
                     reply_trampoline, _NO_TOKEN,
                 )  # fmt: skip
                 if status == libca.ECA_NORMAL:  # else another channel may be readable

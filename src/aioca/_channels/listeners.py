@@ -26,47 +26,72 @@ class Listened:
 
     Attributes:
         name: the name of the PV.
-        listeners: the operations that wait for the channel to connect.
-        monitors: the monitors that follow the channel.
+
+    Most channels have one listener or one monitor at a time. That one is stored without a container
+    of its own: a process may have very many channels.
     """
 
-    __slots__ = ("listeners", "monitors", "name")
+    __slots__ = ("_listeners", "_monitors", "name")
 
     def __init__(self, name: str) -> None:
         self.name: str = name
-        self.listeners: dict[Listener, None] | None = None  # a dict: ordered, with fast removal
-        self.monitors: tuple[ChannelSubscription, ...] = ()
+        self._listeners: Listener | dict[Listener, None] | None = None  # a dict: fast removal
+        self._monitors: ChannelSubscription | tuple[ChannelSubscription, ...] = ()
+
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        """The operations that wait for the channel to connect, in order."""
+        listeners = self._listeners
+        if listeners is None:
+            return ()
+        return tuple(listeners) if isinstance(listeners, dict) else (listeners,)
+
+    @property
+    def monitors(self) -> tuple[ChannelSubscription, ...]:
+        """The monitors that follow the channel, in order. Any thread."""
+        monitors = self._monitors
+        return monitors if isinstance(monitors, tuple) else (monitors,)
 
     def listen(self, listener: Listener) -> None:
         """Call a listener for each further change. On the loop."""
-        if self.listeners is None:
-            self.listeners = {}
-        self.listeners[listener] = None
+        listeners = self._listeners
+        if listeners is None or listeners is listener:
+            self._listeners = listener
+        elif isinstance(listeners, dict):
+            listeners[listener] = None
+        else:
+            self._listeners = {listeners: None, listener: None}
 
     def unlisten(self, listener: Listener) -> None:
         """Stop calling a listener. On the loop; does nothing if it is not registered."""
-        if self.listeners is not None:
-            self.listeners.pop(listener, None)
-            if not self.listeners:
-                self.listeners = None
+        listeners = self._listeners
+        if isinstance(listeners, dict):
+            listeners.pop(listener, None)
+            if not listeners:
+                self._listeners = None
+        elif listeners is listener:
+            self._listeners = None
 
     def add_monitor(self, monitor: ChannelSubscription) -> None:
         """Have a monitor follow the channel. On the loop."""
-        # Replace the tuple, because a libca thread may be iterating over it.
-        self.monitors = (*self.monitors, monitor)
+        monitors = self.monitors
+        # A new tuple, because a libca thread may be iterating over the last one
+        self._monitors = (*monitors, monitor) if monitors else monitor
 
     def remove_monitor(self, monitor: ChannelSubscription) -> None:
         """Remove a monitor. On the loop; does nothing if it does not follow the channel."""
-        monitors = self.monitors
-        if monitor in monitors:
+        monitors = self._monitors
+        if monitors is monitor:
+            self._monitors = ()
+        elif isinstance(monitors, tuple) and monitor in monitors:
             index = monitors.index(monitor)
-            self.monitors = monitors[:index] + monitors[index + 1 :]
+            self._monitors = monitors[:index] + monitors[index + 1 :]
 
     def take_all(self) -> list[Listener]:
         """Remove all listeners and monitors, and return them."""
-        concerned = [*(self.listeners or ()), *self.monitors]
-        self.listeners = None
-        self.monitors = ()
+        concerned = [*self.listeners, *self.monitors]
+        self._listeners = None
+        self._monitors = ()
         return concerned
 
     def tell(self, listeners: Iterable[Listener], news: Callable[[Listener], None]) -> None:

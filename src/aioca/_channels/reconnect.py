@@ -40,6 +40,12 @@ logger = logging.getLogger("aioca")
 _CHECK_INTERVAL_SECONDS = 10.0  # between checks of the channels that are not connected
 # Channels are replaced when no circuit was lost for this long: libca has then destroyed the last.
 _QUIET_SECONDS = 0.25
+# Then only channels with a search younger than this are replaced. Older searches are for servers
+# that are not there, and there may be many of them.
+_MAX_SEARCH_AGE_SECONDS = 5.0
+# Limits how often a channel is replaced then, because each search may find a server that accepts no
+# circuit.
+_MAX_NEW_SEARCHES = 3
 
 
 class Reconnector:
@@ -135,7 +141,7 @@ class Reconnector:
         if time.monotonic() < self._lost_at + _QUIET_SECONDS:
             self._wait_for_quiet()
             return
-        self._in_turns(self._unconnected_while_quiet(), Channel.circuit_lost)
+        self._in_turns(self._unconnected_while_quiet(), _search_anew)
 
     def _unconnected_while_quiet(self) -> Iterator[Channel]:
         """The channels to search for again, until another circuit is lost between two turns."""
@@ -144,6 +150,24 @@ class Reconnector:
                 self._wait_for_quiet()
                 return
             yield channel
+
+
+def _search_anew(channel: Channel) -> None:
+    """Replace a channel if the circuit that was lost may have been its own. On the loop.
+
+    A channel can lose its circuit before it is connected: the search finds a server just when the
+    circuit to this server is being closed, because the last channel of an earlier loop was cleared.
+    libca repeats the search only after ten seconds. It searches for a new channel at once.
+    """
+    if (
+        channel.chid
+        and not channel.ever_connected
+        and not channel.change_is_queued()
+        and channel.searches < _MAX_NEW_SEARCHES
+        and time.monotonic() - channel.searching_since < _MAX_SEARCH_AGE_SECONDS
+    ):
+        channel.searches += 1
+        channel.replace()
 
 
 class _SecondSearch:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,8 @@ _MAX_CONFIRM_SECONDS = 1.0
 _POLL_SECONDS = 0.0002
 # The warning about unconfirmed writes names at most this many PVs, to stay readable.
 _MAX_NAMES = 5
+# The replies to a list that may confirm earlier writes. One reply of each server is enough.
+_MAX_REPLIES = 32
 
 
 class UnconfirmedWrites:
@@ -57,6 +59,14 @@ class UnconfirmedWrites:
             self.unconfirmed[circuit][channel] = self.number
         except KeyError:
             self.unconfirmed[circuit] = {channel: self.number}
+
+    def confirm_by_replies(self, channels: Iterable[Channel], number: int) -> None:
+        """Remove the writes up to ``number`` on the circuits of these channels, which replied."""
+        circuits: set[Circuit | None] = set()
+        for channel in islice(channels, _MAX_REPLIES):
+            if (circuit := channel.circuit()) not in circuits:
+                circuits.add(circuit)
+                self.confirm(circuit, number)
 
     def confirm(self, circuit: Circuit | None, number: int) -> None:
         """Remove the writes up to ``number`` on this circuit: the server has received them."""
@@ -160,7 +170,7 @@ class WriteConfirmation:
     def _send(self) -> None:
         dbr = self._channel.native_type
         status = libca.get_callback(
-            libca.C_DBR[dbr], libca.ONE, self._channel.chid, reply_trampoline,
+            libca.C_DBR[dbr], libca.ONE, libca.Chid(self._channel.chid), reply_trampoline,
             libca.Usr(self._token + dbr),
         )  # fmt: skip
         self._sent = status == libca.ECA_NORMAL

@@ -237,7 +237,7 @@ class ChannelSubscription(ABC):
             self.context.portal.receivers[self._key] = self
         libca.unblocked(self._create, channel.chid, reader.shape.dbr)
 
-    def _create(self, chid: libca.Chid, dbr: int) -> None:
+    def _create(self, chid: int, dbr: int) -> None:
         """Have libca subscribe, with the current key and reader."""
         status, self._evid = libca.create_subscription(
             dbr, 0, chid, self._options.events, self._policy.trampoline, self._key

@@ -24,7 +24,7 @@ class Failures:
 
     def __init__(self, request: Request) -> None:
         self._request = request
-        self._connecting = {i for indices in request.connecting.values() for i in indices}
+        self._connecting = set(request.connecting.values()).union(*request.again.values())
         self._pending = PendingPuts(request.context, request, request.put_token())
 
     def __repr__(self) -> str:

@@ -48,7 +48,7 @@ class Get(Request):
         self._key = request_kind(code, format)
         self._wanted = count
         self._readers: list[Any] = [None] * len(channels)
-        self._usr = libca.Usr()
+        self._chid, self._usr = libca.Chid(), libca.Usr()
         self._replies: Replies | None = None
 
     def send(self, start: int, stop: int) -> None:
@@ -56,16 +56,15 @@ class Get(Request):
         indices: Sequence[int] = range(start, stop)
         if len(indices) >= _MIN_LIST:
             indices = self._send_scalars(indices)
-        readers, key, usr = self._readers, self._key, self._usr
+        readers, key, chid, usr = self._readers, self._key, self._chid, self._usr
         for index in indices:  # the same as `try_to_send` for each PV, inlined
             channel = self.channels[index]
             if channel.scalar_key is key:
                 readers[index] = reader = channel.last_reader
                 shape = reader.shape
+                chid.value = channel.chid
                 usr.value = self._token + index * INDEX_ONE + shape.dbr
-                status = libca.get_callback(
-                    shape.c_dbr, libca.ONE, channel.chid, reply_trampoline, usr
-                )
+                status = libca.get_callback(shape.c_dbr, libca.ONE, chid, reply_trampoline, usr)
                 if status != ECA_NORMAL:
                     self.not_sent(index, channel, status)
             elif channel.connected:
@@ -78,26 +77,29 @@ class Get(Request):
 
         A list spends most of its time here.
         """
-        key, channels = self._key, self.channels[indices[0] : indices[-1] + 1]
+        key, start, stop = self._key, indices[0], indices[-1] + 1
+        channels = self.channels[start:stop]
         others: Sequence[int] = ()
         readers = [channel.last_reader for channel in channels if channel.scalar_key is key]
-        if len(readers) < len(channels):
+        if len(readers) == len(channels):
+            self._readers[start:stop] = readers
+        else:
             ready = [channel.scalar_key is key for channel in channels]
             others = [index for index, is_ready in zip(indices, ready, strict=True) if not is_ready]
             indices, channels = list(compress(indices, ready)), list(compress(channels, ready))
             readers = [channel.last_reader for channel in channels]
             if not channels:
                 return others
-        for index, reader in zip(indices, readers, strict=True):
-            self._readers[index] = reader
+            for index, reader in zip(indices, readers, strict=True):
+                self._readers[index] = reader
         usrs = np.array(indices, np.uint64) * INDEX_ONE + self._token
-        shapes = [reader.shape for reader in readers]
-        if len(set(shapes)) == 1:
-            c_dbrs: Iterable[Any] = repeat(shapes[0].c_dbr)
-            usrs += shapes[0].dbr
+        shape = readers[0].shape
+        if len({reader.shape for reader in readers}) == 1:
+            c_dbrs: Iterable[Any] = repeat(shape.c_dbr)
+            usrs += shape.dbr
         else:
-            c_dbrs = [shape.c_dbr for shape in shapes]
-            usrs += np.array([shape.dbr for shape in shapes], np.uint64)
+            c_dbrs = [reader.shape.c_dbr for reader in readers]
+            usrs += np.array([reader.shape.dbr for reader in readers], np.uint64)
         chids = [channel.chid for channel in channels]
         statuses = libca.get_scalars(c_dbrs, chids, self._trampoline_of_list(), usrs)
         if statuses.count(ECA_NORMAL) < len(chids):
@@ -125,9 +127,10 @@ class Get(Request):
     def send_one(self, index: int, channel: Channel) -> int:
         reader = channel.reader(self._key)
         self._readers[index] = reader
+        self._chid.value = channel.chid
         self._usr.value = self._token + index * INDEX_ONE + reader.shape.dbr
         return libca.get_callback(  # type: ignore[no-any-return]
-            reader.shape.c_dbr, libca.c_count(channel.request_count(self._wanted)), channel.chid,
+            reader.shape.c_dbr, libca.c_count(channel.request_count(self._wanted)), self._chid,
             reply_trampoline, self._usr,
         )  # fmt: skip
 

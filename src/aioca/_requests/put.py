@@ -51,7 +51,7 @@ class Put(Request):
         self._code = code
         self._notify = wait
         self._encoded: dict[int, Any] = {}
-        self._usr = libca.Usr()
+        self._chid, self._usr = libca.Chid(), libca.Usr()
         # For each PV, the channel of its put-callback
         self._sent_on: list[Channel | None] = [None] * len(channels)
         self._borrowed: dict[int, Channel] = {}  # the second channels in use, by index of the PV
@@ -135,7 +135,8 @@ class Put(Request):
         dbr, count, data = encoded
         if self._notify:
             return self._put_notify(index, channel, dbr, count, data)
-        status = libca.put(dbr, count, channel.chid, data)
+        self._chid.value = channel.chid
+        status = libca.put(dbr, count, self._chid, data)
         if status == ECA_NORMAL:
             channel.note_write(libca.VALUE_SIZE[dbr] * count)
             self._settle(index, status)
@@ -147,8 +148,9 @@ class Put(Request):
         channel.put_owner = self  # first: libca may call back before put_notify returns
         self._own.begun += 1
         self._all.begun += 1
+        self._chid.value = channel.chid
         self._usr.value = self._token + index * INDEX_ONE
-        status = libca.put_notify(dbr, count, channel.chid, data, reply_trampoline, self._usr)
+        status = libca.put_notify(dbr, count, self._chid, data, reply_trampoline, self._usr)
         if status != ECA_NORMAL:
             channel.put_owner = self._sent_on[index] = None
             self._own.begun -= 1

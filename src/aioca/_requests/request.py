@@ -36,8 +36,6 @@ from .failures import Failures, closed_here
 # The PVs of one part of a list: those that are processed between two checks of the clock. How many
 # fit into `TURN_SECONDS` depends on GIL contention.
 PVS_PER_PART = 250
-# PVs of a list whose replies may confirm earlier writes. One PV of each server is enough.
-_MAX_CONFIRMING_PVS = 32
 
 
 class Request:
@@ -54,7 +52,8 @@ class Request:
         context: the context of the event loop.
         results: for each PV: None, the reply (bytes, or an ECA status), or a `Failure`.
         begun: the number of PVs that were visited.
-        connecting: the channels that the request waits for, each with the indices of its PVs.
+        connecting: the channels that the request waits for, each with the index of its PV.
+        again: further indices of such channels, of PVs that come more than once.
         late: the indices of the PVs that connected too late to send anything.
         suspended: whether `run` has let other tasks run.
     """
@@ -72,7 +71,8 @@ class Request:
         self.channels: Sequence[Channel] = channels
         self.results: list[Any] = [None] * count
         self.begun: int = 0
-        self.connecting: dict[Channel, list[int]] = {}
+        self.connecting: dict[Channel, int] = {}
+        self.again: dict[Channel, list[int]] = {}
         self.late: set[int] = set()
         self.suspended: bool = False
         self._count = count
@@ -98,7 +98,7 @@ class Request:
         begun_at = now()
         self._deadline = deadline
         context.operations[self] = None
-        self._token = tokens.register(self)
+        self._token = tokens.enter(self) << KEY_SHIFT
         try:
             for start in range(0, self._count, PVS_PER_PART):
                 if now() > self._turn_ends:
@@ -224,8 +224,10 @@ class Request:
         if channel.closed:  # while other tasks ran
             self._settle(index, closed_here(self, channel))
             return
-        self.connecting.setdefault(channel, []).append(index)
-        channel.listen(self)
+        if self.connecting.setdefault(channel, index) == index:
+            channel.listen(self)
+        else:
+            self.again.setdefault(channel, []).append(index)
 
     def _settle(self, index: int, outcome: int | Failure) -> None:
         """Set an outcome that was found in this process."""
@@ -236,12 +238,9 @@ class Request:
 
     def _confirm_writes(self) -> None:
         """Confirm earlier writes without wait: a reply shows that the server has received them."""
-        circuits: set[object] = set()
         outcomes = zip(self.channels, self.results, strict=True)
-        for channel, outcome in itertools.islice(outcomes, _MAX_CONFIRMING_PVS):
-            if self.is_reply(outcome) and (circuit := channel.circuit()) not in circuits:
-                circuits.add(circuit)
-                self.context.writes.confirm(circuit, self._after_write)
+        replied = (channel for channel, outcome in outcomes if self.is_reply(outcome))
+        self.context.writes.confirm_by_replies(replied, self._after_write)
 
     def _close(self) -> None:
         """Stop listening and forget the token. Idempotent. Errors still need ``connecting``."""
@@ -256,21 +255,32 @@ class Request:
     def channel_up(self, channel: Channel) -> None:
         """Send the requests that waited for this channel to connect."""
         channel.unlisten(self)
-        indices = self.connecting.pop(channel, [])
-        if self.sends and -math.inf < self._deadline <= self.context.portal.now():
+        indices = self._no_longer_connecting(channel)
+        if not self.sends:
+            for index in indices:
+                self._settle(index, ECA_NORMAL)
+        elif -math.inf < self._deadline <= self.context.portal.now():
             self.late.update(indices)
-            return
+        else:
+            libca.unblocked(self._send_waiting, indices, channel)
+            self.context.flushes.soon()
+
+    def _send_waiting(self, indices: Sequence[int], channel: Channel) -> None:
         for index in indices:
             self.try_to_send(index, channel)
-        self.context.flushes.soon()
 
     def channel_down(self, channel: Channel) -> None:
         """Do nothing: unsent requests keep waiting, and libca reports the sent ones."""
 
     def channel_closed(self, channel: Channel) -> None:
         """End the requests that waited for this channel."""
-        for index in self.connecting.pop(channel, ()):
+        for index in self._no_longer_connecting(channel):
             self._settle(index, closed_here(self, channel))
+
+    def _no_longer_connecting(self, channel: Channel) -> list[int]:
+        """Return the indices of the PVs that waited for this channel."""
+        index = self.connecting.pop(channel, None)
+        return [] if index is None else [index, *self.again.pop(channel, ())]
 
     def context_closed(self) -> None:
         """End the request, because the run of its event loop ends."""
@@ -278,6 +288,7 @@ class Request:
             if outcome is None:
                 self._settle(index, closed_here(self, self.channels[index]))
         self.connecting.clear()
+        self.again.clear()
         self._close()  # the task may never run again
 
     # -- On a thread of libca ----------------------------------------------------------------------

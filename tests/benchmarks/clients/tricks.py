@@ -232,9 +232,9 @@ TRICKS: dict[str, Trick] = {
             ),
             Edit(
                 "_ca.libca",
-                "get_callback, c_dbrs, repeat(ONE), chids, repeat(trampoline), here.usrs)",
-                "get_callback, (dbr.value for dbr in c_dbrs), repeat(1),"
-                " (chid.value for chid in chids), repeat(trampoline), map(int, here.words))",
+                "get_callback, c_dbrs, repeat(ONE), some, repeat(trampoline), c_tokens.arguments)",
+                "get_callback, (dbr.value for dbr in c_dbrs), repeat(1), chids,"
+                " repeat(trampoline), map(int, c_tokens.words))",
             ),
         ),
     ),
