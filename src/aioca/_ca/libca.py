@@ -75,7 +75,7 @@ _create_subscription = prototype(
 
 # These are called once for each PV. They have no argtypes, because converting Python
 # integers would take two thirds of the time of a call. So callers must pass C objects of the right
-# size. Trick ``c_objects`` of the benchmark: row get_list.
+# size. Tricks of the benchmark: ``c_objects`` (row get_list), ``create_objects`` (row connect).
 _create_channel = required("ca_create_channel")
 get_callback = required("ca_array_get_callback")
 _put_callback = required("ca_array_put_callback")

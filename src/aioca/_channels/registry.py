@@ -64,6 +64,9 @@ def _close_ended() -> None:
 def get_channel_infos() -> list[ChannelInfo]:
     """Return every channel of this process: its PV, whether it is connected, its subscriptions.
 
+    A PV has a channel for each event loop that uses it, and another one for each monitor of a name
+    with a filter (``PV.{"dbnd":{"d":1}}``).
+
     Returns:
         list[ChannelInfo]: the channels of all event loops, in order of creation.
     """
