@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tests.support.network import (
     MANY_BIG,
     SHORT,
     SOURCES,
+    Heart,
     Net,
     ends_after,
     heartbeat,
@@ -44,10 +46,21 @@ async def test_heartbeat_notices() -> None:
         time.sleep(0.2)
     assert heart.longest > 0.19
     lock = threading.Lock()
-    with lock, pytest.raises(AssertionError, match="slept"):
-        async with heartbeat():
-            waits = compile("lock.acquire(timeout=0.2)", f"{SOURCES}/no_such_file.py", "exec")
-            exec(waits, {"lock": lock})
+    lock.acquire()
+
+    def release_when_noticed(heart: Heart) -> None:
+        for _ in range(2_000):  # of 10 ms
+            if heart.faults:
+                break
+            time.sleep(0.01)
+        lock.release()
+
+    with pytest.raises(AssertionError, match="slept"):
+        async with heartbeat() as heart:
+            waits = compile("lock.acquire()", f"{SOURCES}/no_such_file.py", "exec")
+            with ThreadPoolExecutor() as pool:
+                pool.submit(release_when_noticed, heart)
+                exec(waits, {"lock": lock})
     with pytest.raises(AssertionError, match="worked"):
         async with heartbeat():
             text = "for _ in range(5_000_000): pass"
