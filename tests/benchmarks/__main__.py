@@ -111,6 +111,14 @@ WORKS: dict[str, Work] = {
     "monitor_10k": ({"work": "monitor", "count": 10_000, "seconds": 5}, ALL, "cpu_us", False),
     "iterate_3k": ({"work": "iterate", "count": 3_000, "seconds": 5}, OURS, "cpu_us", False),
     "iterate_10k": ({"work": "iterate", "count": 10_000, "seconds": 5}, OURS, "cpu_us", False),
+    # The client on one processor, the IOC on another: how much is delivered, and is anything lost?
+    **{
+        f"most_{count // 1000}k": (
+            {"work": "most", "count": count, "seconds": 5, "apart": 0},
+            ("aioca", "repics"), "per_second", True,
+        )
+        for count in (10_000, 20_000, 30_000, 40_000)
+    },
     # Behind a start for which there was hardly any processor: does it recover?
     "iterate_starved_10k": (
         {"work": "iterate", "count": 10_000, "seconds": 5, "starved": 8}, OURS, "per_second", True,
@@ -354,7 +362,7 @@ def _ioc(work: Work) -> Iterator[dict[str, str]]:
     count = spec.get("count", 1) * spec.get("tasks", 1)
     if spec["work"] == "thread_lists":
         count *= spec["threads"]
-    if spec["work"] in ("monitor", "iterate", "merge", "busy"):
+    if spec["work"] in ("monitor", "iterate", "merge", "busy", "most"):
         period = spec.get("scan", ".1")
         database = "".join(
             f'record(calc, "M{i}") {{ field(SCAN, "{period} second") field(CALC, "VAL+1") }}\n'
@@ -365,6 +373,9 @@ def _ioc(work: Work) -> Iterator[dict[str, str]]:
     else:
         database = "".join(f'record(ao, "P{i}") {{}}\n' for i in range(count))
     with SoftIoc(database, timeout=120) as ioc:
+        if "apart" in spec:
+            for thread in Path(f"/proc/{ioc.process.pid}/task").iterdir():
+                os.sched_setaffinity(int(thread.name), range(1, os.cpu_count() or 1))
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("EPICS_CA")}
         yield {**inherited, **loopback_environment(ioc.port)}
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from common import (
     TIMEOUT,
+    Counted,
     Lap,
     Peak,
     answer,
@@ -104,6 +105,20 @@ async def do_monitor(count, seconds, **_):
         await sleep(seconds)
     assert len(subscriptions) == count
     return monitored(updates[0] - before, lap)
+
+
+async def do_most(count, seconds, **_):
+    """As many updates as the server sends, from another processor: are all delivered?"""
+    pvs = names("M", count)
+    counted = Counted(count)
+    await connect(pvs, timeout=TIMEOUT)
+    subscriptions = camonitor(pvs, counted.received, format=FORMAT_TIME, all_updates=True)
+    await sleep(4)
+    counted.start()
+    with Lap() as lap:
+        await sleep(seconds)
+    assert len(subscriptions) == count
+    return counted.figures(lap)
 
 
 @contextmanager

@@ -18,7 +18,10 @@ TIMEOUT = 30.0
 
 def request():
     """What this client is asked to do."""
-    return json.loads(sys.argv[1])
+    spec = json.loads(sys.argv[1])
+    if "apart" in spec:  # the server has the other processors
+        os.sched_setaffinity(0, {spec["apart"]})
+    return spec
 
 
 def answer(figures):
@@ -108,6 +111,31 @@ def monitored(seen, lap):
         "cpu_us": lap.cpu / max(seen, 1) * 1e6,
         "rss_mb": rss() / 1e6,
     }
+
+
+class Counted:
+    """Counts updates of records that count up, and how many are missing between two looks.
+
+    ``received`` is the callback.
+    """
+
+    def __init__(self, count):
+        last, seen = [0.0] * count, [0]
+
+        def received(value, index):
+            last[index] = value
+            seen[0] += 1
+
+        self.received = received
+        self.last, self.seen = last, seen
+
+    def start(self):
+        self._before = self.last.copy()
+        self.seen[0] = 0
+
+    def figures(self, lap):
+        due = sum(self.last) - sum(self._before)
+        return {**monitored(self.seen[0], lap), "lost": due - self.seen[0]}
 
 
 def per_item(laps, count):

@@ -4,6 +4,7 @@ import asyncio
 
 from common import (
     TIMEOUT,
+    Counted,
     Lap,
     answer,
     async_laps_of,
@@ -83,6 +84,18 @@ async def do_monitor(count, seconds, **_):
         await asyncio.sleep(seconds)
     seen = updates[0] - before
     return monitored(seen, lap)
+
+
+async def do_most(count, seconds, **_):
+    pvs = names("M", count)
+    counted = Counted(count)
+    await connect(pvs, timeout=TIMEOUT)
+    camonitor(pvs, counted.received, form="time", all_updates=True)
+    await asyncio.sleep(4)
+    counted.start()
+    with Lap() as lap:
+        await asyncio.sleep(seconds)
+    return counted.figures(lap)
 
 
 async def do_array(repeat, **_):
