@@ -50,7 +50,10 @@ class Put(Request):
         self._values = values
         self._code = code
         self._notify = wait
-        self._encoded: dict[int, Any] = {}
+        # For each PV, the bytes that `check` has encoded, and their DBR type, or type and count if
+        # that is not 1. No tuple for each: Python's garbage collector would look at all of them.
+        self._data: list[Any] = [None] * len(channels)
+        self._types: list[int | tuple[int, int]] = [0] * len(channels)
         self._chid, self._usr = libca.Chid(), libca.Usr()
         # For each PV, the channel of its put-callback
         self._sent_on: list[Channel | None] = [None] * len(channels)
@@ -64,15 +67,16 @@ class Put(Request):
     async def check(self) -> list[Failure]:
         """Encode the values of connected PVs before anything is sent; return those that fail."""
         failures: list[Failure] = []
-        code, encoded = self._code, self._encoded
+        code = self._code
         for index, (channel, value) in enumerate(zip(self.channels, self._values, strict=True)):
             if not index % PVS_PER_PART:
                 await self.yield_turn()
             if channel.connected:
                 try:
-                    encoded[index] = encode(
+                    dbr, count, self._data[index] = encode(
                         channel.name, value, code, channel.native_type, channel.native_count
                     )
+                    self._types[index] = dbr if count == 1 else (dbr, count)
                 except CAValueError as error:
                     failures.append(_local_failure(error))
         return failures
@@ -119,20 +123,18 @@ class Put(Request):
             if not channel.connected:
                 self.await_connection(index, channel)
                 return ECA_NORMAL
-        encoded = self._encoded.pop(index, None)
-        if encoded is None:
+        data, kind = self._data[index], self._types[index]
+        self._data[index] = None
+        dbr, count = (kind, 1) if isinstance(kind, int) else kind
+        if data is None:
             try:
-                encoded = encode(
+                dbr, count, data = encode(
                     channel.name, self._values[index], self._code,
                     channel.native_type, channel.native_count,
                 )  # fmt: skip
             except CAValueError as error:
                 self._settle(index, _local_failure(error))
                 return ECA_NORMAL
-        dbr: int
-        count: int
-        data: Any
-        dbr, count, data = encoded
         if self._notify:
             return self._put_notify(index, channel, dbr, count, data)
         self._chid.value = channel.chid
