@@ -113,7 +113,11 @@ class FakeCA:
     def connect(self, channel: CAChannel) -> None:
         """Report that a channel has connected."""
         channel.host = HOST
-        self._owner(channel).connection_changed(True, DBR_DOUBLE, 1)
+        owner = self._owner(channel)
+        if owner.noted:
+            owner.connection_changed(True, DBR_DOUBLE, 1)
+        else:
+            owner.first_connection()
 
     def disconnect(self, channel: CAChannel, *, responds: bool = True) -> None:
         """Report that a channel has disconnected.
@@ -164,6 +168,12 @@ class FakeCA:
     ) -> int:  # fmt: skip
         self.puts.append(PutCallback(self.channel_of(chid), usr.value))
         return libca.ECA_NORMAL
+
+    def field_type(self, chid: int) -> int:
+        return -1 if self.channel_of(chid).host == libca.NO_HOST else DBR_DOUBLE
+
+    def element_count(self, chid: int) -> int:
+        return int(self.channel_of(chid).host != libca.NO_HOST)
 
     def host_name(self, chid: int) -> str:
         return self.channel_of(chid).host
