@@ -20,7 +20,8 @@ from aioca._cli.wire.protocol import Beacon, Message
 from aioca._cli.wire.repeater import repeater_runs
 from aioca.testing import SoftIoc, free_port
 from tests.support.base_tools import MISSING, base_environment, base_tool, find_base
-from tests.support.commands import Output, alive, children_of, gone, in_terminal, started
+from tests.support.commands import Output, in_terminal, started
+from tests.support.proc import alive, children_of, gone
 
 SERVER = ("10.0.0.1", 5064)
 

@@ -18,7 +18,8 @@ from aioca._cli.commands.ioc import explain, parse_macros
 from aioca._cli.diagnosis.conversation import converse
 from aioca._cli.shared import Failure
 from aioca.testing import free_port
-from tests.support.commands import Output, alive, children_of, gone, in_terminal, started
+from tests.support.commands import Output, in_terminal, started
+from tests.support.proc import alive, asleep, children_of, gone, wait_until
 
 RECORDS = """
 record(ao, "$(P)A") { field(VAL, "$(V=1)") field(PREC, "1") field(PINI, "YES") }
@@ -270,6 +271,9 @@ def test_the_end_of_the_prompt(database: Path, key: str, status: int) -> None:
         output.until(lambda text: text.endswith("ioc> "))
         children = children_of(process.pid)
         assert all(alive(child) for child in children)
+        # Python's readline shows the prompt a moment before it waits for keys. A signal in between
+        # is seen at the next key only: nobody is so quick, but this test.
+        assert wait_until(lambda: asleep(process.pid))
         _typed(keyboard, key)
         assert process.wait(10) == status
         assert gone(children)

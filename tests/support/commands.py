@@ -14,7 +14,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from tests.support.forks import Fork, can_fork
@@ -71,36 +70,6 @@ def run_without(modules: str, *arguments: str) -> subprocess.CompletedProcess[st
         [sys.executable, "-c", WITHOUT, modules, *arguments],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-
-
-def children_of(pid: int) -> set[int]:
-    """The living processes that a process has started."""
-    found = set()
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(fields[1]) == pid and fields[0] not in "ZX":
-            found.add(int(stat.parent.name))
-    return found
-
-
-def alive(pid: int) -> bool:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return stat.rpartition(")")[2].split()[0] not in "ZX"
-
-
-def gone(pids: set[int], seconds: float = 5.0) -> bool:
-    give_up = time.monotonic() + seconds
-    while any(alive(pid) for pid in pids):
-        if time.monotonic() > give_up:
-            return False
-        time.sleep(0.01)  # the end of a process that is not our child is no event for us
-    return True
 
 
 def start(*arguments: str, **options: Any) -> subprocess.Popen[bytes] | Fork:

@@ -11,7 +11,8 @@ import pytest
 
 from aioca.testing import SoftIocError, free_port, loopback_environment
 from aioca.testing._ports import is_free
-from tests.support.soft_iocs import ONE, MakeIoc, alive, pid_of
+from tests.support.proc import alive
+from tests.support.soft_iocs import ONE, MakeIoc, pid_of
 
 
 def test_a_free_port_is_free_for_tcp_and_udp() -> None:

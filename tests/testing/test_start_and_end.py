@@ -17,7 +17,8 @@ import pytest
 
 from aioca import CANothing, caget, caput, connect, run
 from aioca.testing import SoftIoc, SoftIocError
-from tests.support.soft_iocs import ONE, MakeIoc, alive, pid_of, wait_until
+from tests.support.proc import alive, wait_until
+from tests.support.soft_iocs import ONE, MakeIoc, pid_of
 
 OTHER = 'record(stringout, "$(P)x") { field(VAL, "other") }'
 
