@@ -14,13 +14,12 @@ import pytest
 
 from tests.support.commands import (
     Output,
-    children_of,
-    gone,
     in_terminal,
     run_cli,
     run_without,
     started,
 )
+from tests.support.proc import children_of, gone
 
 MONITORING = "async with camonitor("
 
