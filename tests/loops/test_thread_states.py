@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from aioca import caget, run
+from aioca import caget, camonitor, run
 from aioca.testing import SoftIoc
 from tests.support.loops import both_backends, finish
 from tests.support.waiting import until
@@ -50,6 +50,30 @@ def test_states_of_lost_circuits(
         for _ in range(5):  # each run has a circuit of its own
             assert run(get_and_count(), backend=backend) > before
             run(until(lambda: _states() <= before), backend=backend)
+
+
+@both_backends
+def test_states_of_circuits_whose_server_ends(
+    own_ioc: Callable[..., SoftIoc], unique: str, backend: str
+) -> None:
+    """Another thread reports the disconnections than the one that receives."""
+    pvs = [f"{unique}X{number}" for number in range(4)]  # each is searched for at once
+    ioc = own_ioc("".join(f'record(ao, "{pv}") {{}}\n' for pv in pvs))
+
+    async def lose(pv: str) -> None:
+        ioc.start()
+        async with camonitor(pv, notify_disconnect=True) as updates:
+            assert (await anext(updates)).ok
+            ioc.kill()
+            assert not (await anext(updates)).ok
+
+    async def lose_all() -> None:
+        before = _states()
+        for pv in pvs:
+            await lose(pv)
+        await until(lambda: _states() <= before)
+
+    run(lose_all(), backend=backend)
 
 
 # A circuit to a stopped server ends only when the server runs again: here after Python has ended.

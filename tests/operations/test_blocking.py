@@ -305,6 +305,7 @@ def test_ctrl_c(p: str, call: str) -> None:
 
 
 def test_no_update_is_lost_to_ctrl_c(p: str, ioc: SoftIoc) -> None:
+    blocking.caput(p + "ao:b", 0, wait=True)  # a write of the value that is there is no update
     with blocking.camonitor(p + "ao:b", datatype=int, all_updates=True) as updates:
         next(updates)
         interrupted(lambda: next(updates))

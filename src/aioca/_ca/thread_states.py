@@ -8,10 +8,10 @@ get_list.
 
 Invariants:
 
-- The state of a circuit's thread is destroyed when the thread ends. Otherwise about 20 kB would be
-  lost with each circuit. On free-threaded Python it would be worse. A later thread may get the same
-  id, and Python would queue what the loop frees of that thread to the lost state: it would never be
-  freed.
+- The state of a thread of a circuit is destroyed when the thread ends. Otherwise about 20 kB would
+  be lost with each circuit. On free-threaded Python it would be worse. A later thread may get the
+  same id, and Python would queue what the loop frees of that thread to the lost state: it would
+  never be freed.
 - No thread destroys its state once `stop_releasing` has returned: Python must not be called after
   its end.
 - The threads that libca ends only with its context, or at the end of the process, keep their
@@ -34,7 +34,8 @@ _thread = threading.local()
 _ensure = ctypes.pythonapi.PyGILState_Ensure
 _UNLOCKED, _LOCKED = 1, 0  # PyGILState_STATE: what PyGILState_Release is to restore
 _MUTEX_BYTES = 128  # more than any pthread_mutex_t; one of zeros is initialized and free
-_CIRCUIT_THREAD = b"CAC-TCP-recv"
+# The threads that end with their circuit. The second reports the disconnections of a lost circuit.
+_CIRCUIT_THREADS = b"CAC-TCP-recv", b"CAC-TCP-send"
 _thread_name = optional("epicsThreadGetNameSelf", "callbacks are slower", com_quick)
 if _thread_name is not None:
     _thread_name.restype = c_char_p
@@ -133,7 +134,7 @@ def keep_thread_state() -> None:
             if seen < _LARGE_CIRCUIT_CHANNELS:
                 return
             del _connected[ident]
-        elif _thread_name() == _CIRCUIT_THREAD:
+        elif _thread_name() in _CIRCUIT_THREADS:
             _release.register()
         _ensure()
         _thread.kept = True
