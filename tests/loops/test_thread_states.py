@@ -108,4 +108,5 @@ def test_circuit_that_ends_after_python(
         _, err = finish(start(LATE, backend, server), server % 256)
     finally:
         busy_ioc.resume()
-    assert err == ""
+    # qemu, with which .ci/arm64 emulates, lacks an option of sockets, and libca tells of it
+    assert [line for line in err.splitlines() if "IP_MULTICAST_ALL" not in line] == []
