@@ -141,6 +141,17 @@ def test_everything_public_is_documented() -> None:
 
 def test_version() -> None:
     assert aioca.__version__ == metadata.version("aioca")
+
+
+@pytest.mark.parametrize("package", ["h5py", "ipykernel", "nbclient"])
+def test_what_has_no_wheel_for_3_15_is_not_installed_there(package: str) -> None:
+    """hatchling forgets the marker of an extra that names another extra of the package."""
+    (needed,) = [
+        requirement
+        for requirement in metadata.requires("aioca") or ()
+        if requirement.startswith(package) and "extra == 'test'" in requirement
+    ]
+    assert "python_version < '3.15'" in needed
     assert re.fullmatch(r"\d+\.\d+\.\d+\S*", aioca.__version__)
 
 
