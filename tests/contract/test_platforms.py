@@ -92,7 +92,11 @@ def test_windows_imports_every_module(other_ioc: SoftIoc) -> None:
     import aioca
     for module in pkgutil.walk_packages(aioca.__path__, "aioca."):
         if module.name not in ("aioca.__main__", "aioca.testing._ioc_program"):
-            importlib.import_module(module.name)
+            try:
+                importlib.import_module(module.name)
+            except ModuleNotFoundError as error:
+                if error.name != "h5py" or sys.version_info < (3, 15):  # no wheel for 3.15 yet
+                    raise
     print(len([name for name in sys.modules if name.startswith("aioca.")]) > 80)
     """
     done = run(other_ioc, program)
