@@ -141,6 +141,7 @@ def test_everything_public_is_documented() -> None:
 
 def test_version() -> None:
     assert aioca.__version__ == metadata.version("aioca")
+    assert re.fullmatch(r"\d+\.\d+\.\d+\S*", aioca.__version__)
 
 
 @pytest.mark.parametrize("package", ["h5py", "ipykernel", "nbclient"])
@@ -152,7 +153,6 @@ def test_what_has_no_wheel_for_3_15_is_not_installed_there(package: str) -> None
         if requirement.startswith(package) and "extra == 'test'" in requirement
     ]
     assert "python_version < '3.15'" in needed
-    assert re.fullmatch(r"\d+\.\d+\.\d+\S*", aioca.__version__)
 
 
 def test_py_typed_is_shipped() -> None:

@@ -9,10 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 
 import aioca
-from aioca import CAInfo, blocking, caput, get_channel_infos, watch_connection
+from aioca import (
+    CAInfo,
+    blocking,
+    caget,
+    camonitor,
+    caput,
+    get_channel_infos,
+    purge_channel_caches,
+    watch_connection,
+)
 from aioca._ca import libca
 from aioca._channels import registry
 from aioca.blocking import _loop_thread
@@ -215,6 +225,34 @@ def test_the_end_of_the_loop(p: str, backend: str) -> None:
     seen = len(infos)
     aioca.run(main(), backend=backend)
     assert all(type(info) is CAInfo for info in infos) and seen
+
+
+@pytest.mark.parametrize("closes", ["the monitor", "everything"])
+async def test_a_watch_closes_a_monitor_of_the_same_pv(
+    own_ioc: Callable[..., SoftIoc], unique: str, closes: str
+) -> None:
+    """Both are told of one connection, the watch first: the monitor subscribes no more."""
+    pvs = [unique + "X", unique + "Y"]
+    soft_ioc = own_ioc("".join(f'record(ao, "{pv}") {{}}\n' for pv in pvs))
+    told = anyio.Event()
+    updates: list[Any] = []
+
+    def watched(info: CAInfo) -> None:
+        if info.ok and not told.is_set():
+            told.set()
+            if closes == "everything":
+                purge_channel_caches()
+            else:
+                monitor.close()
+
+    watch = watch_connection(pvs[0], watched)
+    monitor = camonitor(pvs[0], updates.append)
+    await anyio.to_thread.run_sync(soft_ioc.start)
+    with anyio.fail_after(20):
+        await told.wait()
+        await caget(pvs[1])  # on the same circuit: an update would have come before
+    watch.close()
+    assert (updates, monitor.state) == ([], monitor.CLOSED)
 
 
 def test_no_report_for_a_channel_that_nobody_watches(

@@ -9,7 +9,7 @@ import pytest
 
 from aioca import DBR_DOUBLE, CANothing, CARequestError, caget, caput, connect
 from aioca._ca import libca
-from aioca._channels.connection import CLOSED, CONNECTED
+from aioca._channels.connection import CLOSED, CONNECTED, PREVIOUSLY_CONNECTED
 from aioca._channels.registry import current
 from tests.support.fake_ca import FakeCA
 from tests.support.waiting import until
@@ -113,7 +113,7 @@ async def test_a_failed_search_does_not_stop_the_checks_of_others(
     context.channel("PV1").replace()
     for channel in [each for each in fake_ca.channels.values() if each.name != "PV1"]:
         fake_ca.disconnect(channel, responds=False)
-    await until(lambda: not any(context.channel(pv).connected for pv in pvs))
+    await until(lambda: not any(context.channel(pv).change_is_queued() for pv in pvs))
     fake_ca.calls.clear()
     context.reconnector._look()  # in turns, so that a busy machine gets to the rest later
     await until(lambda: fake_ca.count("create_channel") >= len(pvs))
@@ -137,7 +137,7 @@ async def test_a_channel_goes_down_before_its_type_is_known(fake_ca: FakeCA) -> 
             await until(lambda: asked != [])
             await anyio.sleep(0)
             channel = current().channel("PV")
-            assert (channel.connected, channel.native_type) == (False, -1)
+            assert (channel.state, channel.native_type) == (PREVIOUSLY_CONNECTED, -1)
             fake_ca.disconnect(fake_ca.channel_of(asked[0]))
             fake_ca.connect(fake_ca.channel_of(asked[0]))
     assert (channel.connected, channel.native_type) == (True, DBR_DOUBLE)

@@ -2,7 +2,7 @@
 
 The states, and what leads from one to the next:
 
-- *never connected*: libca searches. `connection_changed` notes that the channel has connected.
+- *never connected*: libca searches. `first_connection` notes that the channel has connected.
 - *connected*. When the circuit is lost, libca searches again by itself.
 - *previously connected*: as never connected, except that a server that does not respond keeps the
   circuit. Then `replace` gives the channel a new chid, for which libca searches at once.
@@ -11,7 +11,9 @@ The states, and what leads from one to the next:
 Invariants:
 
 - State that users see changes only on the event loop's thread. A libca thread notes a change of
-  the connection (`connection_changed`) and posts it. The loop applies the changes in that order.
+  the connection (`first_connection`, `connection_changed`) and posts it. The loop applies the
+  changes in that order. It asks libca for the type of a first connection. If that is the type of a
+  later one, the later change is noted already, and the loop does not use the channel before it.
 - Exception: a libca thread sets ``connected`` to false as soon as the channel disconnects. Nothing
   may be requested from the channel then, because the loop may replace it when it reconnects.
 - Exception: when the channel reconnects with another native type or count, a libca thread has its
@@ -64,8 +66,8 @@ class Connection(Listened, ABC):
         native_type, native_count: as the server reported them at the last connection that the loop
             has applied; -1 and 0 before.
         noted: the number of the last change that a libca thread has noted.
-        searching_since: when the search began, or a server refused the channel (time.monotonic);
-            infinite once the channel was connected.
+        searching_since: when the first search began, or a server refused the channel
+            (time.monotonic). Of no use once the channel was connected.
         priority: the CA priority. libca has one circuit for each server and priority.
         searches: how often it was searched for anew, because a circuit was lost.
         scalar_key: see `Channel`. It is reset here, because nothing may be requested from a channel
@@ -209,8 +211,10 @@ class Connection(Listened, ABC):
         if self.chid and not self._applied:
             native_count = libca.element_count(self.chid)
             native_type = libca.field_type(self.chid)
-            if native_type >= 0:  # else the channel has gone down: that change is still to come
+            if native_type >= 0:
                 self._apply_change(1, True, native_type, native_count)
+            else:  # the channel has gone down since: that change is still to come
+                self._was_connected()
 
     def _apply_change(self, number: int, up: bool, native_type: int, native_count: int) -> None:
         """Apply a change of the connection and call the listeners; portal job."""
@@ -224,8 +228,8 @@ class Connection(Listened, ABC):
             if (native_type, native_count) != (self.native_type, self.native_count):
                 self.native_type, self.native_count = native_type, native_count
                 self.forget_reader()
-            self.connected = self.ever_connected = True
-            self.searching_since = math.inf
+            self.connected = True
+            self._was_connected()
             # Read `noted` last: libca's thread increments it before it resets `connected`.
             if number != self.noted:
                 self.connected = False
@@ -237,6 +241,10 @@ class Connection(Listened, ABC):
             self.home.reconnector.begin()
         concerned = (*self.listeners, *self.monitors)
         self.tell(concerned, methodcaller("channel_up" if up else "channel_down", self))
+
+    def _was_connected(self) -> None:
+        self.ever_connected = True
+        self.searching_since = math.inf
 
     def circuit(self) -> Circuit | None:
         """Return the circuit of the channel; None while it is not connected. On the loop."""
@@ -256,13 +264,16 @@ class Connection(Listened, ABC):
             RuntimeError: if this thread cannot be attached to libca's context.
         """
         self._token_key = tokens.enter(self)
-        status, self.chid = self.home.ca_context.create_channel(
-            self.name.encode("utf-8"), self._token_key << tokens.KEY_SHIFT, self.priority
-        )
-        if status != libca.ECA_NORMAL:
+        try:
+            status, self.chid = self.home.ca_context.create_channel(
+                self.name.encode("utf-8"), self._token_key << tokens.KEY_SHIFT, self.priority
+            )
+            if status != libca.ECA_NORMAL:
+                raise CARequestError(self.name, status, detail="libca could not create a channel")
+        except BaseException:
             self.chid = 0
             tokens.leave(self._token_key)
-            raise CARequestError(self.name, status, detail="libca could not create a channel")
+            raise
         self.home.watches.chid_made(self)
 
     def change_is_queued(self) -> bool:

@@ -110,8 +110,8 @@ class Reconnector:
         self.begin()
         if not channel.chid:  # libca returned an error for the last search
             channel.replace()
-        elif libca.host_name(channel.chid) == libca.NO_HOST:
-            pass  # libca is searching for the PV
+        elif channel.change_is_queued() or libca.host_name(channel.chid) == libca.NO_HOST:
+            pass  # it has connected, or libca is searching for it
         elif not channel.ever_connected:
             if channel.searching_since < old:
                 channel.replace(elsewhere=True)

@@ -32,8 +32,8 @@ _MAX_CONFIRM_SECONDS = 1.0
 _POLL_SECONDS = 0.0002
 # The warning about unconfirmed writes names at most this many PVs, to stay readable.
 _MAX_NAMES = 5
-# The replies to a list that may confirm earlier writes. One reply of each server is enough.
-_MAX_REPLIES = 32
+# PVs of a list whose replies may confirm earlier writes. One PV of each server is enough.
+MAX_CONFIRMING_PVS = 32
 
 
 class UnconfirmedWrites:
@@ -63,7 +63,7 @@ class UnconfirmedWrites:
     def confirm_by_replies(self, channels: Iterable[Channel], number: int) -> None:
         """Remove the writes up to ``number`` on the circuits of these channels, which replied."""
         circuits: set[Circuit | None] = set()
-        for channel in islice(channels, _MAX_REPLIES):
+        for channel in channels:
             if (circuit := channel.circuit()) not in circuits:
                 circuits.add(circuit)
                 self.confirm(circuit, number)

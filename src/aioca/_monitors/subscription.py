@@ -183,6 +183,8 @@ class ChannelSubscription(ABC):
         self.context.portal.put(self._key, nothing)
 
     def channel_up(self, channel: Channel) -> None:
+        if self.closed:  # by a callback that was told of the same connection before
+            return
         self._cancel_timeout()
         if not self._evid:
             self._subscribe()

@@ -29,6 +29,7 @@ from .._ca.tokens import KEY_SHIFT, MAX_INDEX, Raw
 from .._channels import explain
 from .._channels.channel import Channel
 from .._channels.context import LoopContext
+from .._channels.write_confirm import MAX_CONFIRMING_PVS
 from .._errors import Failure, success
 from .._portal.interface import TURN_SECONDS
 from .failures import Failures, closed_here
@@ -238,7 +239,9 @@ class Request:
 
     def _confirm_writes(self) -> None:
         """Confirm earlier writes without wait: a reply shows that the server has received them."""
-        outcomes = zip(self.channels, self.results, strict=True)
+        outcomes = itertools.islice(
+            zip(self.channels, self.results, strict=True), MAX_CONFIRMING_PVS
+        )
         replied = (channel for channel, outcome in outcomes if self.is_reply(outcome))
         self.context.writes.confirm_by_replies(replied, self._after_write)
 
