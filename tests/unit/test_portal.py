@@ -483,3 +483,15 @@ async def test_clear_during_callbacks(
     assert cycles > 10
     assert updates > 5000
     assert {info.subscriber_count for info in get_channel_infos()} == {0}
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.001])
+def test_trio_drains_at_the_end_of_its_run(seconds: float) -> None:
+    """trio calls what is left in its queue, and a drain that finds more asks for another one."""
+    portals = []
+
+    async def main() -> None:
+        portals.append(portal_for(running_loop()))
+
+    trio.run(main)
+    portals[0]._drain_after(seconds)

@@ -101,7 +101,7 @@ class TrioPortal(Portal):
         finally:  # use `run_sync_soon` from now on; drain once more, if a wake was just signalled
             self._release_eventfd()
             if self.awake:
-                self._token.run_sync_soon(self._drain)
+                self._drain_soon()
 
     def _release_eventfd(self) -> None:
         eventfd, self._eventfd = self._eventfd, None
@@ -169,13 +169,23 @@ class TrioPortal(Portal):
         self.spawn(wait)
         return cancel
 
+    def _drain_soon(self) -> None:
+        """Have trio call ``_drain``, unless the run is over.
+
+        At the end of a run trio calls what is left in its queue, and takes nothing more.
+        """
+        try:
+            self._token.run_sync_soon(self._drain)
+        except self._trio.RunFinishedError:
+            pass
+
     def _drain_after(self, seconds: float) -> None:
         if not seconds:
-            self._token.run_sync_soon(self._drain)
+            self._drain_soon()
         elif self._polling:
             self._poll_again = True
         elif not self.spawn(self._poll, seconds):
-            self._token.run_sync_soon(self._drain)
+            self._drain_soon()
 
     async def _poll(self, seconds: float) -> None:
         # One task serves all timers while the load lasts. A task for each timer would cost more
@@ -187,7 +197,7 @@ class TrioPortal(Portal):
                 await self._trio.sleep(seconds)
                 self._drain()
         except BaseException:  # at the end of the run: clean-up code may still wait for replies
-            self._token.run_sync_soon(self._drain)
+            self._drain_soon()
             raise
         finally:
             self._polling = False
