@@ -488,7 +488,7 @@ async def test_clear_during_callbacks(
 @pytest.mark.parametrize("seconds", [0.0, 0.001])
 def test_trio_drains_at_the_end_of_its_run(seconds: float) -> None:
     """trio calls what is left in its queue, and a drain that finds more asks for another one."""
-    portals = []
+    portals: list[Portal] = []
 
     async def main() -> None:
         portals.append(portal_for(running_loop()))
