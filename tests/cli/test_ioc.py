@@ -19,7 +19,8 @@ from aioca._cli.diagnosis.conversation import converse
 from aioca._cli.shared import Failure
 from aioca.testing import free_port
 from tests.support.commands import Output, in_terminal, started
-from tests.support.proc import alive, asleep, children_of, gone, wait_until
+from tests.support.proc import alive, asleep, children_of, gone
+from tests.support.waiting import wait_until
 
 RECORDS = """
 record(ao, "$(P)A") { field(VAL, "$(V=1)") field(PREC, "1") field(PINI, "YES") }

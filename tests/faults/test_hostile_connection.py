@@ -16,6 +16,7 @@ from tests.support import hostile
 from tests.support.hostile import ERROR, NORMAL, READ_NOTIFY, HostileServer, Request, message, reply
 from tests.support.hostile_calls import GOOD, SOON, finish, outcome, refusal, start
 from tests.support.iocs import PORTS
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -111,17 +112,17 @@ def test_monitors_come_back(unique: str) -> None:
     try:
         for thread in threads:
             thread.start()
-        assert hostile.until(everywhere(lambda values: 1.5 in values))
+        assert wait_until(everywhere(lambda values: 1.5 in values))
         for server, pv, end in zip(servers, pvs, ends, strict=True):
             monitor = server.monitors(pv)[0]
             monitor.circuit.send(end(monitor))
-        assert hostile.until(everywhere(lambda values: any(not v.ok for v in values)))
+        assert wait_until(everywhere(lambda values: any(not v.ok for v in values)))
         for server, pv in zip(servers, pvs, strict=True):
             server.pvs[pv] = server.pvs[pv]._replace(value=(2.5,))
-        assert hostile.until(everywhere(lambda values: values[-1] == 2.5), 25)
+        assert wait_until(everywhere(lambda values: values[-1] == 2.5), 25)
         for server, pv in zip(servers, pvs, strict=True):
             assert server.update(pv, 3.5) == len(threads)
-        assert hostile.until(everywhere(lambda values: values[-1] == 3.5))
+        assert wait_until(everywhere(lambda values: values[-1] == 3.5))
     finally:
         stop.set()
         for thread in threads:

@@ -30,7 +30,7 @@ from tests.support.network import (
     heartbeat,
     is_whole,
 )
-from tests.support.waiting import until
+from tests.support.waiting import until, wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -49,10 +49,7 @@ async def test_heartbeat_notices() -> None:
     lock.acquire()
 
     def release_when_noticed(heart: Heart) -> None:
-        for _ in range(2_000):  # of 10 ms
-            if heart.faults:
-                break
-            time.sleep(0.01)
+        wait_until(lambda: heart.faults, 20)
         lock.release()
 
     with pytest.raises(AssertionError, match="slept"):

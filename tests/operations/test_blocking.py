@@ -26,6 +26,7 @@ from aioca import FORMAT_CTRL, FORMAT_RAW, FORMAT_TIME, blocking
 from aioca._channels import context as contexts
 from aioca.blocking import _loop_thread
 from aioca.testing import SoftIoc
+from tests.support.waiting import wait_until
 
 NAMES = ["caget", "caput", "connect", "cainfo", "wait_for_value"]
 
@@ -39,10 +40,7 @@ def loop_ended() -> Iterator[None]:
 
 def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
     """Wait for a condition that nothing announces."""
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up, "the condition did not come true"
-        time.sleep(0.005)
+    assert wait_until(condition, seconds), "the condition did not come true"
 
 
 def asynchronously(name: str, *args: Any, **options: Any) -> Any:

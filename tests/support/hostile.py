@@ -20,7 +20,6 @@ import selectors
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -407,13 +406,3 @@ def _parsed(data: bytearray, circuit: Any) -> Sequence[Request]:
         found.append(Request(command, type, count, cid, available, body, circuit))
         del data[: start + size]
     return found
-
-
-def until(condition: Callable[[], Any], timeout: float = 10.0) -> bool:
-    """Block until it is true; for what tells nobody that it has changed."""
-    give_up = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > give_up:
-            return False
-        time.sleep(0.002)
-    return True

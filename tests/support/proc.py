@@ -1,19 +1,10 @@
-"""What /proc tells of other processes, and waiting for it: /proc has no event to wait for."""
+"""What /proc tells of other processes."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-
-def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
-    give_up = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > give_up:
-            return False
-        time.sleep(0.01)
-    return True
+from tests.support.waiting import wait_until
 
 
 def alive(pid: int) -> bool:

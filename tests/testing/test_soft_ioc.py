@@ -12,8 +12,8 @@ import pytest
 
 from aioca import caget, connect, run
 from aioca.testing import SoftIoc, SoftIocError
-from tests.support.proc import wait_until
 from tests.support.soft_iocs import ONE, MakeIoc
+from tests.support.waiting import wait_until
 
 # -- Databases -------------------------------------------------------------------------------------
 

@@ -17,8 +17,9 @@ import pytest
 
 from aioca import CANothing, caget, caput, connect, run
 from aioca.testing import SoftIoc, SoftIocError
-from tests.support.proc import alive, wait_until
+from tests.support.proc import alive
 from tests.support.soft_iocs import ONE, MakeIoc, pid_of
+from tests.support.waiting import wait_until
 
 OTHER = 'record(stringout, "$(P)x") { field(VAL, "other") }'
 

@@ -33,7 +33,7 @@ _POLL_SECONDS = 0.0002
 # The warning about unconfirmed writes names at most this many PVs, to stay readable.
 _MAX_NAMES = 5
 # PVs of a list whose replies may confirm earlier writes. One PV of each server is enough.
-MAX_CONFIRMING_PVS = 32
+_MAX_CONFIRMING_PVS = 32
 
 
 class UnconfirmedWrites:
@@ -60,11 +60,16 @@ class UnconfirmedWrites:
         except KeyError:
             self.unconfirmed[circuit] = {channel: self.number}
 
-    def confirm_by_replies(self, channels: Iterable[Channel], number: int) -> None:
-        """Remove the writes up to ``number`` on the circuits of these channels, which replied."""
+    def confirm_by_replies(
+        self,
+        outcomes: Iterable[tuple[Channel, object]],
+        is_reply: Callable[[object], bool],
+        number: int,
+    ) -> None:
+        """Remove the writes up to ``number`` on the circuits of the channels that replied."""
         circuits: set[Circuit | None] = set()
-        for channel in channels:
-            if (circuit := channel.circuit()) not in circuits:
+        for channel, outcome in islice(outcomes, _MAX_CONFIRMING_PVS):
+            if is_reply(outcome) and (circuit := channel.circuit()) not in circuits:
                 circuits.add(circuit)
                 self.confirm(circuit, number)
 

@@ -29,7 +29,6 @@ from .._ca.tokens import KEY_SHIFT, MAX_INDEX, Raw
 from .._channels import explain
 from .._channels.channel import Channel
 from .._channels.context import LoopContext
-from .._channels.write_confirm import MAX_CONFIRMING_PVS
 from .._errors import Failure, success
 from .._portal.interface import TURN_SECONDS
 from .failures import Failures, closed_here
@@ -99,7 +98,7 @@ class Request:
         begun_at = now()
         self._deadline = deadline
         context.operations[self] = None
-        self._token = tokens.enter(self) << KEY_SHIFT
+        self._token = tokens.enter(self) << KEY_SHIFT  # as `tokens.register`
         try:
             for start in range(0, self._count, PVS_PER_PART):
                 if now() > self._turn_ends:
@@ -239,11 +238,8 @@ class Request:
 
     def _confirm_writes(self) -> None:
         """Confirm earlier writes without wait: a reply shows that the server has received them."""
-        outcomes = itertools.islice(
-            zip(self.channels, self.results, strict=True), MAX_CONFIRMING_PVS
-        )
-        replied = (channel for channel, outcome in outcomes if self.is_reply(outcome))
-        self.context.writes.confirm_by_replies(replied, self._after_write)
+        outcomes = zip(self.channels, self.results, strict=True)
+        self.context.writes.confirm_by_replies(outcomes, self.is_reply, self._after_write)
 
     def _close(self) -> None:
         """Stop listening and forget the token. Idempotent. Errors still need ``connecting``."""
