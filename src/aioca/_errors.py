@@ -46,7 +46,7 @@ class CANothing(Exception):  # noqa: N818
 
     def __str__(self) -> str:
         text = f"{self.name}: {libca.message(self.errorcode)}"
-        # The name and the detail may hold text from a server: escape what a terminal would obey.
+        # The name and the detail may hold text from a server: escape unprintable characters.
         return printable(f"{text} ({self._detail})" if self._detail else text)
 
     def __repr__(self) -> str:

@@ -139,7 +139,7 @@ def camonitor(
     """Monitor one PV, or several.
 
     It returns at once, and can be called from any code that runs on the event loop's thread.
-    There are four forms, which differ in how long the monitor lives::
+    There are four forms, which differ in how long the monitor lasts::
 
         async with camonitor(pv) as updates:        # the block
             async for value in updates: ...

@@ -81,8 +81,8 @@ async def wait_for_value(
     Args:
         pv: the PV.
         match: the value to wait for, or a function that is called with each update and returns
-            whether it matches. A value matches when a `caput` of it would have written what the PV
-            has: text is the label of an enum, or the long string of a CHAR array.
+            whether it matches. A value matches when a `caput` of it would have written the value of
+            the PV: text is the label of an enum, or the long string of a CHAR array.
         timeout: seconds for the whole call; see `aioca.types.Timeout`.
         events: as for `camonitor`.
         datatype: as for `camonitor`.

@@ -60,7 +60,7 @@ def watch_connection(
     each change: connected, lost, connected to another server or with another type, and access
     rights that have changed while the PV is connected. No value is read.
 
-    It keeps the latest state of each PV only: a consumer that is slow does not see each change, but
+    It keeps the latest state of each PV only: a consumer that is slow does not get each change, but
     always the last. `Subscription.dropped_callbacks` counts the others.
 
     The forms and lifetimes are those of `camonitor`::
@@ -97,7 +97,7 @@ def watch_connection(
 def state_of(channel: Channel) -> CAInfo | None:
     """Return the state of a channel; None if it is being lost, which will be reported next."""
     info = CAInfo(channel)
-    if not info.ok:  # libca may know a server that does not respond, or that it is connecting to
+    if not info.ok:  # its host may be a server that does not respond or is not connected yet
         info.host, info.read, info.write = libca.NO_HOST, False, False
     elif info.host == libca.NO_HOST:
         return None

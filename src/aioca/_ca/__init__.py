@@ -1,4 +1,4 @@
-"""libca through ctypes; nothing above this package knows C."""
+"""libca through ctypes; only this package declares functions of libca."""
 
 import sys
 

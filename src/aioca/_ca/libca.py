@@ -1,6 +1,6 @@
 """libca through ctypes: the function prototypes, and the calls that take a chid.
 
-`library` has loaded libca. This module knows nothing of channels, values or event loops. The
+`library` has loaded libca. This module depends on no channel, value or event loop. The
 functions that libca calls are in `callbacks` and `messages`. Each request for a callback is given a
 trampoline and a token.
 
@@ -114,7 +114,7 @@ def message(status: int) -> str:
     return text.decode("utf-8", "replace")
 
 
-NO_HOST = "<disconnected>"  # libca's text where it knows no host
+NO_HOST = "<disconnected>"  # libca's text where it has no host
 
 
 def host_name(chid: int) -> str:

@@ -5,8 +5,8 @@ of epicscorelibs, which is not needed otherwise.
 
 Invariants:
 
-- What libca calls in libCom is in the same libCom that this package calls.
-- If a symbol is missing that this package can do without, `lacks` says so and what that costs.
+- libca and this package call the same libCom.
+- If a symbol is missing that this package does not require, `lacks` has its name and the cost.
   Without any other symbol the import of this package fails.
 """
 
@@ -68,7 +68,7 @@ def _choose() -> _Choice:
 
 
 def _given(choice: _Choice) -> _Choice:
-    """Check what the variable says, as far as that can be done without loading it."""
+    """Check the file that the variable names, as far as possible without loading it."""
     if os.path.isdir(choice.libca):
         raise choice.problem("it is a folder; give the file of libca in it")
     if not os.path.isfile(choice.libca):
@@ -155,7 +155,7 @@ ca = _load(_choice)
 # A look-up in libca also finds the symbols of the libCom that it is linked to. (Not on Windows.)
 com = ctypes.CDLL(_choice.libcom, mode=ctypes.RTLD_LOCAL) if _choice.libcom else ca
 # The same libraries for calls that only use data of the calling thread. These calls keep the GIL:
-# to release it means to wait until libca's threads, which want it too, release it again.
+# to release it means to wait until libca's threads, which need it too, release it again.
 ca_quick = ctypes.PyDLL(_choice.libca)
 com_quick = ctypes.PyDLL(_choice.libcom) if _choice.libcom else ca_quick
 

@@ -9,9 +9,9 @@ get_list.
 Invariants:
 
 - The state of a thread of a circuit is destroyed when the thread ends. Otherwise about 20 kB would
-  be lost with each circuit. On free-threaded Python it would be worse. A later thread may get the
-  same id, and Python would queue what the loop frees of that thread to the lost state: it would
-  never be freed.
+  be lost with each circuit. On free-threaded Python, a later thread may get the same id.
+  Python would then queue objects of that thread, which the loop frees, to the lost state, and
+  never free them.
 - No thread destroys its state once `stop_releasing` has returned: Python must not be called after
   its end.
 - The threads that libca ends only with its context, or at the end of the process, keep their
@@ -119,7 +119,7 @@ _LARGE_CIRCUIT_CHANNELS = 256
 
 
 def keep_thread_state() -> None:
-    """Keep the Python thread state of this libca thread; destroy that of a circuit with it.
+    """Keep the Python thread state of this libca thread; in a circuit, until the thread ends.
 
     Called at the beginning of callbacks of which each libca thread runs one before all others.
     Where states are lost with their circuits, only a thread with many channels keeps its own: there

@@ -39,7 +39,7 @@ class Channel(Connection):
         put_owner: the request whose put-callback is under way on this channel, or None. A second
             put-callback would block the server's thread for this client, so it uses one of
             ``put_channels``. The loop sets ``put_owner`` before the call to libca. The thread that
-            learns of the completion resets it.
+            receives the completion resets it.
         put_channels: an idle second channel to the same PV, for put-callbacks, or empty.
         private: whether one monitor alone uses this channel (see `private`).
     """

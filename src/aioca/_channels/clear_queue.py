@@ -14,8 +14,8 @@ Invariants:
 - ``_lock`` guards taking an item together with ``_at``. The loop holds it for these two steps only,
   and never while it calls libca. The helper thread never waits for it: libca's callback lock is
   held there, for which the loop may be waiting.
-- Whoever finds items while the queue is not empty has a turn of the loop to come: the loop ends its
-  turns only when the queue is empty.
+- While the queue is not empty, another turn of the loop is to come: the loop ends its turns only
+  when the queue is empty.
 - ``after`` is called on the loop, when libca makes no more callbacks for the item.
 """
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 _MAX_CLEARS_PER_CALLBACK = 500
 # The end of a run waits this long at most for the helper thread to finish its callback.
 _MAX_CLOSE_SECONDS = 0.1
-# Between two looks at whether it has. It needs the GIL for that, so the loop has to sleep.
+# Between two checks of the helper thread. It needs the GIL to finish, so the loop has to sleep.
 _POLL_SECONDS = 0.0002
 
 # In `ClearQueue.ignored_keys`: the queue has items, so the next update's thread helps.
@@ -104,7 +104,7 @@ class ClearQueue:
             False if a helper thread still has not finished: then libca may still call back.
 
         This polls, because an event would have to be made or set in each callback that helps, and
-        the helper thread is hardly ever in one at the end of a run.
+        the helper thread is hardly ever in a callback at the end of a run.
         """
         give_up = time.monotonic() + _MAX_CLOSE_SECONDS
         while True:

@@ -12,8 +12,8 @@ Invariants:
 
 - State that users see changes only on the event loop's thread. A libca thread notes a change of
   the connection (`first_connection`, `connection_changed`) and posts it. The loop applies the
-  changes in that order. It asks libca for the type of a first connection. If that is the type of a
-  later one, the later change is noted already, and the loop does not use the channel before it.
+  changes in that order. It asks libca for the type of a first connection. If libca gives that of a
+  later one, that change is noted already, and the loop does not use the channel before it.
 - Exception: a libca thread sets ``connected`` to false as soon as the channel disconnects. Nothing
   may be requested from the channel then, because the loop may replace it when it reconnects.
 - Exception: when the channel reconnects with another native type or count, a libca thread has its

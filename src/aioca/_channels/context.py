@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aioca")
 
-# An error may name a put-callback that has completed so long before.
+# An error may name a put-callback that has completed, but not longer ago than this.
 _MAX_PUTS_AGE_SECONDS = 0.05
 
 
@@ -142,8 +142,8 @@ class LoopContext:
     def channels_with_puts(self) -> Sequence[Channel]:
         """Return the channels with a put-callback in progress. On the loop.
 
-        Thousands of calls may fail at once, and each error asks. So the channels are examined
-        only if there is a put-callback, and once in `_MAX_PUTS_AGE_SECONDS` at most.
+        Thousands of calls may fail at once, and each error calls this. So the channels are
+        examined only if there is a put-callback, and once in `_MAX_PUTS_AGE_SECONDS` at most.
         """
         if self.put_limit.under_way() <= 0:
             return ()

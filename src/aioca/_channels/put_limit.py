@@ -17,7 +17,7 @@ MAX_PUT_CALLBACKS = 1000
 # If no put completes for this long, the records are slow, not the server overloaded: send the next
 # part anyway.
 _STANDSTILL_SECONDS = 0.02
-# Between two looks at the counters
+# Between two checks of the counters
 _POLL_SECONDS = 0.001
 
 

@@ -3,7 +3,7 @@
 - A server answers a search but does not complete the connection: libca leaves the channel with this
   server without limit. So after a while the channel is replaced by a new one. Any server that
   answers the new search can have it: also the same server, on a new circuit.
-- A server is lost without closing its circuits (its host has no power, its cable is out): libca
+- A server is lost without closing its circuits (no power, or no network, at its host): libca
   keeps the channels there until TCP reports the loss, which takes minutes. Another server may have
   the PVs by then. libca would reconnect such a channel itself if the server recovered, so the
   channel is kept, and a second channel is used to search. If the second channel connects, the first

@@ -1,6 +1,6 @@
-"""The channels whose connection and access rights somebody watches.
+"""The channels whose connection and access rights are watched.
 
-A channel that nobody watches has no entry here, and libca reports no access rights for it. Once
+A channel that is not watched has no entry here, and libca reports no access rights for it. Once
 libca was asked to report them, it does so as long as the chid exists, because that cannot be undone
 (see `libca.report_access`). A channel that is replaced has another chid, so libca is asked again.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Watches:
-    """The watched channels of one loop, each with those who watch it."""
+    """The watched channels of one loop, each with its watches."""
 
     def __init__(self, post: Callable[[Callable[[], object]], None]) -> None:
         self._post = post

@@ -28,7 +28,7 @@ logger = logging.getLogger("aioca")
 
 # The end of a run waits at most this long for writes without wait to be confirmed.
 _MAX_CONFIRM_SECONDS = 1.0
-# Between two looks at the replies: about one round trip in a local network.
+# Between two checks of the replies: about one round trip in a local network.
 _POLL_SECONDS = 0.0002
 # The warning about unconfirmed writes names at most this many PVs, to stay readable.
 _MAX_NAMES = 5

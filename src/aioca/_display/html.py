@@ -4,7 +4,7 @@
   character. The classes of the outermost element keep MathJax from reading ``$...$`` as a formula.
 - Styles are attributes: JupyterLab removes a ``<style>`` from notebooks that it does not trust.
 - Colours: text has the colour of the page, lines and backgrounds are half transparent, and a badge
-  brings both its colours. So it can be read on a light and on a dark page.
+  has both its colours. So all of these can be read on a light and on a dark page.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rows: what is shown of one PV, whatever it has: a value, or the reason why there is none."""
+"""Rows: the text that is shown for one PV: its value, or the reason why it has none."""
 
 from __future__ import annotations
 

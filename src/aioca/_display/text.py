@@ -38,7 +38,7 @@ def value_text(value: Any, properties: Any = None) -> str:
     """Return a value as text; a long text or array is abbreviated.
 
     A float has the digits that its record's precision gives, and all its digits if the precision
-    is not known or 0, which is the default of a record that nobody has given one.
+    is not known or 0, the default of a record.
 
     Args:
         value: an augmented value.

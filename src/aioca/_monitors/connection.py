@@ -1,7 +1,7 @@
 """Watches of connections: they deliver the state of a channel instead of the values of its PV.
 
-A watch is a monitor without a subscription of libca. It hears of each change on the loop, and keeps
-the latest state only. So a slow consumer needs no more memory, and sees the latest state.
+A watch is a monitor without a subscription of libca. The loop calls it for each change. It keeps
+the latest state only, so a slow consumer needs no more memory, and gets the latest state.
 """
 
 from __future__ import annotations

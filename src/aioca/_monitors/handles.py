@@ -56,7 +56,7 @@ class _Enterable(ABC, Generic[Entered_co]):
 class Subscription(_Enterable[Entered_co]):
     """A monitor of one PV, as :func:`camonitor` returns it.
 
-    The monitor lives until `close` is called, until the block, task group or nursery that owns it
+    The monitor lasts until `close` is called, until the block, task group or nursery that owns it
     ends, or until the run of its event loop ends.
 
     To type checkers, ``Subscription[Updates]`` is a subscription without a callback: entering its

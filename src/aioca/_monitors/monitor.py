@@ -1,7 +1,7 @@
 """Monitors: what the updates of a subscription become, before they are delivered.
 
 Invariant: waiting updates are kept as bytes and decoded when they are delivered, so a dropped
-update is never decoded. How they wait is the matter of the policy of the monitor.
+update is never decoded. The policy of the monitor determines how they wait.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ update that waits:
 - libca's thread adds an update, and queues a ticket unless the deque was full before.
 - The loop takes an update for a ticket. If the deque was full, libca's thread may have seen that
   and queued no ticket, while the update of this ticket made room: so the loop queues another one.
-  It may be one too many, which finds nothing.
+  It may be one too many, for which no update is left.
 """
 
 from __future__ import annotations

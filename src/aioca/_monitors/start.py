@@ -24,8 +24,8 @@ def start_all(context: LoopContext, monitors: Sequence[Monitor]) -> None:
 class _Start:
     """A list of monitors that are being started, in turns.
 
-    If the context closes before all are started, it calls `context_closed`, because no channel
-    knows the rest.
+    If the context closes before all are started, it calls `context_closed`, because the rest
+    belong to no channel.
     """
 
     def __init__(self, context: LoopContext, monitors: Sequence[Monitor]) -> None:
@@ -58,7 +58,7 @@ class _Start:
         """Close a monitor for which libca makes no channel.
 
         In the first turn `camonitor` raises the error, so all of its monitors are closed. In later
-        turns nobody can be raised to: the error is logged, and the others are started.
+        turns no caller can get the error: it is logged, and the others are started.
         """
         if self._is_first_turn:
             for each in self._monitors:

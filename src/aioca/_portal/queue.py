@@ -223,7 +223,7 @@ class LoopQueue(ABC):
                     break
         except IndexError:  # a job has closed the portal, which cleared the queue
             pass
-        finally:  # also if Ctrl-C was raised in a callback: the items in the queue remain to do
+        finally:  # also if Ctrl-C was raised in a callback: the items in the queue must be served
             self.awake = False
             self._due = self._woken_at = now
             if there >= _MIN_PAIRS_TO_POLL and not queue:

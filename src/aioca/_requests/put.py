@@ -51,7 +51,7 @@ class Put(Request):
         self._code = code
         self._notify = wait
         # For each PV, the bytes that `check` has encoded, and their DBR type, or type and count if
-        # that is not 1. No tuple for each: Python's garbage collector would look at all of them.
+        # that is not 1. No tuple for each: Python's garbage collector would visit all of them.
         self._data: list[Any] = [None] * len(channels)
         self._types: list[int | tuple[int, int]] = [0] * len(channels)
         self._chid, self._usr = libca.Chid(), libca.Usr()

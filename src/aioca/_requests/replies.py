@@ -4,8 +4,8 @@ Each list that is being read has a C callback of its own, whose Python function 
 at once. The callback for all others (`_ca.callbacks.reply_trampoline`) first has to look the
 request up, and then calls a method of it. Trick ``get_send`` of the benchmark: row get_list.
 
-Invariant: the function reads all that belongs to the request in one operation. So a reply that
-comes late goes to the request that has asked for it, or nowhere, never to the next request.
+Invariant: the function reads all that belongs to the request in one operation. So a late
+reply goes to the request that has asked for it, or is dropped, but never goes to the next request.
 """
 
 from __future__ import annotations

@@ -179,7 +179,7 @@ class Request:
         return explain.status(self.doing, status)
 
     def why_waiting(self, index: int, stage: str) -> str:
-        """Explain why PV ``index`` is still in a stage, if this kind of request knows; else ''."""
+        """Explain why PV ``index`` is still in a stage, if this kind of request can; else ''."""
         return ""
 
     def put_token(self) -> int | None:

@@ -3,7 +3,7 @@
 To read one attribute of a value takes 0.5 to 1 µs. All columns of a batch together take less than
 0.2 µs for each value, because numpy reads the DBR bytes of the batch through a structured dtype.
 
-Invariant: a column has exactly what the attributes of the values are (``timestamp_ns``,
+Invariant: a column has exactly the attributes of the values (``timestamp_ns``,
 ``severity``, ``status``, ``+value``).
 """
 

@@ -6,7 +6,7 @@ scripts, in threads, in notebooks and at the prompt of Python or IPython, and be
     `_calls`        caget, caput, connect, cainfo, wait_for_value
     `_monitor`      camonitor
     `_watch`        watch_connection
-    `_handles`      what it returns: subscriptions, and the updates in a block
+    `_handles`      what both return: subscriptions, and the updates in a block
     `_callbacks`    the thread that calls callbacks
     `_delivery`     updates, from the loop to the threads that take them
     `_blocks`       the error of a callback, to the block that owns the callback

@@ -1,11 +1,11 @@
 """Passes updates from the loop to the threads that take them.
 
-- The loop keeps the pending updates as it does for an ``async for``. A thread that wants an update
-  asks the loop for those that are there. So the latest value, or the newest n, are chosen when a
+- The loop keeps the pending updates as it does for an ``async for``. A thread that needs an update
+  asks the loop for the pending ones. So the latest value, or the newest n, are chosen when a
   thread asks.
 - The loop hands over as many updates at once as the thread processes in about `_GROUP_SECONDS`.
-  One at a time would cost two changes of the thread for each.
-- An update that was handed over is lost to nobody: it is in ``values``, also if Ctrl-C interrupts
+  One at a time would cost two switches of the thread for each.
+- An update that was handed over is not lost: it is in ``values``, also if Ctrl-C interrupts
   the thread that asked.
 """
 
@@ -72,7 +72,7 @@ class HandedMonitor(Monitor):
     Attributes:
         group: what it shares with the other monitors of its call.
         error: the error of its callback, which closed it; or None.
-        shut: whether a thread has closed it; the loop learns of it later.
+        shut: whether a thread has closed it; the loop closes it later.
         target: the callback, and its second argument, or None; replaced as a whole.
         waiting: the calls that wait for its end. On the loop.
     """
@@ -159,7 +159,7 @@ class Handover:
             self._wake()
 
     def _ask(self, call: Call, limit: int) -> None:
-        """Hand over the updates that are there, or those that come next; portal job."""
+        """Hand over the pending updates, or those that come next; portal job."""
         if call.abandoned:
             return
         self._wanted.append(call)

@@ -79,7 +79,7 @@ class _Enterable(ABC, Generic[Entered_co]):
 class Subscription(_Enterable[Entered_co]):
     """A monitor of one PV, as :func:`camonitor` returns it.
 
-    The monitor lives until `close` is called, until its block ends, or until the program ends. All
+    The monitor lasts until `close` is called, until its block ends, or until the program ends. All
     of it can be used from several threads.
 
     To type checkers, ``Subscription[Updates]`` is a subscription without a callback: entering its

@@ -134,7 +134,7 @@ def camonitor(
 ) -> Subscription | Subscriptions:
     """Monitor one PV, or several: `aioca.camonitor` for programs without an event loop.
 
-    There are three forms, which differ in how long the monitor lives::
+    There are three forms, which differ in how long the monitor lasts::
 
         with camonitor(pv) as updates:              # the block
             for value in updates: ...

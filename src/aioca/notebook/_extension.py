@@ -1,7 +1,7 @@
 """The IPython extension: ``%load_ext aioca.notebook`` shows lists of values as tables.
 
-The formatter is for all lists. For one that has anything else in it, it leaves the display to the
-formatter that was there before. IPython is passed in, and never imported here.
+The formatter is for all lists. It leaves a list with any other element to the
+formatter that was set before. IPython is passed in, and never imported here.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 - The table changes at most every `_SHOW_SECONDS`, whatever the rate of the updates, and a row is
   made only for a value that is shown.
-- Every `_LOOK_SECONDS` the view looks at the connections: a monitor without ``notify_disconnect``
+- Every `_LOOK_SECONDS` the view checks the connections: a monitor without ``notify_disconnect``
   delivers nothing when a PV is lost, and the last value must not look like the present one.
 - A view belongs to the thread that iterates.
 """

@@ -21,7 +21,7 @@ The modules, from the lowest:
     `_model`        the dataclasses, and the error for files
     `_macros`       the macros of EPICS: ``$(P)``
     `_names`        lists of PVs, and the request files of autosave
-    `_json`         JSON that nobody vouches for
+    `_json`         JSON that is not trusted
     `_json_format`  the file format of this package
     `_autosave`, `_burt`, `_psi`  the formats of other programs
     `_files`        `load` and `save`: which format a file has, and how it is replaced

@@ -1,7 +1,7 @@
 """Compare saved values with the PVs: `diff`, and the first and last part of `restore`.
 
-A PV has the saved value if a put of the saved value would have written what it has. `_api.matching`
-decides that, as for `wait_for_value`. In two cases that is not enough:
+A PV has the saved value if a put of the saved value would have written its present value.
+`_api.matching` decides that, as for `wait_for_value`. In two cases that is not enough:
 
 - Doubles of 2**53 and more stand for several integers. If the server sends the PV as an integer in
   text, the integers are compared.
@@ -63,7 +63,7 @@ async def diff(snapshot: Snapshot, *, timeout: Timeout = 5.0) -> list[Difference
     """Compare a snapshot with the PVs, and return what differs.
 
     Only values are compared, not alarms and times. A PV has the saved value if `aioca.caput` of
-    that value would have written what it has.
+    that value would have written its present value.
 
     Args:
         snapshot: the saved values; `Snapshot.select` chooses some of them.

@@ -1,4 +1,4 @@
-"""JSON from a file that nobody vouches for: every error is a SnapshotError without a path."""
+"""JSON from a file that is not trusted: every error is a SnapshotError without a path."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ._model import SnapshotError
 
 
 def read_json(text: str, bare_nan: bool = False) -> Any:
-    """Parse JSON from a file that nobody vouches for; SnapshotError with the reason.
+    """Parse JSON from a file that is not trusted; SnapshotError with the reason.
 
     Args:
         text: the JSON.

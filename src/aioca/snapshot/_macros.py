@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from ._model import SnapshotError
 
-# Both bound what a file can make of a few characters: no real file comes near them.
+# Both limit the expansion of a few characters in a file: real files are far below them.
 _MAX_LINE_CHARACTERS = 10_000  # of an expanded line
 _MAX_DEPTH = 20  # macros within macros
 _CLOSING = {"(": ")", "{": "}"}

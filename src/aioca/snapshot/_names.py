@@ -14,7 +14,7 @@ from ._files import read_text
 from ._macros import expand, parse_macros
 from ._model import SnapshotError
 
-# Both bound what files that include each other can amount to.
+# Both limit the total size of files that include each other.
 _MAX_DEPTH = 20  # files within files
 _MAX_LINES = 1_000_000  # of all files; each can name a PV
 _FILE_LINE = re.compile(r'\s*file\s+(?:"\s*([^"]+?)\s*"|([^\s",]+))[\s,]*(.*)')

@@ -38,7 +38,7 @@ def resolve(
         labels: the labels of an ENUM PV.
 
     Raises:
-        UnusableError: the value means nothing for this PV.
+        UnusableError: the value has no meaning for this PV.
     """
     value: Any = entry.value
     kind = TYPE_NAMES[native_type]

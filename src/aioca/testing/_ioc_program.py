@@ -2,7 +2,7 @@
 
 It loads a database, starts the IOC, and then runs each line of its standard input as a command of
 the IOC shell. The output of a command goes to standard output, followed by a line with ``MARK``.
-The program ends when its standard input ends, which also happens when the parent process dies.
+The program ends when its standard input ends, which also happens when the parent process ends.
 
 It loads the libraries of EPICS itself. To import ``epicscorelibs.ioc`` would take longer than
 everything else (it imports setuptools), and would also start a PVA server.
@@ -67,7 +67,7 @@ def main(database: str, macros: str, access_security: str) -> None:
 def _lock_no_memory(core: Any) -> None:
     """Keep iocInit from locking all memory of the process, where that is allowed.
 
-    That would be 40 MB, and on free-threaded Python, whose allocator reserves it, 1 GB.
+    It would lock 40 MB, or 1 GB on free-threaded Python, whose allocator reserves that much.
     """
     import ctypes
 

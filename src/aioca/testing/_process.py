@@ -29,7 +29,7 @@ def pause(process: subprocess.Popen[str]) -> None:
         _, status = os.waitpid(process.pid, os.WUNTRACED)
         if os.WIFSTOPPED(status):
             _stopped.add(process)
-        else:  # it has ended; nobody else can learn how
+        else:  # it has ended; waitpid() reports the status once
             process.returncode = os.waitstatus_to_exitcode(status)
 
 

@@ -154,7 +154,7 @@ class SoftIoc:
             self.kill()
 
     def kill(self) -> None:
-        """End the IOC at once (SIGKILL): clients see only a closed connection. Idempotent."""
+        """End the IOC at once (SIGKILL): its clients only get a closed connection. Idempotent."""
         process, self.process = self.process, None
         if process is not None:
             process.kill()

@@ -218,7 +218,7 @@ async def _to_send_strictly(
         labels = reply.enums
     elif needs_record_type(info.datatype, texts):
         reply = await caget(info.name, DBR_CLASS_NAME, 0, 1, choices.timeout, throw=False)
-        record_type = str(reply) if reply.ok else ""  # not every server knows it
+        record_type = str(reply) if reply.ok else ""  # not every server has it
     found = checked(info.name, info.datatype, texts, labels, record_type)
     if info.datatype == DBR_STRING:
         data = [str(text).encode("utf-8", "surrogateescape").split(b"\0", 1)[0] for text in found]

@@ -1,7 +1,7 @@
 """``aioca snapshot``: save the values of PVs to a file, compare them, and write them back.
 
-Exit statuses: 0 if all is as it should be, 1 if something is the matter with some PV, 2 if a file
-or an option is wrong (nothing was done), 130 after Ctrl-C.
+Exit statuses: 0 if no PV failed or differs, 1 if one does, 2 if a file or an option is wrong
+(nothing was done), 130 after Ctrl-C.
 """
 
 from __future__ import annotations

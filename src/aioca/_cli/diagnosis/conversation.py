@@ -38,7 +38,7 @@ class Conversation:
             operating system.
         milliseconds (float): the time until the connection was made.
         minor (int): the minor version x of its protocol 4.x.
-        found (list[Found]): the PVs that it has, or whose server it knows.
+        found (list[Found]): the PVs that it has, or whose server it names.
         missing (list[str]): the PVs that it reported not to have.
         channel (str): the reply to the request for a channel: ``made``, ``refused``, or empty
             until a reply comes.

@@ -195,7 +195,7 @@ def as_json(report: Report) -> dict[str, Any]:
 
 
 def _beacons_json(report: Report) -> dict[str, Any] | None:
-    """Return which servers were heard; None if nobody listened."""
+    """Return which servers were heard; None without --beacons."""
     if not report.beacon_seconds:
         return None
     heard = report.beacons_heard or set()

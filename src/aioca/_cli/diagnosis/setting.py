@@ -1,4 +1,4 @@
-"""One EPICS_CA_* setting: what the environment has, and what libca makes of it."""
+"""One EPICS_CA_* setting: its value in the environment, and the value that libca uses."""
 
 from __future__ import annotations
 

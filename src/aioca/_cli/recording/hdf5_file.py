@@ -5,7 +5,7 @@ dataset ``rows``. Arrays and texts are pieces of two long datasets, ``elements``
 a row has the start and the length of its piece. A piece is flushed before its row is written.
 
 HDF5 cannot recover from a failed write: the process may crash when it closes the file. So space on
-the disk is reserved before each write, by making the file longer than HDF5 knows. HDF5 permits
+the disk is reserved before each write, by making the file longer than its data. HDF5 permits
 that, and cuts the file off when it closes it.
 
 Readers open the file with ``h5py.File(name, "r", swmr=True)``, also while it is being written and

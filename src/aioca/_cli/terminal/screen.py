@@ -40,7 +40,7 @@ class Screen:
     def size(self) -> tuple[int, int]:
         """Return columns and lines, at least one of each."""
         columns, lines = os.get_terminal_size(self._fd)
-        return columns or 80, lines or 24  # 0 if the terminal does not know
+        return columns or 80, lines or 24  # 0 if the terminal does not say
 
     def show(self, size: tuple[int, int], lines: Sequence[str]) -> None:
         """Show lines that were made for this size, and are shorter than its width. May block."""

@@ -28,7 +28,7 @@ class Sighting:
     """One beacon, compared with the earlier ones of its server.
 
     Attributes:
-        anomaly (bool): whether clients search again for what they have not found.
+        anomaly (bool): whether clients search again for PVs that they have not found.
         period (float): mean time between beacons of this server, in seconds; 0 after the first.
         current (float): time since the previous beacon, in seconds.
     """

@@ -99,7 +99,7 @@ class Repeater:
                 return
             self._clients[client] = sock
             self._log(f"{client[0]}:{client[1]} has registered")
-            # Finds clients that have ended; without beacons, their sockets would pile up.
+            # Finds clients that have ended; without beacons, their sockets would accumulate.
             self._pass_on(_EMPTY_MESSAGE, client)
         self._send(client, confirm(client[0]))
 
