@@ -11,6 +11,8 @@
     python tests/benchmarks --without wake_now,poll
                                                 this package without each of these tricks of its
                                                 code (``all``: without each one)
+    python tests/benchmarks --apart --without poll
+                                                the client on one processor, the IOC on the others
 
 It makes an environment for each client (from the package index; ``--environments DIR`` keeps them
 for the next time), starts soft IOCs on loopback, and has each client do each piece of work in turn,
@@ -83,6 +85,10 @@ Work = tuple[dict[str, Any], tuple[str, ...], str, bool]
 WORKS: dict[str, Work] = {
     "connect": ({"work": "connect", "count": 10_000}, PEERS, "s", False),
     "get_list": ({"work": "get_list", "count": 10_000, "repeat": 5}, READERS, "per_second", True),
+    "get_mixed": (
+        {"work": "get_list", "count": 10_000, "repeat": 5, "records": ("ao", "longout", "bo")},
+        OURS, "cpu_us", False,
+    ),
     "get_one": ({"work": "get_one", "count": 2_000, "repeat": 3}, READERS, "us", False),
     "put_list": (
         {"work": "put_list", "count": 10_000, "repeat": 5},
@@ -176,6 +182,11 @@ def main() -> None:
         "--without", help="tricks to do without, with commas, or all: " + ", ".join(TRICKS)
     )
     parser.add_argument("--blocking", action="store_true", help="the blocking calls, and pyepics")
+    parser.add_argument(
+        "--apart",
+        action="store_true",
+        help="each client on the first processor, the IOC on the others (c: anywhere); less noise",
+    )
     options = parser.parse_args()
     if options.blocking:
         options.only = options.only or ",".join(BLOCKING_WORKS)
@@ -187,6 +198,8 @@ def main() -> None:
         options.only = options.only or ",".join(shown)
         options.clients = options.clients or "aioca"
     works = {name: WORKS[name] for name in (options.only or ",".join(WORKS)).split(",")}
+    if options.apart:
+        works = {name: ({**work[0], "apart": 0}, *work[1:]) for name, work in works.items()}
     clients = (options.clients or ",".join(CLIENTS)).split(",")
     if options.against:
         clients = _with_old(clients, works)
@@ -371,7 +384,10 @@ def _ioc(work: Work) -> Iterator[dict[str, str]]:
     elif spec["work"] == "array":
         database = 'record(waveform, "BIG") { field(FTVL, "DOUBLE") field(NELM, "1000000") }'
     else:
-        database = "".join(f'record(ao, "P{i}") {{}}\n' for i in range(count))
+        records = spec.get("records", ("ao",))
+        database = "".join(
+            f'record({records[i % len(records)]}, "P{i}") {{}}\n' for i in range(count)
+        )
     with SoftIoc(database, timeout=120) as ioc:
         if "apart" in spec:
             for thread in Path(f"/proc/{ioc.process.pid}/task").iterdir():

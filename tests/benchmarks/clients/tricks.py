@@ -85,6 +85,8 @@ TRICKS: dict[str, Trick] = {
     "nothing": Trick(
         {
             **_GETS,
+            **_CONNECTS,
+            "get_mixed": "cpu_us",
             **_WAKES,
             **_UPDATES,
             "latency": "p50_us",
@@ -142,7 +144,7 @@ TRICKS: dict[str, Trick] = {
     ),
     # Get.values_from has the code that decodes a number in its loop
     "get_decode": Trick(
-        _GETS,
+        {"get_mixed": "cpu_us", "get_one": "us"},
         (
             Edit(
                 "_requests.get",
