@@ -294,7 +294,7 @@ async def busy(pv: str, backlog: int = 0) -> None:
     give_up = time.monotonic() + LONG
     while time.monotonic() < give_up:
         keys = [monitor._key for monitor in channel.monitors]  # type: ignore[attr-defined]
-        if channel.noted > channel._applied or any(key in queue for key in keys):
+        if channel._noted > channel._applied or any(key in queue for key in keys):
             break
         time.sleep(0.001)
     time.sleep(max(0.0, over - time.monotonic()))
@@ -373,7 +373,7 @@ async def test_a_deadline_that_passes_before_the_call_waits(p: str, call: Any) -
     class Busy(type(current().portal)):  # type: ignore[misc]
         async def checkpoint(self, suspends: bool = False) -> None:
             give_up = time.monotonic() + LONG
-            while channel.noted == channel._applied and time.monotonic() < give_up:
+            while channel._noted == channel._applied and time.monotonic() < give_up:
                 time.sleep(0.001)
             time.sleep(SOON)
 

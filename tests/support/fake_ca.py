@@ -113,11 +113,7 @@ class FakeCA:
     def connect(self, channel: CAChannel) -> None:
         """Report that a channel has connected."""
         channel.host = HOST
-        owner = self._owner(channel)
-        if owner.noted:
-            owner.connection_changed(True, DBR_DOUBLE, 1)
-        else:
-            owner.first_connection()
+        self._owner(channel).connection_changed(True, DBR_DOUBLE, 1)
 
     def disconnect(self, channel: CAChannel, *, responds: bool = True) -> None:
         """Report that a channel has disconnected.

@@ -7,9 +7,9 @@ from typing import Any
 import anyio
 import pytest
 
-from aioca import DBR_DOUBLE, CANothing, CARequestError, caget, caput, connect
+from aioca import CANothing, CARequestError, caget, caput, connect
 from aioca._ca import libca
-from aioca._channels.connection import CLOSED, CONNECTED, PREVIOUSLY_CONNECTED
+from aioca._channels.connection import CLOSED, CONNECTED
 from aioca._channels.registry import current
 from tests.support.fake_ca import FakeCA
 from tests.support.waiting import until
@@ -120,27 +120,6 @@ async def test_a_failed_search_does_not_stop_the_checks_of_others(
     searched = [arguments[0] for name, arguments in fake_ca.calls if name == "create_channel"]
     assert searched == [b"PV1", b"PV2", b"PV3"]
     assert "please report this" not in caplog.text
-
-
-async def test_a_channel_goes_down_before_its_type_is_known(fake_ca: FakeCA) -> None:
-    """The loop asks for the type when libca knows none, and is yet to report why."""
-    asked: list[int] = []
-
-    def none(chid: int) -> int:
-        asked.append(chid)
-        return -1
-
-    fake_ca.script("field_type", none)
-    with anyio.fail_after(10):
-        async with anyio.create_task_group() as group:
-            group.start_soon(connect, "PV")
-            await until(lambda: asked != [])
-            await anyio.sleep(0)
-            channel = current().channel("PV")
-            assert (channel.state, channel.native_type) == (PREVIOUSLY_CONNECTED, -1)
-            fake_ca.disconnect(fake_ca.channel_of(asked[0]))
-            fake_ca.connect(fake_ca.channel_of(asked[0]))
-    assert (channel.connected, channel.native_type) == (True, DBR_DOUBLE)
 
 
 async def test_a_first_channel_that_libca_refuses(fake_ca: FakeCA) -> None:

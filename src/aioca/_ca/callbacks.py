@@ -201,12 +201,10 @@ def _on_connection(chid: int, op: int) -> None:
     owner = owner_of(puser(chid) >> KEY_SHIFT)
     if owner is None:
         return
-    if op != OP_CONN_UP:
-        owner.connection_changed(False, -1, 0)
-    elif owner.noted:
+    if op == OP_CONN_UP:
         owner.connection_changed(True, field_type(chid), element_count(chid))
     else:
-        owner.first_connection()
+        owner.connection_changed(False, -1, 0)
 
 
 def _on_access(args: Any) -> None:

@@ -68,15 +68,17 @@ detach_context = prototype("ca_detach_context", None, library=ca_quick)
 is_preemptive = prototype("ca_preemtive_callback_is_enabled", c_int)
 flush_io = prototype("ca_flush_io", c_int)
 puser = prototype("ca_puser", c_size_t, c_size_t, library=ca_quick)
+_create_channel = prototype(
+    "ca_create_channel", c_int, c_char_p, c_void_p, c_size_t, c_uint, c_void_p
+)
 _create_subscription = prototype(
     "ca_create_subscription", c_int,
     c_long, c_ulong, c_size_t, c_long, c_void_p, c_size_t, c_void_p,
 )  # fmt: skip
 
-# These are called once for each PV. They have no argtypes, because converting Python
+# These are called once for each PV of a list. They have no argtypes, because converting Python
 # integers would take two thirds of the time of a call. So callers must pass C objects of the right
-# size. Tricks of the benchmark: ``c_objects`` (row get_list), ``create_objects`` (row connect).
-_create_channel = required("ca_create_channel")
+# size. Trick ``c_objects`` of the benchmark: row get_list.
 get_callback = required("ca_array_get_callback")
 _put_callback = required("ca_array_put_callback")
 _put = required("ca_array_put")
@@ -254,7 +256,7 @@ def create_channel(
 ) -> tuple[int, int]:
     """Create a channel in the thread's context; return the ECA status and the chid."""
     chid = Chid()
-    status = _create_channel(name, trampoline, Usr(token), c_uint(priority), ctypes.byref(chid))
+    status = _create_channel(name, trampoline, token, priority, ctypes.byref(chid))
     return status, chid.value
 
 

@@ -2,7 +2,7 @@
 
 The states, and what leads from one to the next:
 
-- *never connected*: libca searches. `first_connection` notes that the channel has connected.
+- *never connected*: libca searches.
 - *connected*. When the circuit is lost, libca searches again by itself.
 - *previously connected*: as never connected, except that a server that does not respond keeps the
   circuit. Then `replace` gives the channel a new chid, for which libca searches at once.
@@ -11,9 +11,7 @@ The states, and what leads from one to the next:
 Invariants:
 
 - State that users see changes only on the event loop's thread. A libca thread notes a change of
-  the connection (`first_connection`, `connection_changed`) and posts it. The loop applies the
-  changes in that order. It asks libca for the type of a first connection. If libca gives that of a
-  later one, that change is noted already, and the loop does not use the channel before it.
+  the connection (`connection_changed`) and posts it. The loop applies the changes in that order.
 - Exception: a libca thread sets ``connected`` to false as soon as the channel disconnects. Nothing
   may be requested from the channel then, because the loop may replace it when it reconnects.
 - Exception: when the channel reconnects with another native type or count, a libca thread has its
@@ -65,7 +63,6 @@ class Connection(Listened, ABC):
             libca's threads.
         native_type, native_count: as the server reported them at the last connection that the loop
             has applied; -1 and 0 before.
-        noted: the number of the last change that a libca thread has noted.
         searching_since: when the first search began, or a server refused the channel
             (time.monotonic). Of no use once the channel was connected.
         priority: the CA priority. libca has one circuit for each server and priority.
@@ -80,6 +77,7 @@ class Connection(Listened, ABC):
         "_applied",
         "_circuit",
         "_is_up",
+        "_noted",
         "_token_key",
         "chid",
         "closed",
@@ -88,7 +86,6 @@ class Connection(Listened, ABC):
         "home",
         "native_count",
         "native_type",
-        "noted",
         "priority",
         "refused",
         "scalar_key",
@@ -111,7 +108,7 @@ class Connection(Listened, ABC):
         self._is_up = False
         self.refused: bool = False
         self.unresponsive: bool = False
-        self.noted: int = 0
+        self._noted = 0  # the number of the last change that a libca thread has noted
         self._applied = 0  # the number of the last change that the loop has applied
         self.searching_since: float = time.monotonic()
         self.searches: int = 0
@@ -148,19 +145,6 @@ class Connection(Listened, ABC):
 
     # -- On a thread of libca ----------------------------------------------------------------------
 
-    def first_connection(self) -> None:
-        """Note that the channel has connected for the first time, and post it to the loop.
-
-        Called by libca on one of its threads, while ``noted`` is 0. Never waits for the loop. The
-        loop finds the native type out, because each call of libca would release the GIL here, for
-        which the threads contend while many channels connect. Trick ``first_type`` of the
-        benchmark: row connect.
-        """
-        self._is_up = True
-        self.refused = False
-        self.noted = 1
-        self.home.post(self._apply_first)
-
     def connection_changed(self, up: bool, native_type: int, native_count: int) -> None:
         """Note a change of the connection and post it to the loop.
 
@@ -190,11 +174,11 @@ class Connection(Listened, ABC):
             for monitor in self.monitors:
                 monitor.went_down()
         self._circuit = None
-        self.noted += 1
+        self._noted += 1
         if not up:  # even if the channel reconnects at once, because the loop may then replace it
             self.connected = False
             self.scalar_key = None
-        self.home.post(partial(self._apply_change, self.noted, up, native_type, native_count))
+        self.home.post(partial(self._apply_change, self._noted, up, native_type, native_count))
 
     def access_changed(self) -> None:
         """Pass on that the access rights have changed. On a libca thread; never waits."""
@@ -205,16 +189,6 @@ class Connection(Listened, ABC):
         self.home.message_log.exception(self.name, status, op, context)
 
     # -- On the loop's thread ----------------------------------------------------------------------
-
-    def _apply_first(self) -> None:
-        """Apply the first connection of the channel; portal job."""
-        if self.chid and not self._applied:
-            native_count = libca.element_count(self.chid)
-            native_type = libca.field_type(self.chid)
-            if native_type >= 0:
-                self._apply_change(1, True, native_type, native_count)
-            else:  # the channel has gone down since: that change is still to come
-                self._was_connected()
 
     def _apply_change(self, number: int, up: bool, native_type: int, native_count: int) -> None:
         """Apply a change of the connection and call the listeners; portal job."""
@@ -228,10 +202,10 @@ class Connection(Listened, ABC):
             if (native_type, native_count) != (self.native_type, self.native_count):
                 self.native_type, self.native_count = native_type, native_count
                 self.forget_reader()
-            self.connected = True
-            self._was_connected()
-            # Read `noted` last: libca's thread increments it before it resets `connected`.
-            if number != self.noted:
+            self.connected = self.ever_connected = True
+            self.searching_since = math.inf
+            # Read `_noted` last: libca's thread increments it before it resets `connected`.
+            if number != self._noted:
                 self.connected = False
                 return  # The channel went down again; that change is still in the queue.
         else:
@@ -241,10 +215,6 @@ class Connection(Listened, ABC):
             self.home.reconnector.begin()
         concerned = (*self.listeners, *self.monitors)
         self.tell(concerned, methodcaller("channel_up" if up else "channel_down", self))
-
-    def _was_connected(self) -> None:
-        self.ever_connected = True
-        self.searching_since = math.inf
 
     def circuit(self) -> Circuit | None:
         """Return the circuit of the channel; None while it is not connected. On the loop."""
@@ -278,7 +248,7 @@ class Connection(Listened, ABC):
 
     def change_is_queued(self) -> bool:
         """Whether the loop has yet to apply a change. On the loop."""
-        return self.noted != self._applied
+        return self._noted != self._applied
 
     def detach(self) -> int:
         """Take the chid from this channel, and return it: it is to be cleared. On the loop."""
@@ -293,7 +263,7 @@ class Connection(Listened, ABC):
         """Prepare for another chid; ``elsewhere``: on another circuit. On the loop."""
         if elsewhere:
             self.priority ^= 1
-        self._applied = self.noted  # ignore the changes of the old chid that are still queued
+        self._applied = self._noted  # ignore the changes of the old chid that are still queued
         self._is_up = self.refused = self.unresponsive = False
 
     def mark_closed(self) -> list[Listener]:

@@ -34,7 +34,6 @@ _COPYING = ("_monitors.every", "_monitors.latest", "_ca.callbacks")
 _SCALAR = "memory[start : start + SCALAR_SIZE[dbr]]"
 _IS_SCALAR = "if status == ECA_NORMAL and count == 1 and start and "
 _GETS = {"get_list": "cpu_us"}
-_CONNECTS = {"connect": "cpu_us"}
 _UPDATES = {"monitor_10k": "cpu_us"}
 _WAKES = {"get_one": "us", "put_one": "us"}
 
@@ -85,7 +84,6 @@ TRICKS: dict[str, Trick] = {
     "nothing": Trick(
         {
             **_GETS,
-            **_CONNECTS,
             "get_mixed": "cpu_us",
             **_WAKES,
             **_UPDATES,
@@ -238,27 +236,6 @@ TRICKS: dict[str, Trick] = {
                 "get_callback, c_dbrs, repeat(ONE), some, repeat(trampoline), c_tokens.arguments)",
                 "get_callback, (dbr.value for dbr in c_dbrs), repeat(1), chids,"
                 " repeat(trampoline), map(int, c_tokens.words))",
-            ),
-        ),
-    ),
-    # The loop finds the type of a channel that has connected for the first time
-    "first_type": Trick(
-        _CONNECTS, (Edit("_ca.callbacks", "    elif owner.noted:\n", "    elif True:\n"),)
-    ),
-    # ca_create_channel gets C objects, too
-    "create_objects": Trick(
-        _CONNECTS,
-        (
-            Edit(
-                "_ca.libca",
-                '_create_channel = required("ca_create_channel")',
-                '_create_channel = prototype(\n    "ca_create_channel", c_int,'
-                " c_char_p, c_void_p, c_size_t, c_uint, c_void_p,\n)",
-            ),
-            Edit(
-                "_ca.libca",
-                "trampoline, Usr(token), c_uint(priority)",
-                "trampoline, token, priority",
             ),
         ),
     ),
