@@ -20,6 +20,7 @@ import math
 import os
 import signal
 import socket
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
@@ -29,7 +30,7 @@ import anyio
 import nats
 from anyio.abc import TaskGroup
 from nats.errors import TimeoutError as NoMessageError
-from nats.js.errors import APIError, KeyWrongLastSequenceError, NoKeysError
+from nats.js.errors import APIError, BadRequestError, KeyWrongLastSequenceError, NoKeysError
 
 from aioca import FORMAT_TIME, camonitor, run
 
@@ -107,12 +108,22 @@ class Worker:
             del self.held[lease]
 
 
+async def create(function: Callable[..., Awaitable[Any]], **options: Any) -> Any:
+    """Create a stream or a bucket; it may exist, or another worker may be creating it."""
+    for _ in range(50):
+        with suppress(BadRequestError):  # "subjects overlap", while another worker creates it
+            return await function(**options)
+        await anyio.sleep(0.1)
+    return await function(**options)
+
+
 async def work(client: Any, o: argparse.Namespace) -> None:
     jetstream = client.jetstream()
-    await jetstream.add_stream(
-        name="UPDATES", subjects=["pv.*"], max_age=KEEP_SECONDS, duplicate_window=ONCE_SECONDS
-    )
-    leases = await jetstream.create_key_value(bucket="leases", ttl=LEASE_SECONDS)
+    await create(
+        jetstream.add_stream, name="UPDATES", subjects=["pv.*"],
+        max_age=KEEP_SECONDS, duplicate_window=ONCE_SECONDS,
+    )  # fmt: skip
+    leases = await create(jetstream.create_key_value, bucket="leases", ttl=LEASE_SECONDS)
     worker = Worker(jetstream, leases, o.pvs, o.parts, o.copies)
     try:
         async with anyio.create_task_group() as tasks:

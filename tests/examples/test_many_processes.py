@@ -141,7 +141,12 @@ def follow(start: Callable[..., Program], name: str, last: dict[str, int]) -> Up
         if all(found[pv] and found[pv][-1][0] >= number for pv, number in last.items()):
             program.stop()
             return found
-        assert time.monotonic() < give_up, program.lines[-5:]
+        behind = {
+            pv: (found[pv][-3:], number)
+            for pv, number in last.items()
+            if not found[pv] or found[pv][-1][0] < number
+        }
+        assert time.monotonic() < give_up, (behind, program.lines[-5:])
         time.sleep(0.1)  # a `Program` waits for one line only
 
 
@@ -157,10 +162,11 @@ def test_the_parts_of_a_killed_worker_are_taken_over(
     names = name_of(killed), name_of(other)
     count_on(ioc, pvs[0], 20)
     at_kill = {pv: number_of(ioc, pv) for pv in pvs}
+    said = len(other.lines)  # the worker that was the first had all parts once before
     killed.send(signal.SIGKILL)
     killed.process.wait()
     begin = time.monotonic()
-    other.until(f"holds {PARTS} of {PARTS}$")
+    other.until(f"holds {PARTS} of {PARTS}$", after=said)
     seconds = time.monotonic() - begin
     assert seconds < 12  # 3 of the lease, 1 of a round, and a machine that is busy
     at_takeover = {pv: number_of(ioc, pv) for pv in pvs}
@@ -215,11 +221,12 @@ def test_a_worker_that_was_paused_gives_up_what_others_have(
     """For a moment two publish the same PVs: no update is in the stream twice."""
     paused, other = two_workers(start, pvs, copies=1)
     names = name_of(paused), name_of(other)
+    said = len(paused.lines), len(other.lines)
     paused.send(signal.SIGSTOP)
-    other.until(f"holds {PARTS} of {PARTS}$")
+    other.until(f"holds {PARTS} of {PARTS}$", after=said[1])
     count_on(ioc, pvs[0], 10)
     paused.send(signal.SIGCONT)
-    paused.until(f"holds 0 of {PARTS}$")
+    paused.until(f"holds 0 of {PARTS}$", after=said[0])
     until_last([paused, other], f"holds {PARTS // 2} of")  # and then takes its share
     count_on(ioc, pvs[0], 10)
     updates = follow(start, "consumer", {pv: number_of(ioc, pv) for pv in pvs})

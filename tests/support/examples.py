@@ -47,12 +47,15 @@ class Program:
             self._ended = True
             self._news.notify()
 
-    def until(self, pattern: str, seconds: float = 20.0) -> str:
-        """Wait for a line in which the pattern is found, and return it."""
+    def until(self, pattern: str, seconds: float = 20.0, after: int = 0) -> str:
+        """Wait for a line in which the pattern is found, and return it.
+
+        ``after``: the number of lines, of those printed first, that do not count.
+        """
         deadline = time.monotonic() + seconds
         with self._news:
             while True:
-                found = [line for line in self.lines if re.search(pattern, line)]
+                found = [line for line in self.lines[after:] if re.search(pattern, line)]
                 if found:
                     return found[0]
                 left = deadline - time.monotonic()
