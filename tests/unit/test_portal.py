@@ -495,3 +495,62 @@ def test_trio_drains_at_the_end_of_its_run(seconds: float) -> None:
 
     trio.run(main)
     portals[0]._drain_after(seconds)
+
+
+# -- A late drain ----------------------------------------------------------------------------------
+
+
+class Line:
+    """Receives numbers, and notes them."""
+
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+
+    def receive(self, item: int) -> None:
+        self.numbers.append(item)
+
+
+@pytest.mark.parametrize("late", [True, False])
+async def test_a_late_drain_lets_other_threads_queue_their_items(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    """A busy loop keeps the GIL: a thread of libca then has received more than it has queued."""
+    received, line, pauses = iter(range(100)), Line(), 0
+    portal.receivers[1] = line
+
+    def pause(seconds: float) -> None:  # the other thread runs: twice it has three items, then none
+        nonlocal pauses
+        pauses += 1
+        assert 0 < seconds < 0.001
+        if pauses <= 2:
+            for _ in range(3):
+                portal.put(1, next(received))
+
+    monkeypatch.setattr(queue.time, "sleep", pause)
+    for _ in range(2):
+        portal.put(1, next(received))
+    portal._due = time.monotonic() - (1 if late else 0)
+    portal._drain()
+    assert (pauses, line.numbers) == ((3, list(range(8))) if late else (0, [0, 1]))
+
+
+async def test_a_late_drain_does_not_wait_for_long(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads that always queue more do not keep it."""
+    sleep, line = time.sleep, Line()
+    portal.receivers[1] = line
+
+    def pause(seconds: float) -> None:
+        sleep(seconds)
+        for _ in range(3):
+            portal.put(1, 0)
+
+    monkeypatch.setattr(queue.time, "sleep", pause)
+    portal.put(1, 0)
+    portal.put(1, 0)
+    start = time.monotonic()
+    portal._due = start - 1
+    portal._drain()
+    assert len(line.numbers) > 2
+    assert time.monotonic() - start < 1
