@@ -151,7 +151,9 @@ async def test_cut_at_any_byte(net: Net, reconnections: int) -> None:
             assert done == sorted(set(done)), "written twice, or not in order"
             known = {value for value, _ in failed[pv]}
             assert set(range(1, tried[pv] + 1)) - set(done) <= known, "lost without a word"
-            assert all("unknown" in text or "connecting" in text for _, text in failed[pv])
+            # "not sent": it connected again before the deadline, and the busy loop was late
+            said = ("unknown", "connecting", "not sent")
+            assert all(any(map(text.__contains__, said)) for _, text in failed[pv]), failed[pv]
             last[pv] = done[-1] if done else 0.0
         if reconnections:
             assert all(line.opened == wave + 1 for line in lines)
