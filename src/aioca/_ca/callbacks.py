@@ -41,7 +41,7 @@ from .tokens import DBR_BITS, DBR_MASK, INDEX_MASK, KEY_SHIFT, Raw, owner_of
 # All of the process's memory as one array. A slice of this array copies bytes out of C in a quarter
 # of the time of ctypes.string_at(), and in two thirds of the time of from_address().raw. From about
 # a page on, a slice of a memoryview of the array is faster still, as it copies whole blocks.
-# Tricks of the benchmark: ``memory`` (rows monitor_10k, get_list), ``memory_view`` (array).
+# Tricks of the benchmark: ``memory`` (row monitor_10k), ``memory_view`` (row array).
 memory = (ctypes.c_char * (1 << 62)).from_address(0)
 _memory_view = memoryview(memory).cast("B")
 _BLOCK_COPY_MIN_BYTES = 4096  # a page: larger DBRs are copied through the memoryview

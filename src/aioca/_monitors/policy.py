@@ -11,7 +11,7 @@ The functions on libca's threads are the only code in which each Python instruct
 not use the monitor: the key that libca passes back is sufficient. Its lowest byte is the DBR type
 that was requested. Each of them is a closure, because access to closure variables is fastest, and
 their common code is repeated in each, because a call takes time, too. Trick ``copy_inline`` of the
-benchmark: rows monitor_10k, get_list. Trick ``closures``: monitor_10k does not show a gain.
+benchmark: row monitor_10k. Trick ``closures``: row monitor_10k.
 
 Invariants:
 

@@ -138,7 +138,7 @@ class Get(Request):
         return isinstance(outcome, (bytes, bytearray))
 
     def values_from(self, start: int, stop: int) -> list[Any]:
-        # Trick ``get_decode`` of the benchmark: row get_list
+        # Trick ``get_decode`` of the benchmark: row get_mixed
         outcomes, readers = self.results[start:stop], self._readers[start:stop]
         values: list[Any] = []
         if len(outcomes) >= _MIN_LIST and (values := _numbers(outcomes, readers)):

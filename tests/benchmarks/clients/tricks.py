@@ -129,7 +129,7 @@ TRICKS: dict[str, Trick] = {
     ),
     # Calls in one pass of the loop are flushed together
     "one_flush": Trick(
-        {"small_lists": "cpu_us", "get_one": "us"},
+        {"small_lists": "cpu_us"},
         (Edit("_channels.flushes", "_SAME_PASS_SECONDS = 0.0002", "_SAME_PASS_SECONDS = -1"),),
     ),
     # Get.send lets `map` make the calls for a list, whose replies have a C callback of their own
@@ -142,7 +142,7 @@ TRICKS: dict[str, Trick] = {
     ),
     # Get.values_from has the code that decodes a number in its loop
     "get_decode": Trick(
-        {"get_mixed": "cpu_us", "get_one": "us"},
+        {"get_mixed": "cpu_us"},
         (
             Edit(
                 "_requests.get",
@@ -178,7 +178,7 @@ TRICKS: dict[str, Trick] = {
     ),
     # libca's threads keep their Python thread states
     "thread_state": Trick(
-        {"monitor_3k": "cpu_us", "get_list": "cpu_us", "get_one": "us"},
+        {"monitor_3k": "cpu_us", "get_list": "cpu_us"},
         (
             Edit(
                 "_ca.thread_states",
@@ -194,7 +194,7 @@ TRICKS: dict[str, Trick] = {
     ),
     # Bytes are copied with a slice of all memory
     "memory": Trick(
-        {**_UPDATES, "get_list": "cpu_us"},
+        _UPDATES,
         (
             *(Edit(name, _SCALAR, "string_at(start, SCALAR_SIZE[dbr])") for name in _COPYING),
             *(Edit(name, "", "\nfrom ctypes import string_at\n") for name in _COPYING),
@@ -214,7 +214,7 @@ TRICKS: dict[str, Trick] = {
     ),
     # One element is copied without a call of `copied`
     "copy_inline": Trick(
-        {**_UPDATES, "get_list": "cpu_us"},
+        _UPDATES,
         tuple(Edit(name, _IS_SCALAR, "if False and ") for name in _COPYING),
     ),
     # The callback of a policy is a closure, not a method
