@@ -198,6 +198,46 @@ FORK = """
 """
 
 
+ENDS_AS_IT_IS_CANCELLED = """
+    import sys, threading, time
+    from aioca import blocking
+    from aioca.blocking._loop_thread import loop_thread
+
+    p = sys.argv[1]
+    blocking.caget(p + "longin")  # its task serves the next call
+    loop, busy = loop_thread(), threading.Event()
+
+    def callback(value):
+        busy.wait()
+        time.sleep(0.3)
+        raise ValueError("of the callback")
+
+    def occupy():  # meanwhile the PV connects, and then the error of the callback cancels the call
+        busy.set()
+        time.sleep(0.6)
+
+    try:
+        with blocking.camonitor(p + "longin", callback):
+            threading.Timer(0.01, loop.context.post, [occupy]).start()  # a search takes 30 ms
+            blocking.connect([p + f"nothing{i}" for i in range(3)] if sys.argv[2] else p + "ao:a",
+                             timeout=None)
+            time.sleep(5)
+    except ValueError as error:
+        print(error)
+    for _ in range(10):
+        loop.call_sync(int)  # until the loop is free, and some passes more
+    print(*(blocking.caget(p + "longin", timeout=5) for _ in range(3)))
+"""
+
+
+@pytest.mark.parametrize("never", ["", "never ends"])
+def test_a_call_that_ends_as_it_is_cancelled(start: Start, p: str, never: str) -> None:
+    """Its task ends with it, and later calls have another one."""
+    out, _ = ended(start(ENDS_AS_IT_IS_CANCELLED, p, never))
+    assert out.split("\n")[0] == "of the callback"
+    assert out.split("\n")[1] == "-42 -42 -42"
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
 def test_fork(start: Start, p: str) -> None:
     out, err = ended(start(FORK, p))

@@ -8,7 +8,8 @@ from typing import Any
 import anyio
 import pytest
 
-from aioca import caget, camonitor, caput, get_channel_infos, wait_for_value
+from aioca import caget, camonitor, caput, get_channel_infos, run, wait_for_value
+from aioca._channels.registry import current
 from aioca.testing import SoftIoc
 
 pytestmark = pytest.mark.anyio
@@ -94,3 +95,39 @@ async def test_after_a_restart(own_ioc: Callable[..., SoftIoc], unique: str) -> 
             await caput(record, 7, wait=True)
             for updates in (one, other):
                 assert await anext(updates) == 7
+
+
+@pytest.mark.parametrize("filter", FILTERS)
+async def test_another_loop_ends(p: str, filter: str) -> None:
+    """The end of a run has the other loops send reads, and closes no channel of theirs."""
+    record, pv = p + "put:ao", f"{p}put:ao.{filter}"
+    await caput(record, 0, wait=True)
+    with anyio.fail_after(20):
+        async with camonitor(pv, all_updates=True) as updates:
+            assert await anext(updates) == 0
+            await anyio.to_thread.run_sync(lambda: run(caget(record)))
+            held = current().held_updates
+            (channel,) = (c for c in current().channels.values() if c.private)
+            held.note_cancelled(channel)  # as `LoopContext.prompt` has done, but surely not earlier
+            while held._cancelled:
+                await anyio.sleep(0.01)  # a timer sends the read: there is no event
+            for number in range(3, 13, 3):
+                await caput(record, 2 * number, wait=True)
+            assert await anext(updates) in (6, 18)
+
+
+async def test_another_type_after_a_restart(own_ioc: Callable[..., SoftIoc], unique: str) -> None:
+    """The monitor goes on, and has the first value of the new type."""
+    record, pv = unique + "x", f"{unique}x.{FILTERS[0]}"
+    ioc = own_ioc(f'record(ao, "{record}") {{ field(VAL, "1") field(PINI, "YES") }}')
+    ioc.start()
+    with anyio.fail_after(60):
+        async with camonitor(pv, all_updates=True) as updates:
+            assert await anext(updates) == 1
+            other = f'record(longout, "{record}") {{ field(VAL, "7") field(PINI, "YES") }}'
+            await anyio.to_thread.run_sync(ioc.restart, other)
+            value = await anext(updates)
+            assert (value, type(+value)) == (7, int)
+            await caput(record, 70, wait=True)
+            assert await anext(updates) == 70
+            assert channels_of(pv) == [1]

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from aioca import CANothing, Subscription, camonitor, caput
+from aioca._monitors import first_update
 from aioca.testing import SoftIoc
+from aioca.types import ca_float
 from tests.support.monitors import ECA_TIMEOUT, Received, everything_arrived
 
 pytestmark = pytest.mark.anyio
@@ -128,6 +130,23 @@ async def test_connect_timeout(own_ioc: Callable[..., SoftIoc], unique: str, for
             group.start_soon(iterate, updates)
             await check(updates.subscriptions[0])
             group.cancel_scope.cancel()
+
+
+async def test_connect_timeout_behind_the_connection(
+    a: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The timer of a connection that came in time is not that of a large first update."""
+
+    def expect(monitor: Any, reader: Any) -> None:
+        first_update.FirstUpdate(monitor, "it is large").wait()
+        monitor.connect_timed_out()  # its job was queued behind that of the connection
+
+    monkeypatch.setattr(first_update, "expect", expect)
+    received = Received()
+    async with camonitor(a, received, notify_disconnect=True):
+        await received.until(lambda values: len(values) >= 1)
+        await everything_arrived(a)
+    assert [type(value) for value in received.values] == [ca_float]
 
 
 async def test_connect_timeout_in_time(a: str) -> None:

@@ -11,8 +11,19 @@ import anyio
 import numpy as np
 import pytest
 
-from aioca import CAAccessDenied, CADisconnected, CANothing, CAValueError, caget, caput, connect
+from aioca import (
+    DBR_DOUBLE,
+    DBR_LONG,
+    CAAccessDenied,
+    CADisconnected,
+    CANothing,
+    CAValueError,
+    caget,
+    caput,
+    connect,
+)
 from aioca._channels.registry import current
+from aioca._requests.put import Put
 from tests.support.ids import shown
 from tests.support.puts import ECA_NOWTACCESS, ECA_PUTFAIL, plain
 
@@ -294,3 +305,23 @@ async def test_second_channels_go_along(p: str) -> None:
     assert (
         [put_channel.priority for put_channel in channel.put_channels] == [channel.priority] == [1]
     )
+
+
+async def test_a_pv_that_comes_back_with_another_type(
+    abc: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the check of a value and its sending: the value is encoded for the new type."""
+    await connect(abc)
+    channels = [current().channel(pv) for pv in abc]
+    for channel in channels:
+        channel.native_type = DBR_LONG
+
+    async def comes_back(*_: object) -> bool:
+        for channel in channels:
+            channel.native_type = DBR_DOUBLE  # as `Connection` notes it
+        current().type_changes += 1
+        return True
+
+    monkeypatch.setattr(Put, "room_for", comes_back)
+    await caput(abc, [1.75, 2.75, 3.75], wait=True)
+    assert await caget(abc) == [1.75, 2.75, 3.75]

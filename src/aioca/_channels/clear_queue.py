@@ -121,18 +121,18 @@ class ClearQueue:
         """Have the loop and the helper thread clear what is queued."""
         self.ignored_keys.add(CLEARS_PENDING)
         if not self._posted:
+            self._portal.post(self._turn)  # first: Ctrl-C may prevent it
             self._posted = True
-            self._portal.post(self._turn)
 
     def _turn(self) -> None:
         """Clear for `TURN_SECONDS`, call ``after`` of what was cleared, and flush; portal job."""
         try:
             libca.unblocked(self._clear_until, time.monotonic() + TURN_SECONDS)
         finally:  # Ctrl-C may be raised here, and the loop may go on after it
-            self._posted = bool(self._due)
-            if self._posted:
+            if self._due:
                 self._portal.post(self._turn)
             else:  # only the loop adds items
+                self._posted = False
                 self.ignored_keys.discard(CLEARS_PENDING)
         self._call_afters()
         self._flush()

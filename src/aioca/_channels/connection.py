@@ -73,6 +73,8 @@ class Connection(Listened, ABC):
     A process may have very many channels, so no container is made before it is needed.
     """
 
+    private: bool  # see `Channel`
+
     __slots__ = (
         "_applied",
         "_circuit",
@@ -200,8 +202,16 @@ class Connection(Listened, ABC):
             return
         if up:
             if (native_type, native_count) != (self.native_type, self.native_count):
+                first = self.native_type < 0
                 self.native_type, self.native_count = native_type, native_count
                 self.forget_reader()
+                if not first:
+                    self.home.type_changes += 1
+                    if self.private:
+                        # libca has renewed the old subscription, whose first update the filter of
+                        # this channel has counted. Another one of the channel might get none.
+                        self.replace()
+                        return
             self.connected = self.ever_connected = True
             self.searching_since = math.inf
             # Read `_noted` last: libca's thread increments it before it resets `connected`.
@@ -214,7 +224,12 @@ class Connection(Listened, ABC):
             self.forget_writes()
             self.home.reconnector.begin()
         concerned = (*self.listeners, *self.monitors)
-        self.tell(concerned, methodcaller("channel_up" if up else "channel_down", self))
+        self.tell(concerned, self._tell_up if up else methodcaller("channel_down", self))
+
+    def _tell_up(self, listener: Listener) -> None:
+        # The channel goes down, and its type may change, while a callback of the user is told
+        if self.connected:
+            listener.channel_up(self)  # type: ignore[arg-type]  # it is a `Channel`
 
     def circuit(self) -> Circuit | None:
         """Return the circuit of the channel; None while it is not connected. On the loop."""

@@ -79,6 +79,7 @@ class LoopContext:
         writes: the writes without wait that are not confirmed.
         message_log: logs libca's messages and the failures that no callback reports.
         watches: the channels whose state is watched (`watch_connection`).
+        type_changes: how often a channel has come back with another type or count.
         reconnector: replaces channels whose server does not respond or was lost.
         operations: the calls that wait for a reply or a connection.
         starts: the monitors that are being started.
@@ -101,6 +102,7 @@ class LoopContext:
         self.writes: UnconfirmedWrites = UnconfirmedWrites()
         self.message_log: MessageLog = MessageLog(self.portal)
         self.watches: Watches = Watches(self.post)
+        self.type_changes: int = 0
         self.reconnector: Reconnector = Reconnector(self, self.channels)
         self._with_puts: list[Channel] = []  # see `channels_with_puts`
         self._with_puts_at = 0.0

@@ -29,8 +29,8 @@ class Flushes:
     def soon(self) -> None:
         """Flush once for all requests of this pass of the loop. Does not wait."""
         if not self._due:
+            self._portal.post(self._flush_due)  # first: Ctrl-C may prevent it
             self._due = True
-            self._portal.post(self._flush_due)
 
     def for_call(self, begun_at: float) -> None:
         """Flush for a call that now waits for replies, and that began at this time of the loop.

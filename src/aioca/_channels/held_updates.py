@@ -70,7 +70,7 @@ class HeldUpdates:
             self._cancel_timer = self._after(_READ_DELAY_SECONDS, self._due)
         libca.unblocked(self._send_reads, due)
         for channel in due:
-            close_if_private(channel)  # its monitor has ended
+            close_if_private(channel)
 
     def _send_reads(self, channels: list[Channel]) -> None:
         """Send a read on each circuit of these channels."""

@@ -95,9 +95,18 @@ class Listened:
         return concerned
 
     def tell(self, listeners: Iterable[Listener], news: Callable[[Listener], None]) -> None:
-        """Call ``news`` for each listener. An exception is logged and does not stop the others."""
-        for listener in listeners:
-            try:
-                news(listener)
-            except Exception:  # go on: the other listeners must be called, the channel be cleared
-                logger.exception("%s: a job of aioca failed; please report this", self.name)
+        """Call ``news`` for each listener. An exception does not stop the others.
+
+        It is logged. KeyboardInterrupt and SystemExit are raised when all others were told: a
+        notebook goes on after Ctrl-C.
+        """
+        others = iter(listeners)
+        try:
+            for listener in others:
+                try:
+                    news(listener)
+                except Exception:  # go on: the others must be called, the channel be cleared
+                    logger.exception("%s: a job of aioca failed; please report this", self.name)
+        except BaseException:
+            self.tell(others, news)
+            raise

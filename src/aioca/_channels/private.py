@@ -36,8 +36,8 @@ def channel_for_monitor(context: LoopContext, name: str) -> Channel:
 
 
 def close_if_private(channel: Channel | None) -> None:
-    """Close a channel whose monitor has ended, if no other call can use it. On the loop."""
-    if channel is not None and channel.private:
+    """Close a channel if no other call can use it and its monitor has ended. On the loop."""
+    if channel is not None and channel.private and not channel.monitors:
         channel.home.channels.pop(_key(channel), None)
         channel.close()
 

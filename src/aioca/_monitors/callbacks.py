@@ -14,6 +14,7 @@ import logging
 import struct
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from .._channels.context import LoopContext
@@ -24,6 +25,9 @@ from .options import Options
 from .owners import Owner, without
 
 logger = logging.getLogger("aioca")
+
+# The owner begins to await in the next passes of the loop
+_MAX_BEGIN_SECONDS = 0.1
 
 # Updates that one monitor delivers in a row before other tasks and monitors run
 UPDATES_PER_TURN = 64
@@ -123,14 +127,25 @@ class CallbackMonitor(Monitor):
 
     def _begin(self, awaitable: Awaitable[object]) -> None:
         """Have the owner await what the callback has returned; until then, updates wait."""
-        self._busy = True
-        # If the callback has closed its own monitor, its awaitable still runs.
-        self._unbegun = None if self.closed else (awaitable, self.callback)
         try:
+            self._busy = True
+            # If the callback has closed its own monitor, its awaitable still runs.
+            self._unbegun = None if self.closed else (awaitable, self.callback)
             self.owner.spawn(self._pump, awaitable, self._variables, self._over)
         except Exception as error:
             self._busy = False
             self._fail(error)
+        except BaseException:  # Ctrl-C: it is not known whether the owner awaits it
+            resume = partial(self._resume_without, awaitable)
+            self.context.portal.after(_MAX_BEGIN_SECONDS, resume)
+            raise
+
+    def _resume_without(self, awaitable: object) -> None:
+        """Deliver further updates, if the owner does not await this one; timer of the portal."""
+        if self._unbegun is not None and self._unbegun[0] is awaitable:
+            self._unbegun = None
+            close_unstarted(awaitable)
+            self._resume()
 
     def _call(self, value: Any) -> Awaitable[object] | None:
         """Call the callback; return its result if that is awaitable, else None."""

@@ -10,6 +10,7 @@ longer.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .._ca import libca
@@ -53,6 +54,7 @@ class FirstUpdate:
         self._monitor = monitor
         self._why = why
         self._key = monitor._key
+        self._cancel: Callable[[], None]
 
     def __repr__(self) -> str:
         return f"<FirstUpdate of {self._monitor!r}>"
@@ -61,19 +63,18 @@ class FirstUpdate:
         """Take the place of the monitor until its first update."""
         context = self._monitor.context
         context.portal.receivers[self._key] = self
-        self._monitor._cancel_timer = context.portal.after(_FIRST_UPDATE_SECONDS, self._give_up)
+        self._cancel = context.portal.after(_FIRST_UPDATE_SECONDS, self._give_up)
 
     def receive(self, item: Any) -> None:
         """Put the monitor back into the table, and pass the update on."""
         monitor = self._monitor
-        monitor._cancel_timeout()
+        self._cancel()
         monitor.context.portal.receivers[self._key] = monitor
         monitor.receive(item)
 
     def _give_up(self) -> None:
-        """Have the monitor deliver the error; timer of the portal."""
+        """Have the monitor deliver the error, unless it was closed; timer of the portal."""
         monitor = self._monitor
-        monitor._cancel_timer = None
         if monitor.context.portal.receivers.get(self._key) is self:
             detail = f"monitoring: no update has come; libca may have dropped it: {self._why}"
             monitor.tell(Failure(monitor.name, libca.ECA_TOLARGE, detail).nothing())

@@ -53,9 +53,11 @@ class StreamMonitor(Monitor):
         # Queue the reader too: when the type of the PV changes, updates in this queue are still
         # decoded with the reader with which they were requested.
         stream = self.stream
-        stream.queue.append((self, item, self._reader))
-        if stream.waiter is not None:
-            stream.waiter.wake()
+        try:
+            stream.queue.append((self, item, self._reader))
+        finally:  # also if Ctrl-C was raised: the task must not wait for ever
+            if stream.waiter is not None:
+                stream.waiter.wake()
 
 
 class Stream(Unentered):

@@ -35,9 +35,7 @@ class AsyncioWaiter(_Future, Waiter):  # type: ignore[misc]
         self._run_on, self._variables = callback, context
 
     def wake(self) -> None:
-        if not self.done():
-            self.set_result(True)
-            self._run_soon()
+        self._finish(True)
 
     def wake_now(self) -> None:
         run_on = self._run_on
@@ -51,16 +49,26 @@ class AsyncioWaiter(_Future, Waiter):  # type: ignore[misc]
 
     def cancel(self, msg: object = None) -> bool:
         cancelled: bool = _Future.cancel(self, msg)
-        if cancelled:
+        if self.done():
             self._run_soon()
         return cancelled
 
     def _expire(self) -> None:
-        if not self.done():
-            self.set_result(False)
+        self._finish(False)
+
+    def _finish(self, result: bool) -> None:
+        """Set the result, and run the task in the next pass."""
+        try:
+            if not self.done():
+                self.set_result(result)
             self._run_soon()
+        except BaseException:  # Ctrl-C: nothing else would run the task
+            if self.done():
+                self._run_soon()
+            raise
 
     def _run_soon(self) -> None:
+        """Run the task in the next pass, unless that was done before."""
         run_on, self._run_on = self._run_on, None
         # A loop that was closed while tasks were waiting never runs them again.
         if run_on is not None and not self._loop.is_closed():

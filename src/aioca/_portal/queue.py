@@ -34,6 +34,7 @@ Tricks of the benchmark, with their rows: ``poll``, the timer (monitor_10k, moni
 from __future__ import annotations
 
 import logging
+import opcode
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -193,7 +194,7 @@ class LoopQueue(ABC):
     def _drain(self) -> None:
         """Serve the items that are queued now, until `_MAX_DRAIN_SECONDS` have passed."""
         # The wake flag stays set during the drain, so that libca's threads need not wake the loop.
-        queue, receiver_of = self.queue, self.receivers.get
+        queue = self.queue
         there = 0
         now = self._due
         try:
@@ -203,19 +204,7 @@ class LoopQueue(ABC):
             there = left = len(queue) // 2  # bounded, so that other tasks of the loop can run
             stop = now + _MAX_DRAIN_SECONDS
             while left > 0:
-                # zip takes both halves of a pair with no Python instruction between, so that Ctrl-C
-                # cannot separate them.
-                count = 2 * min(left, _PAIRS_PER_CLOCK_CHECK)
-                halves = starmap(queue.popleft, repeat((), count))
-                for key, item in zip(halves, halves):  # noqa: B905
-                    receiver = receiver_of(key)
-                    if receiver is not None:
-                        receiver.receive(item)
-                    elif key is None:
-                        try:
-                            item()
-                        except Exception:
-                            logger.exception(JOB_FAILED)
+                self._serve(min(left, _PAIRS_PER_CLOCK_CHECK))
                 left -= _PAIRS_PER_CLOCK_CHECK
                 now = time.monotonic()
                 if now > stop:
@@ -234,6 +223,31 @@ class LoopQueue(ABC):
                 self._drain_after(0.0)
                 self.awake = True
 
+    def _serve(self, pairs: int) -> None:
+        """Serve so many pairs; one whose call Ctrl-C has prevented stays in the queue."""
+        queue, receiver_of = self.queue, self.receivers.get
+        # zip takes both halves of a pair with no Python instruction between, so that Ctrl-C cannot
+        # separate them.
+        halves = starmap(queue.popleft, repeat((), 2 * pairs))
+        taken = called = False
+        try:
+            for key, item in zip(halves, halves):  # noqa: B905
+                taken = True
+                receiver = receiver_of(key)
+                called = True
+                if receiver is not None:
+                    receiver.receive(item)
+                elif key is None:
+                    try:
+                        item()
+                    except Exception:
+                        logger.exception(JOB_FAILED)
+                taken = called = False
+        except (KeyboardInterrupt, SystemExit) as error:
+            if taken and not (called and _has_begun(error)):
+                queue.extendleft((item, key))
+            raise
+
     def _pause(self, now: float) -> float:
         """Release the GIL while other threads queue updates; return the time. Blocks the loop."""
         stop = now + _MAX_PAUSES_SECONDS
@@ -244,3 +258,17 @@ class LoopQueue(ABC):
             brought = len(self.queue) - before
             now = time.monotonic()
         return now
+
+
+# The instruction at which a function begins, and at which CPython raises what a signal handler
+# raises. Before Python 3.11 there is none, and the first instruction is that place.
+_RESUME = opcode.opmap.get("RESUME")
+
+
+def _has_begun(error: BaseException) -> bool:
+    """Whether the function that raised ``error`` had begun; the caller has handled the error."""
+    traceback = error.__traceback__
+    inner = traceback and traceback.tb_next
+    if inner is None:  # the function has returned: signals are handled after a call, too
+        return True
+    return inner.tb_lasti > 0 and inner.tb_frame.f_code.co_code[inner.tb_lasti] != _RESUME

@@ -50,6 +50,7 @@ class Put(Request):
         self._values = values
         self._code = code
         self._notify = wait
+        self._type_changes = context.type_changes  # as `check` encodes the values
         # For each PV, the bytes that `check` has encoded, and their DBR type, or type and count if
         # that is not 1. No tuple for each: Python's garbage collector would visit all of them.
         self._data: list[Any] = [None] * len(channels)
@@ -126,7 +127,7 @@ class Put(Request):
         data, kind = self._data[index], self._types[index]
         self._data[index] = None
         dbr, count = (kind, 1) if isinstance(kind, int) else kind
-        if data is None:
+        if data is None or self.context.type_changes != self._type_changes:
             try:
                 dbr, count, data = encode(
                     channel.name, self._values[index], self._code,

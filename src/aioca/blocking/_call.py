@@ -121,6 +121,9 @@ class Server:
                 if not call.abandoned:
                     await self._run(call, function)
                 self.call = self.function = None
+                if self.scope.cancel_called:  # just as the call ended: this task will be cancelled
+                    call.finish()
+                    return
                 self._waiter = self._portal.waiter()
                 self._idle.append(self)
                 call.finish()
