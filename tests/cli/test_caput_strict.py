@@ -26,6 +26,10 @@ record(stringout, "TEXT") { field(VAL, "7") field(PINI, "YES") }
 record(waveform, "LONGS") { field(FTVL, "LONG") field(NELM, "4") field(INP, [7]) }
 record(ai, "TSE:EVENT") { field(TSE, "-1") field(PINI, "YES") }
 record(ai, "TSE:DEVICE") { field(TSE, "-2") field(PINI, "YES") }
+record(ao, "SLOW") { field(FLNK, "SLOW:SEQ") }
+record(seq, "SLOW:SEQ") { field(DLY1, "20") field(LNK1, "AO.DESC") field(DOL1, "1") }
+record(ao, "SLOW:TOO") { field(FLNK, "SLOW:TOO:SEQ") }
+record(seq, "SLOW:TOO:SEQ") { field(DLY1, "20") field(LNK1, "AO.DESC") field(DOL1, "1") }
 """
 
 
@@ -66,9 +70,11 @@ def test_refused(
     name = next(word for word in arguments if word.isupper())
     done = run_cli("caput", *options, "--strict", *arguments, environment=strict_ioc)
     assert done.returncode == 1
-    assert done.stdout == ""
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
+    row = json.loads(done.stdout)
+    assert row.keys() == {"name", "error"}
+    assert row["error"] in done.stderr
     done = run_cli("caput", *options, *arguments, environment=strict_ioc)
     assert done.returncode == 0
     row = json.loads(done.stdout)
@@ -96,6 +102,30 @@ def test_written(strict_ioc: dict[str, str], arguments: list[str], value: object
     if arguments[0] == "INT64":  # exactly, though no double is this number
         done = run_cli("caget", "-t", "-s", "-w", "20", "INT64", environment=strict_ioc)
         assert done.stdout.strip() == arguments[1]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("arguments", "status", "error"),
+    [
+        (["NOTHING", "1"], 1, "not connected"),
+        (["-c", "MBBO", "Sideways"], 1, "string value 'Sideways' invalid"),
+        (["-c", "AO", "text"], 1, "the server reports that the write failed"),
+        (["-c", "SLOW", "1"], 0, "timed out"),
+        (["-c", "--strict", "SLOW:TOO", "1"], 1, "timed out"),
+    ],
+    ids=lambda x: str(x)[:20],
+)
+def test_json_of_a_write_that_fails(
+    strict_ioc: dict[str, str], arguments: list[str], status: int, error: str
+) -> None:
+    """There is one object, with the error that is on stderr, too."""
+    done = run_cli("caput", "--json", "-w", "2", *arguments, environment=strict_ioc)
+    assert done.returncode == status
+    assert done.stderr
+    row = json.loads(done.stdout)
+    assert row["name"] == arguments[-2]
+    assert error in row["error"]
 
 
 @pytest.mark.process

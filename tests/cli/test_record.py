@@ -374,6 +374,7 @@ def test_gaps_in_a_recording(tmp_path: Path) -> None:
         ("a.parquet", "PAR1", [], "it is no recording, or damaged"),
         ("a.h5", "hello", [], "it is no recording, or damaged"),
         ("b.csv", "1,X,value,0,0,LONG,,1", ["Y", "Z"], "it does not have Y, Z"),
+        ("b.csv", "1,X,value,0,0,LONG,,1", [__file__], "; one recording at a time"),
         ("b.csv", "1,X,connected,,,,,", [], "it has no value"),
         ("b.csv", "1,X,value,0,0,LONG,,one\n", [], "it is no recording, or damaged (could not"),
         ("b.csv", "\n".join(f"1,X{i},value,0,0,LONG,,1" for i in range(30)), [], "more than 20"),

@@ -158,7 +158,8 @@ def test_text_that_may_be_cut_off(p: str, backend: str, tmp_path: Path) -> None:
     done = cli("save", tmp_path / "a.json", f"{p}stringout.DESC", backend=backend)
     assert done.returncode == 0
     assert done.stderr == (
-        f"{p}stringout.DESC: the text may be cut off; a name with $ saves all of it\n"
+        f"{p}stringout.DESC: the text may be cut off;"
+        f" the name {p}stringout.DESC$ may save all of it\n"
     )
     run(caput(f"{p}stringout.DESC", before, wait=True))
 
@@ -181,6 +182,7 @@ BAD = [
     (["diff", "pvs.txt"], "pvs.txt: it is no snapshot"),
     (["diff", "bad.json"], "bad.json: \"A\" occurs twice"),
     (["diff", "good.json", "--only", "B*"], "good.json: no PV in it matches B*"),
+    (["diff", "good.json", "--only", "*", "--only", "B*"], "good.json: no PV in it matches B*"),
     (["diff", "empty.json"], "empty.json: it has no PV"),
     (["restore", "bad.json"], "bad.json: \"A\" occurs twice"),
     (["restore", "good.json", "--put-timeout", "-1"], "not a time in seconds: -1"),

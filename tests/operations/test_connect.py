@@ -199,6 +199,7 @@ async def test_name_is_searched_for_once(p: str) -> None:
 async def test_cainfo(ioc: SoftIoc, p: str, pv: str, datatype: str, count: int) -> None:
     info = await cainfo(p + pv)
     assert type(info) is CAInfo
+    assert repr(info) == f"<CAInfo {info.name!r} connected>"
     assert (info.ok, info.name) == (True, p + pv)
     assert info.state_strings[info.state] == "connected"
     assert info.host.endswith(f":{ioc.port}")

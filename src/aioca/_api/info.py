@@ -48,6 +48,9 @@ class CAInfo:
         self.count: int = channel.native_count if channel.connected else 0
         self.datatype: int = channel.native_type if channel.connected else _NO_ACCESS
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} {self.state_strings[self.state]}>"
+
     def __str__(self) -> str:
         kind = self.datatype_strings[self.datatype].upper() if self.ok else None
         rows = [

@@ -77,7 +77,9 @@ def run_app(arguments: Sequence[str]) -> int:
         context_of_error: click.Context | None = getattr(error, "ctx", None)
         program = context_of_error.command_path if context_of_error else "aioca"
         hint = f" ({program} --help shows more)" if isinstance(error, click.UsageError) else ""
-        message = printable(error.format_message().rstrip("."))
+        # One line; a final dot goes, and the three of "NAME=VALUE,..." stay
+        message = printable(" ".join(error.format_message().split()))
+        message = message if message.endswith("..") else message.removesuffix(".")
         print(f"{program}: {message}{hint}", file=sys.stderr)
         return error.exit_code
 

@@ -13,6 +13,7 @@ import anyio
 
 from .. import CAError, snapshot
 from .._printable import printable
+from .._values.dbr import long_string_of
 from .shared import Failure
 from .terminal.progress import connecting, progress_bar
 from .terminal.signals import Interruption
@@ -57,7 +58,8 @@ async def save(file: Path, names: list[str], skip_missing: bool, timeout: float)
         raise Failure(f"{len(failed)} of {len(taken)} PVs not read, nothing was written{hint}")
     for entry in taken:
         if entry.may_be_cut_off:
-            _complain(f"{entry.pv}: the text may be cut off; a name with $ saves all of it")
+            longer = long_string_of(entry.pv)
+            _complain(f"{entry.pv}: the text may be cut off; the name {longer} may save all of it")
     checked(snapshot.save, taken, file)
     left_out = f", {len(failed)} left out" if failed else ""
     print(printable(f"{_pvs(len(taken) - len(failed))} saved in {file}{left_out}"))
@@ -147,11 +149,13 @@ class Restoring:
 
 def loaded(file: Path, only: tuple[str, ...], macros: str) -> snapshot.Snapshot:
     values: Mapping[str, str] = checked(snapshot.parse_macros, macros)
-    saved = checked(snapshot.load, file, values).select(*only)
+    saved = checked(snapshot.load, file, values)
     if not len(saved):
-        which = f"no PV in it matches {' or '.join(only)}" if only else "it has no PV"
-        raise BadInputError(f"{file}: {which}")
-    return saved
+        raise BadInputError(f"{file}: it has no PV")
+    for pattern in only:
+        if not len(saved.select(pattern)):
+            raise BadInputError(f"{file}: no PV in it matches {pattern}")
+    return saved.select(*only)
 
 
 def checked(function: Callable[..., T], *args: Any) -> T:

@@ -229,6 +229,7 @@ class LoopQueue(ABC):
         # zip takes both halves of a pair with no Python instruction between, so that Ctrl-C cannot
         # separate them.
         halves = starmap(queue.popleft, repeat((), 2 * pairs))
+        key = item = None
         taken = called = False
         try:
             for key, item in zip(halves, halves):  # noqa: B905

@@ -105,6 +105,11 @@ def is_long_string_name(name: str) -> bool:
     return name.endswith("$") or "${" in name or "$[" in name
 
 
+def long_string_of(pv: str) -> str:
+    """Return the name by which a field that holds a text has all of it: ``$`` follows a field."""
+    return f"{pv}$" if "." in pv else f"{pv}.VAL$"
+
+
 def presentation(name: str, code: int | None, native_type: int, native_count: int) -> int:
     """The datatype for a request on this channel: a DBR type, or a DBR_CHAR_* or AS_* code."""
     if code is None:

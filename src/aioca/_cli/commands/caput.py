@@ -117,26 +117,34 @@ def command(
 
 async def _caput(pv: str, values: list[str], choices: Choices) -> int:
     if not all(await connect_or_complain([pv], choices.timeout)):
-        return 1
+        return _failed(json_reply(pv, None, None, choices.style), choices)
     info = await cainfo(pv, wait=False)
     try:
         data, datatype = await _to_send(info, values, choices)
     except (RefusedError, CANothing) as refused:
         complain(str(refused))
-        return 1
+        return _failed({"name": pv, "error": str(refused)}, choices)
     old = await _read(info, choices)
     if choices.mode != _TERSE and not choices.as_json:
         put_line("Old : " + _text(old, choices))
-    if not await _write(pv, data, datatype, choices):
-        return 1
+    error = await _write(pv, data, datatype, choices)
+    if error and error != _TIMED_OUT:
+        return _failed({"name": pv, "error": error}, choices)
     new = await _read(info, choices)
     if choices.as_json:
         row = json_reply(pv, new, None, choices.style)
         row["old"] = json_reply(pv, old, None, choices.style).get("value")
-        put_json(row)
+        put_json({**row, "error": error} if error else row)
     else:
         put_line(("" if choices.mode == _TERSE else "New : ") + _text(new, choices))
-    return 0
+    return 1 if error and choices.strict else 0
+
+
+def _failed(row: dict[str, Any], choices: Choices) -> int:
+    """Print the object of a write that failed, if objects are printed; return the exit status."""
+    if choices.as_json:
+        put_json(row)
+    return 1
 
 
 async def _read(info: CAInfo, choices: Choices) -> Any:
@@ -159,25 +167,27 @@ def _text(reply: Any, choices: Choices) -> str:
     return plain_line(reply, style)
 
 
-async def _write(pv: str, data: Any, datatype: Datatype, choices: Choices) -> bool:
-    """Write; returns False, after a message, if the write failed."""
+async def _write(pv: str, data: Any, datatype: Datatype, choices: Choices) -> str:
+    """Write; returns an empty text, or why the write failed, after a message."""
     try:
         await caput(pv, data, datatype, wait=choices.callback, timeout=choices.timeout)
     except CATimeout:
-        complain("Write callback operation timed out")
+        complain(_TIMED_OUT)
+        return _TIMED_OUT
     except CANothing as error:
         if choices.strict and isinstance(error, CAValueError):
             complain(str(error))
-            return False
-        local = not choices.callback or error.errorcode not in _FROM_SERVER
-        complain(
-            f"ERROR {'from put operation' if local else 'occured writing data'}:"
-            f" {status_text(error)}"
-        )
-        return False
-    return True
+        else:
+            local = not choices.callback or error.errorcode not in _FROM_SERVER
+            complain(
+                f"ERROR {'from put operation' if local else 'occured writing data'}:"
+                f" {status_text(error)}"
+            )
+        return str(error)
+    return ""
 
 
+_TIMED_OUT = "Write callback operation timed out"
 # Statuses that end a put-callback; other ones come from the request
 _FROM_SERVER = (ECA.PUTFAIL, ECA.DISCONN)
 

@@ -130,7 +130,8 @@ def read_recording(path: Path, names: Sequence[str]) -> list[RecordedPV]:
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise BadInputError(f"{path}: it is no recording, or damaged ({strerror(error)})") from None
     if missing := [name for name in found if name not in present]:
-        raise BadInputError(f"{path}: it does not have {', '.join(missing)}")
+        files = "; one recording at a time" if any(Path(name).exists() for name in missing) else ""
+        raise BadInputError(f"{path}: it does not have {', '.join(missing)}{files}")
     if not any(pv.kind for pv in found.values()):
         raise BadInputError(f"{path}: it has no value")
     return list(found.values())

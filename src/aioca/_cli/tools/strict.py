@@ -17,7 +17,7 @@ import re
 from collections.abc import Sequence
 
 from ... import DBR_CHAR, DBR_DOUBLE, DBR_ENUM, DBR_FLOAT, DBR_LONG, DBR_SHORT, DBR_STRING
-from ..._values.dbr import MAX_STRING_BYTES
+from ..._values.dbr import MAX_STRING_BYTES, long_string_of
 from ..._values.number_types import EXACT_LIMIT
 
 _DECIMAL = re.compile(r"[+-]?(?:0|[1-9][0-9]*)\Z")
@@ -77,8 +77,8 @@ def _value(
     if datatype == DBR_STRING and len(text.encode("utf-8", "surrogateescape")) > MAX_STRING_BYTES:
         raise RefusedError(
             f"{pv}: nothing was written: the text has more than the {MAX_STRING_BYTES} bytes of a"
-            f" STRING, and the rest would be cut off. Use -S with the name {pv}$, if the server"
-            " has it."
+            " STRING, and the rest would be cut off. If the record can hold it, use -S with the"
+            f" name {long_string_of(pv)}."
         )
     return text
 
