@@ -117,6 +117,7 @@ def test_ctrl_c(start: Callable[..., subprocess.Popen[str]], backend: str) -> No
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(400)  # a hundred programs, one after the other
 @both_backends
 def test_ctrl_c_at_random_moments(
     start: Callable[..., subprocess.Popen[str]], backend: str
