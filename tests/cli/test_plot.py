@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -214,6 +215,18 @@ def test_a_strip(running: SoftIoc, unique: str) -> None:
         _figure._MAJOR_BAND: (40, round(top, 3)),
     }
     assert {text.get_text() for text in axes.texts} == {"HIGH", "HIHI"}
+
+
+@pytest.mark.parametrize("seconds", [2, 60])
+def test_the_times_have_hours(running: SoftIoc, unique: str, seconds: float) -> None:
+    """Also where a plot shows parts of a second."""
+    recording = Recording(f"{unique}T")
+    read(recording)
+    _, (axes,) = chart(recording, seconds=seconds)
+    labels = [label.get_text() for label in axes.get_xticklabels() if label.get_text()]
+    pattern = r"\d\d:\d\d:\d\d(\.\d\d)?" if seconds < 10 else r"\d\d:\d\d:\d\d"
+    assert len(labels) >= 3
+    assert all(re.fullmatch(pattern, label) for label in labels), labels
 
 
 def test_limits_of_integers_that_are_not_set(running: SoftIoc, unique: str) -> None:

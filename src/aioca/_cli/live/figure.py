@@ -169,6 +169,12 @@ class _Strip(_Panel):
         formatter = dates.AutoDateFormatter(locator, tz=zone)
         formatter.scaled[1 / dates.HOURS_PER_DAY] = "%H:%M"
         formatter.scaled[1 / dates.MINUTES_PER_DAY] = "%H:%M"
+
+        def to_hundredths(day: float, _place: int) -> str:
+            return str(dates.num2date(day, zone).strftime("%H:%M:%S.%f")[:-4])
+
+        # Parts of a second: by default the hour is missing, and there are six digits
+        formatter.scaled[1 / dates.MUSECONDS_PER_DAY] = to_hundredths
         self.axes.xaxis.set_major_formatter(formatter)
         self.axes.tick_params(labelbottom=labelled)
         self._dated = labelled
