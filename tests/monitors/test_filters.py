@@ -113,7 +113,7 @@ async def test_another_loop_ends(p: str, filter: str) -> None:
                 await anyio.sleep(0.01)  # a timer sends the read: there is no event
             for number in range(3, 13, 3):
                 await caput(record, 2 * number, wait=True)
-            assert await anext(updates) in (6, 18)
+            assert await anext(updates) == (6 if "dbnd" in filter else 18)
 
 
 async def test_another_type_after_a_restart(own_ioc: Callable[..., SoftIoc], unique: str) -> None:

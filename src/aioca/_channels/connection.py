@@ -200,18 +200,12 @@ class Connection(Listened, ABC):
         if up and self.unresponsive:
             self.replace()
             return
+        if up and self._note_type(native_type, native_count) and self.private:
+            # libca has renewed the old subscription, whose first update the filter of this channel
+            # has counted. Another subscription of the channel might get none.
+            self.replace()
+            return
         if up:
-            if (native_type, native_count) != (self.native_type, self.native_count):
-                first = self.native_type < 0
-                self.native_type, self.native_count = native_type, native_count
-                self.forget_reader()
-                if not first:
-                    self.home.type_changes += 1
-                    if self.private:
-                        # libca has renewed the old subscription, whose first update the filter of
-                        # this channel has counted. Another one of the channel might get none.
-                        self.replace()
-                        return
             self.connected = self.ever_connected = True
             self.searching_since = math.inf
             # Read `_noted` last: libca's thread increments it before it resets `connected`.
@@ -225,6 +219,18 @@ class Connection(Listened, ABC):
             self.home.reconnector.begin()
         concerned = (*self.listeners, *self.monitors)
         self.tell(concerned, self._tell_up if up else methodcaller("channel_down", self))
+
+    def _note_type(self, native_type: int, native_count: int) -> bool:
+        """Note the type of a connection; return whether it is another one than before."""
+        before = self.native_type, self.native_count
+        if (native_type, native_count) == before:
+            return False
+        self.native_type, self.native_count = native_type, native_count
+        self.forget_reader()
+        if before[0] < 0:
+            return False
+        self.home.type_changes += 1
+        return True
 
     def _tell_up(self, listener: Listener) -> None:
         # The channel goes down, and its type may change, while a callback of the user is told

@@ -49,8 +49,7 @@ class AsyncioWaiter(_Future, Waiter):  # type: ignore[misc]
 
     def cancel(self, msg: object = None) -> bool:
         cancelled: bool = _Future.cancel(self, msg)
-        if self.done():
-            self._run_soon()
+        self._run_soon()
         return cancelled
 
     def _expire(self) -> None:

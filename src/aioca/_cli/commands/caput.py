@@ -37,6 +37,7 @@ from ..tools.text import coloured, plain_line, put_line, status_text, value_text
 
 _PLAIN, _TERSE, _LONG = "plain", "terse", "long"
 _AUTO, _NUMBERS, _STRINGS = "auto", "numbers", "strings"
+_TIMED_OUT = "Write callback operation timed out"
 # Letters after a backslash, and their codes; any other character stands for itself
 _UNESCAPED = {"a": 7, "b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11, "0": 0}
 
@@ -187,7 +188,6 @@ async def _write(pv: str, data: Any, datatype: Datatype, choices: Choices) -> st
     return ""
 
 
-_TIMED_OUT = "Write callback operation timed out"
 # Statuses that end a put-callback; other ones come from the request
 _FROM_SERVER = (ECA.PUTFAIL, ECA.DISCONN)
 
