@@ -182,6 +182,24 @@ def test_what_it_says_reaches_it(database: Path, tmp_path: Path) -> None:
     assert converse(("127.0.0.1", port), [], 5.0).state == "refused"
 
 
+def test_warnings_of_the_ioc_are_shown(database: Path, tmp_path: Path) -> None:
+    """It starts with all that is right in its files; what it says of the rest is on stderr."""
+    rules = tmp_path / "rules.acf"
+    rules.write_text("ASG(DEFAULT) { RULE(1, REED) }\n")
+    links = tmp_path / "links.db"
+    links.write_text('record(ai, "X") { field(FLNK, "ELSEWHERE") }')
+    arguments = [str(database), str(links), "-m", "P=I:", "-a", str(rules)]
+    with started("ioc", *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        Output(process.stdout.fileno()).until(_ready)
+        process.terminate()
+        lines = process.communicate(timeout=10)[1].decode().splitlines()
+    assert len(lines) == 3, lines
+    assert lines[0].startswith("WARNING: Forward-link uses Channel Access")
+    assert "X.FLNK => ELSEWHERE" in lines[1]
+    assert lines[2].endswith("unsupported keyword at line 1: REED")
+
+
 def test_nothing_is_left_of_it_however_it_ends(database: Path) -> None:
     arguments = ["ioc", str(database), "-m", "P=I:"]
     with (

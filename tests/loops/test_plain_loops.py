@@ -355,9 +355,11 @@ def test_disconnection_comes_before_what_follows_it(p: str) -> None:
             channel = current().channel(p + "ai")
             (feed,) = channel.monitors
             # as libca would, while the loop is busy
-            channel.connection_changed(False, -1, 0)
+            channel.connection_changed(channel._token_key, False, -1, 0)
             current().portal.put(feed._key, b"\0" * 24)  # type: ignore[attr-defined]
-            channel.connection_changed(True, channel.native_type, channel.native_count)
+            channel.connection_changed(
+                channel._token_key, True, channel.native_type, channel.native_count
+            )
             assert not (await anext(updates)).ok
             assert await anext(updates) == 0.0
 

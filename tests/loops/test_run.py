@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import importlib.util
+import re
 import signal
 import subprocess
 import threading
@@ -56,6 +58,20 @@ def test_run_with_an_unknown_backend() -> None:
 
     with pytest.raises(LookupError, match="curio"):
         run(main(), backend="curio")
+
+
+def test_run_without_trio(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says what to install."""
+
+    async def main() -> None:
+        raise AssertionError("it ran")
+
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "trio" else found(name)
+    )
+    with pytest.raises(LookupError, match=re.escape("pip install 'aioca[trio]'")):
+        run(main(), backend="trio")
 
 
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("VARIABLE", default="not set")

@@ -26,6 +26,7 @@ from aioca import (
 from aioca._ca import libca
 from aioca._channels.registry import current
 from aioca._monitors.newest import Newest
+from aioca.testing import SoftIoc
 from tests.support.ids import shown
 from tests.support.monitors import ECA_TIMEOUT, Received, next_update, time_double
 
@@ -203,6 +204,15 @@ async def test_wait_for_value_timeout(a: str) -> None:
     assert info.value.errorcode == ECA_TIMEOUT
 
 
+async def test_a_time_out_makes_no_channel(p: str, ioc: SoftIoc) -> None:
+    """A name with a filter has a channel for the monitor alone, which the error is about."""
+    ioc.command("dbStateCreate never")  # it is false, so no update passes the filter
+    name = p + 'bo.{"sync":{"m":"while","s":"never"}}'
+    with pytest.raises(CATimeout, match="connected, but no update has come"):
+        await wait_for_value(name, 99, timeout=0.3)
+    assert name not in current().channels
+
+
 @pytest.mark.parametrize("timeout", [0.2, lambda: (time.time() + 0.2,), 0], ids=["s", "at", "0"])
 async def test_wait_for_value_timeout_connecting(unique: str, timeout: Any) -> None:
     start = time.monotonic()
@@ -316,7 +326,7 @@ async def test_a_disconnection_stays_behind_the_newest_updates(a: str, busy: boo
             def decode(self, raw: bytes) -> object:
                 if not reported:
                     reported.append(True)
-                    channel.connection_changed(False, -1, 0)
+                    channel.connection_changed(channel._token_key, False, -1, 0)
                 return reader.decode(raw)
 
         monitor._reader = Decoding()
@@ -347,8 +357,10 @@ async def test_a_first_update_that_libca_drops_after_a_reconnection(
         # As libca would, but no update follows, as if libca had dropped it
         with monkeypatch.context() as lost:
             lost.setattr(libca, "host_name", lambda _: libca.NO_HOST)
-            channel.connection_changed(False, -1, 0)
-        channel.connection_changed(True, channel.native_type, channel.native_count)
+            channel.connection_changed(channel._token_key, False, -1, 0)
+        channel.connection_changed(
+            channel._token_key, True, channel.native_type, channel.native_count
+        )
         assert (await anext(updates)).errorcode == aioca.ECA.DISCONN
         if limit is None:
             with anyio.move_on_after(2.5) as scope:  # nothing must come: there is no event

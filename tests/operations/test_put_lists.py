@@ -250,8 +250,10 @@ async def test_a_put_before_a_return_is_applied(p: str) -> None:
     channel = current().channel(pv)
 
     def report() -> None:
-        channel.connection_changed(False, -1, 0)
-        channel.connection_changed(True, channel.native_type, channel.native_count)
+        channel.connection_changed(channel._token_key, False, -1, 0)
+        channel.connection_changed(
+            channel._token_key, True, channel.native_type, channel.native_count
+        )
 
     thread = threading.Thread(target=report)
     thread.start()

@@ -274,6 +274,11 @@ async def test_wrong_arguments(p: str) -> None:
         await take(5)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         await take([p + "ai"], timeout="5")  # type: ignore[arg-type]
+    for call in (restore, diff):  # as if they loaded the file
+        with pytest.raises(TypeError, match=r"load\(\).*'shift\.json'"):
+            await call("shift.json")  # type: ignore[operator]
+    with pytest.raises(TypeError, match=r"load\(\).*'shift\.json'"):
+        save("shift.json", Snapshot(()))  # type: ignore[arg-type]
     with pytest.raises(CAValueError):
         await take([""])
     with pytest.raises(CAValueError):

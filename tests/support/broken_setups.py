@@ -240,10 +240,11 @@ def sessions(makers: tuple[Maker, ...], *options: str) -> list[tuple[Setup, str,
 
 
 def shown_sessions() -> str:
-    """For the docs: of the settings only those that are in the environment."""
+    """For the docs: without the settings in no environment, the CA repeater and libca."""
     parts = [
         "## Sessions\n\nA soft IOC on 127.0.0.1 has `PUMP:CURRENT`, `PUMP:SETPOINT`,"
-        " `PUMP:TURNS`, `PUMP:LIMIT`, `PUMP:VALVE` and `PUMP:PULSE`."
+        " `PUMP:TURNS`, `PUMP:LIMIT`, `PUMP:VALVE` and `PUMP:PULSE`. The settings that have their"
+        "\ndefault, the CA repeater and libca are left out here."
     ]
     for setup, output, _, status in sessions((nothing_broken, *BROKEN)):
         given = " ".join(
@@ -254,6 +255,7 @@ def shown_sessions() -> str:
         shown = re.sub(r"(?m)^  EPICS_CA_.*  default\n", "", output).strip("\n")
         shown = re.sub(r"(?m)^  EPICS_CA_REPEATER_PORT .*\n", "", shown)
         shown = re.sub(r"CA repeater\n.*\n\n?", "", shown)
+        shown = re.sub(r"(?m)^libca\n(?:  .*\n)+\n?", "", shown)
         shown = shown.replace(f"{user()}@{socket.gethostname()}", "operator@console")
         command = shlex.join(["aioca", "doctor", *setup.arguments])
         parts.append(

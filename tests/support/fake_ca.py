@@ -113,7 +113,9 @@ class FakeCA:
     def connect(self, channel: CAChannel) -> None:
         """Report that a channel has connected."""
         channel.host = HOST
-        self._owner(channel).connection_changed(True, DBR_DOUBLE, 1)
+        self._owner(channel).connection_changed(
+            channel.token >> tokens.KEY_SHIFT, True, DBR_DOUBLE, 1
+        )
 
     def disconnect(self, channel: CAChannel, *, responds: bool = True) -> None:
         """Report that a channel has disconnected.
@@ -125,7 +127,7 @@ class FakeCA:
         """
         if responds:
             channel.host = libca.NO_HOST
-        self._owner(channel).connection_changed(False, -1, 0)
+        self._owner(channel).connection_changed(channel.token >> tokens.KEY_SHIFT, False, -1, 0)
 
     def channel_of(self, chid: int | libca.Chid) -> CAChannel:
         return self.channels[chid if isinstance(chid, int) else chid.value]

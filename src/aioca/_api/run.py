@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import importlib.util
 import sys
 from collections.abc import Coroutine
 from functools import partial
@@ -36,6 +37,7 @@ def run(
 
     Raises:
         TypeError: ``coro`` is not a coroutine; it may be the async function itself.
+        LookupError: there is no such backend, or trio is not installed.
         RuntimeError: an event loop is already running in this thread. Another one can run in
             another thread, such as ``asyncio.to_thread`` provides.
         BaseException: whatever the coroutine raised; KeyboardInterrupt on Ctrl-C, unless
@@ -51,6 +53,7 @@ def run(
         return result
 
     try:
+        _check_backend(backend)
         _check_no_loop_runs()
         context = contextvars.copy_context()
         context.run(_forget_library)
@@ -71,7 +74,14 @@ def run(
             raise KeyboardInterrupt from None
         return None
     finally:
-        coro.close()  # it was never started if there is no such backend
+        coro.close()  # it was never started if the checks have failed
+
+
+def _check_backend(backend: str) -> None:
+    if backend not in ("asyncio", "trio"):
+        raise LookupError(f"there is no backend {backend!r}: it is 'asyncio' or 'trio'")
+    if backend == "trio" and importlib.util.find_spec("trio") is None:
+        raise LookupError("trio is not installed; pip install 'aioca[trio]'")
 
 
 def _check_no_loop_runs() -> None:

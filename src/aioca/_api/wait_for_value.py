@@ -164,7 +164,6 @@ def _why_not(subscription: Subscription, match: Any, seen: Any) -> Failure:
     else:
         monitor = subscription._monitor
         detail = monitor.why_no_update()
-        if subscription.state == Subscription.OPEN:
-            channel = monitor.context.channel(pv)
-            detail += PendingPuts(monitor.context).on_the_server_of(channel)
+        if monitor._channel is not None:
+            detail += PendingPuts(monitor.context).on_the_server_of(monitor._channel)
     return Failure(pv, libca.ECA_TIMEOUT, detail)

@@ -198,13 +198,14 @@ def _on_reply(
 def _on_connection(chid: int, op: int) -> None:
     """Tell the owner of a channel that it connected or disconnected. On a libca thread."""
     keep_thread_state()
-    owner = owner_of(puser(chid) >> KEY_SHIFT)
+    key = puser(chid) >> KEY_SHIFT
+    owner = owner_of(key)
     if owner is None:
         return
     if op == OP_CONN_UP:
-        owner.connection_changed(True, field_type(chid), element_count(chid))
+        owner.connection_changed(key, True, field_type(chid), element_count(chid))
     else:
-        owner.connection_changed(False, -1, 0)
+        owner.connection_changed(key, False, -1, 0)
 
 
 def _on_access(args: Any) -> None:

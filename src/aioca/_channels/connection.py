@@ -59,8 +59,7 @@ class Connection(Listened, ABC):
         ever_connected: whether the channel was ever connected.
         refused: whether a server answered the last search and refused the channel. Set on libca's
             threads.
-        unresponsive: whether the server did not respond when the channel was last lost. Set on
-            libca's threads.
+        unresponsive: whether the server did not respond when the channel was last lost; likewise.
         native_type, native_count: as the server reported them at the last connection that the loop
             has applied; -1 and 0 before.
         searching_since: when the first search began, or a server refused the channel
@@ -147,10 +146,11 @@ class Connection(Listened, ABC):
 
     # -- On a thread of libca ----------------------------------------------------------------------
 
-    def connection_changed(self, up: bool, native_type: int, native_count: int) -> None:
+    def connection_changed(self, key: int, up: bool, native_type: int, native_count: int) -> None:
         """Note a change of the connection and post it to the loop.
 
-        Called by libca on one of its threads. Never waits for the loop.
+        Called by libca on one of its threads. Never waits for the loop, which may replace the chid
+        meanwhile: ``key`` is that of the chid's token.
         """
         if not (up or self._is_up):
             # libca reports a disconnection of a channel that is not connected when a server answers
@@ -180,7 +180,7 @@ class Connection(Listened, ABC):
         if not up:  # even if the channel reconnects at once, because the loop may then replace it
             self.connected = False
             self.scalar_key = None
-        self.home.post(partial(self._apply_change, self._noted, up, native_type, native_count))
+        self.home.post(partial(self._apply_change, key, self._noted, up, native_type, native_count))
 
     def access_changed(self) -> None:
         """Pass on that the access rights have changed. On a libca thread; never waits."""
@@ -192,11 +192,13 @@ class Connection(Listened, ABC):
 
     # -- On the loop's thread ----------------------------------------------------------------------
 
-    def _apply_change(self, number: int, up: bool, native_type: int, native_count: int) -> None:
+    def _apply_change(
+        self, key: int, number: int, up: bool, native_type: int, native_count: int
+    ) -> None:
         """Apply a change of the connection and call the listeners; portal job."""
-        if not self.chid or number <= self._applied:  # closed or replaced since it was noted
+        self._applied = max(self._applied, number)
+        if not self.chid or key != self._token_key:  # it is of a chid that was closed or replaced
             return
-        self._applied = number
         if up and self.unresponsive:
             self.replace()
             return
@@ -284,7 +286,7 @@ class Connection(Listened, ABC):
         """Prepare for another chid; ``elsewhere``: on another circuit. On the loop."""
         if elsewhere:
             self.priority ^= 1
-        self._applied = self._noted  # ignore the changes of the old chid that are still queued
+        self._applied = self._noted
         self._is_up = self.refused = self.unresponsive = False
 
     def mark_closed(self) -> list[Listener]:

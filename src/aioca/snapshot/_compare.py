@@ -27,7 +27,7 @@ from .._values.dbr import DBR_ENUM, FORMAT_TIME
 from .._values.number_types import EXACT_LIMIT
 from ..types import Datatype, Timeout
 from . import _autosave, _burt
-from ._model import TYPE_NAMES, Difference, Entry, Format, Snapshot, is_list
+from ._model import TYPE_NAMES, Difference, Entry, Format, Snapshot, check_snapshot, is_list
 from ._read import ENTRIES_PER_TURN, entries_of, integers_of, labels_of, read, reason_of
 from ._resolve import UnusableError, resolve
 
@@ -86,6 +86,7 @@ async def diff(snapshot: Snapshot, *, timeout: Timeout = 5.0) -> list[Difference
 
 async def examine(snapshot: Snapshot, timeout: Timeout) -> list[Candidate]:
     """Connect to the PVs, find out what would be written, and compare. Raises no error of a PV."""
+    check_snapshot(snapshot)
     candidates = [Candidate(entry) for entry in snapshot.entries]
     names = [entry.pv for entry in snapshot.entries]
     results = await connect(names, timeout=timeout, throw=False)

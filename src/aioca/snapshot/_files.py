@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from . import _autosave, _burt, _json_format, _psi
-from ._model import Snapshot, SnapshotError
+from ._model import Snapshot, SnapshotError, check_snapshot
 
 _MAX_FILE_BYTES = 1 << 30  # a larger file, or a device that never ends, is refused
 
@@ -102,7 +102,9 @@ def save(snapshot: Snapshot, path: str | Path) -> None:
 
     Raises:
         OSError: the file cannot be written, or is not a regular file.
+        TypeError: ``snapshot`` is no snapshot.
     """
+    check_snapshot(snapshot)
     data = _json_format.text_of(snapshot).encode("utf-8")
     path = Path(os.path.realpath(path))
     mode = check_target(path)

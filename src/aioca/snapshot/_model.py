@@ -143,6 +143,12 @@ class Snapshot:
         return Snapshot(entries, self.saved, self.format)
 
 
+def check_snapshot(snapshot: object) -> None:
+    """Raise TypeError if this is not a `Snapshot`; it may be the name of a file."""
+    if not isinstance(snapshot, Snapshot):
+        raise TypeError(f"not a Snapshot, as take() or load() returns it: {snapshot!r}")
+
+
 @dataclass(frozen=True)
 class Difference:
     """A PV whose value is not the saved one, or that could not be compared.

@@ -62,8 +62,8 @@ async def restore(
         CAValueError: a PV has a name that no PV can have; nothing was written.
         TypeError, ValueError: an argument is wrong; nothing was written.
     """
-    run = _Run(snapshot.format, on_outcome)
     candidates = await examine(snapshot, timeout)
+    run = _Run(snapshot.format, on_outcome)
     missing = [c.failure for c in candidates if c.failure is not None]
     if missing and not skip_missing:
         raise error_for(

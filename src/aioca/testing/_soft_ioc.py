@@ -69,6 +69,7 @@ class SoftIoc:
         self.process: subprocess.Popen[str] | None = None
         self._output: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._last: list[str] = []
+        self._start_output = ""  # what the IOC printed until it ran
         self._owed = 0  # commands that timed out, whose MARK may still come
 
     def __repr__(self) -> str:
@@ -136,7 +137,7 @@ class SoftIoc:
             )  # fmt: skip
             start_reading(self.process, self._output)
             try:
-                self._until_mark()
+                self._start_output = self._until_mark()
             except BaseException:
                 self.kill()
                 raise

@@ -21,6 +21,7 @@ from ..typed import typed
 _FILE = FilePath(exists=True, dir_okay=False, readable=True, path_type=Path)
 _PROMPT = "ioc> "
 _SYNTAX_ERRORS = ("syntax error", "Invalid character")  # those that do not say what is wrong
+_AT_EVERY_START = re.compile(r"Starting iocInit|#|iocRun: All initialization complete|\s*$")
 _OUTPUT_INTERVAL = 0.5  # seconds between two reads of the IOC's output, without a terminal
 
 # NAME=VALUE, the value with or without quotes, by the rules of EPICS' macro library
@@ -95,6 +96,8 @@ def command(
     except SoftIocError as error:
         raise Failure(explain(str(error), files)) from None
     try:
+        if warnings := warnings_in(ioc._start_output):
+            print(warnings, file=sys.stderr, flush=True)
         names = ioc.command("dbl").split()
         _introduce(ioc, files, len(names), public)
         if _somebody_types():
@@ -182,6 +185,11 @@ def _near(output: str) -> str:
     word = re.search(r"at or before '(.*)' in ", output)
     source = re.search(r"(?m)^ *\d+ \| *(.*\S)", output)
     return (f" at or before {word[1]}" if word else "") + (f" in: {source[1]}" if source else "")
+
+
+def warnings_in(output: str) -> str:
+    """Return what an IOC printed at its start, without the lines that every IOC prints."""
+    return "\n".join(line for line in output.splitlines() if not _AT_EVERY_START.match(line))
 
 
 def _introduce(ioc: SoftIoc, files: tuple[Path, ...], count: int, public: bool) -> None:
