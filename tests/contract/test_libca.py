@@ -251,6 +251,29 @@ def test_32_bit_python() -> None:
     )
 
 
+IN_A_SUBINTERPRETER = """
+import importlib, sys
+name = "_interpreters" if sys.version_info >= (3, 13) else "_xxsubinterpreters"
+interpreters = importlib.import_module(name)
+other = interpreters.create()
+interpreters.run_string(other, sys.argv[1])
+interpreters.destroy(other)
+"""
+IMPORT = """
+try:
+    import aioca
+except ImportError as error:
+    print(error, flush=True)
+"""
+
+
+def test_a_subinterpreter() -> None:
+    """libca's threads would call functions of this interpreter in the main one."""
+    done = run(None, IN_A_SUBINTERPRETER, IMPORT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("aioca cannot be used in a subinterpreter")
+
+
 # -- Two in one process ----------------------------------------------------------------------------
 
 FIRST_LOADED = "import ctypes, sys; ctypes.CDLL(sys.argv[1], mode=getattr(ctypes, sys.argv[2]))\n"
