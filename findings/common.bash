@@ -49,6 +49,14 @@ soft_ioc() {
     done
 }
 
+# install_node PACKAGE@VERSION...: from npm's registry; then `node` finds it.
+install_node() {
+    command -v node npm >/dev/null || { echo "needs node and npm" >&2; exit 1; }
+    npm install --silent --ignore-scripts --no-audit --no-fund --prefix "$work/node" "$@" >"$work/npm.log" 2>&1 ||
+        { cat "$work/npm.log" >&2; exit 1; }
+    export NODE_PATH="$work/node/node_modules"
+}
+
 # install_base: as `install`, with the programs of EPICS base 7.0.8.1; then `base_tool NAME ...` runs
 # one of them. Their caRepeater is removed: libca would start it, and it would outlive the finding.
 install_base() {
