@@ -35,6 +35,23 @@ LAST_WORDS = """
 """
 
 
+PURGE = """
+    import sys
+    import aioca
+
+    async def main():
+        await aioca.connect("ARRAY")
+        print("ready", flush=True)
+        sys.stdin.readline()
+        await aioca.caput("ARRAY", [7.0] * 90000)
+        print("written", flush=True)
+        aioca.purge_channel_caches()
+        print("purged", flush=True)
+
+    aioca.run(main(), backend=sys.argv[1])
+"""
+
+
 def value(ioc: SoftIoc, pv: str) -> float:
     """The value of a PV on the server, the first of an array."""
     found = re.search(r"DBF_DOUBLE[^:]*: *([-0-9.e+]+)", ioc.command(f"dbgf {pv}"))
@@ -71,10 +88,40 @@ def test_written_to_a_server_that_has_stopped(
         assert time.monotonic() - began < 3  # with what Python takes to end
         assert out == "over\n"
         assert client.returncode == 0
-        assert ": the run has ended, and the server has not confirmed" in err
+        assert ": the channels are being closed, and the server has not confirmed" in err
         assert err.startswith("L0, L1, L2, L3, L4 and ")
         assert len(err.splitlines()) == 1  # one for each server
         ioc.resume()
+
+
+@pytest.mark.parametrize("resumes", [True, False])
+def test_written_just_before_a_purge(
+    backend: str, resumes: bool, ended: list[subprocess.Popen[str]]
+) -> None:
+    """The purge waits for it, because libca drops what it has not sent when channels are cleared.
+
+    The server does not read until the value was written; the array is more than a socket takes.
+    """
+    with SoftIoc(LAST_DATABASE) as ioc:
+        client = program(PURGE, ioc, backend)
+        ended.append(client)
+        assert client.stdin is not None
+        assert client.stdout is not None
+        assert client.stdout.readline() == "ready\n"
+        ioc.pause()
+        client.stdin.write("\n")
+        client.stdin.flush()
+        assert client.stdout.readline() == "written\n"
+        if resumes:
+            ioc.resume()
+        out, err = client.communicate(timeout=20)
+        assert (out, client.returncode) == ("purged\n", 0)
+        if resumes:
+            assert err == ""
+            assert value(ioc, "ARRAY") == 7
+        else:
+            assert err.startswith("ARRAY: the channels are being closed, and the server has not")
+            ioc.resume()
 
 
 async def test_many_values_without_wait_to_a_stopped_server(own_ioc: MakeIoc, unique: str) -> None:

@@ -90,6 +90,11 @@ async def test_wait_for_value(
         ("put:int64out", "12", float), ("put:wf:STRING", ["a", "µ"], np.ndarray),
         ("put:wf:STRING", [b"a", b"b"], np.ndarray), ("put:wf:STRING", "one", np.ndarray),
         ("put:wf:STRING", [], np.ndarray), ("put:wf:DOUBLE", ["1", "2"], np.ndarray),
+        # As a server reads them: the beginning that is a number
+        ("put:ao", "1_0", float), ("put:ao", "nan", float), ("put:ao", "", float),
+        ("put:ao", "1.5 V", float), ("put:ao", "1e", float), ("put:ao", "-inf", float),
+        ("put:ao", " 0x1.8p1", float), ("put:longout", "", int), ("put:longout", "12abc", int),
+        ("put:wf:DOUBLE", ["nan", "2 m"], np.ndarray), ("put:bo", ["0"], str),
         # Numbers
         ("put:stringout", 5, str), ("put:stringout", 1.5, str), ("put:stringout", True, str),
         ("put:wf:STRING", [1, 2], np.ndarray), ("put:longout", 2.9, int), ("put:longout", [7], int),
@@ -256,6 +261,28 @@ async def test_wait_for_value_error_in_match(a: str) -> None:
 
 
 @pytest.mark.unit
+async def _always(_: object) -> bool:
+    return True
+
+
+class _Always:
+    async def __call__(self, _: object) -> bool:
+        return True
+
+
+async def test_wait_for_value_with_an_async_object(a: str) -> None:
+    """That it is async is known only when it was called; its coroutine must not count as true."""
+    with pytest.raises(TypeError, match=f"{a}: match must not be async"):
+        await wait_for_value(a, _Always(), timeout=5)
+
+
+async def test_wait_for_value_of_a_state_as_text_with_a_filter(p: str) -> None:
+    """A name with a filter has a channel for the monitor alone, which knows that it is an enum."""
+    await caput(p + "put:bo", 1, wait=True)
+    value = await wait_for_value(p + 'put:bo.{"dbnd":{"abs":0}}', "1", timeout=5)
+    assert value == "On"
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
@@ -263,6 +290,9 @@ async def test_wait_for_value_error_in_match(a: str) -> None:
         ({"pv": ["X"]}, TypeError),
         ({"timeout": "soon"}, TypeError),
         ({"events": 99}, ValueError),
+        ({"timeout": 10**400}, TypeError),
+        ({"max_pending": 2**63}, ValueError),
+        ({"match": _always}, TypeError),
     ],
     ids=shown,
 )

@@ -95,6 +95,25 @@ async def test_purge_while_something_connects(p: str, function: Any) -> None:
     assert get_channel_infos() == []
 
 
+async def test_purge_while_a_write_is_processed(p: str) -> None:
+    """The server has the put, so the error says that its outcome is unknown."""
+    errors: list[CADisconnected] = []
+    pv = p + "slow.A"
+
+    async def call() -> None:
+        with pytest.raises(CADisconnected, match="closed the channel; outcome unknown") as caught:
+            await caput(pv, 1, wait=True)
+        errors.append(caught.value)
+
+    await connect(pv)
+    with anyio.fail_after(4):
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(call)
+            await until(lambda: current().channel(pv).put_owner is not None)
+            purge_channel_caches()
+    assert errors[0].name == pv
+
+
 async def test_purge_while_monitors_are_being_started(own_ioc: Callable[..., SoftIoc]) -> None:
     """Monitors that are not started yet are closed too."""
     count = 3000

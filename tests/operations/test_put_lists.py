@@ -124,6 +124,14 @@ async def test_lengths_that_differ(p: str, values: Any, throw: bool) -> None:
     assert pvs[0] in str(caught.value)
 
 
+@pytest.mark.parametrize("values", [{"a": 1, "b": 2}, {1, 2}, frozenset([1, 2])], ids=repr)
+@pytest.mark.usefixtures("nothing_written")
+async def test_a_dict_or_set_for_a_list(p: str, values: Any) -> None:
+    """A dict would be written as its keys, and a set has no order."""
+    with pytest.raises(TypeError, match=f"not a {type(values).__name__}"):
+        await caput([p + "ao:a", p + "ao:b"], values, wait=True)
+
+
 @pytest.mark.parametrize("wait", [False, True])
 async def test_list_without_throw(p: str, abc: list[str], wait: bool) -> None:
     pvs = [abc[0], p + "ao:readonly", abc[1], "", abc[2]]
@@ -144,6 +152,17 @@ async def test_list_error_names_all(p: str, abc: list[str]) -> None:
     assert pvs[1] in str(caught.value)
     assert pvs[2] in str(caught.value)
     assert +await caget(abc[0]) == 1
+
+
+@pytest.mark.usefixtures("nothing_written")
+async def test_list_errors_are_in_the_order_of_the_call(p: str) -> None:
+    """The first decides the class: here a value that cannot be sent, before a name that is none."""
+    pvs = [p + "ao:a", "", p + "ao:b", p + "ao:c"]
+    await connect([pvs[0], pvs[2], pvs[3]])
+    with pytest.raises(CAValueError) as caught:
+        await caput(pvs, [None, 1, 2, "x" * 50])
+    assert [one.name for one in caught.value.failures] == [pvs[0], "", pvs[3]]
+    assert caught.value.name == pvs[0]
 
 
 @pytest.mark.usefixtures("nothing_written")

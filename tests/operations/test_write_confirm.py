@@ -143,4 +143,4 @@ def test_what_the_end_of_a_run_says_of_a_stopped_server(
             assert warnings == []
         else:
             (warning,) = warnings
-            assert warning.startswith(f"{unique}X: the run has ended")
+            assert warning.startswith(f"{unique}X: the channels are being closed")

@@ -78,7 +78,7 @@ def deadline_of(timeout: Timeout, portal: Portal) -> float:
             seconds = float(instant) - time.time()
         else:
             seconds = float(timeout)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise TypeError(
             f"timeout must be a number of seconds, None or a tuple (deadline,), not {timeout!r}"
         ) from None

@@ -11,6 +11,7 @@ with ``==``.
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections.abc import Callable
@@ -20,11 +21,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._errors import CAValueError, invalid
+from .._printable import printable
 from .._values.dbr import (
     AS_BYTES_TO_MATCH,
     AS_TEXT_TO_MATCH,
     DBR_CHAR,
     DBR_DOUBLE,
+    DBR_ENUM,
     DBR_FLOAT,
     DBR_STRING,
     DTYPES,
@@ -49,6 +52,8 @@ class Matcher:
     """
 
     def __init__(self, pv: str, match: Any, datatype: Any) -> None:
+        if inspect.iscoroutinefunction(match):
+            raise _is_async(pv, match)
         self._pv = pv
         self._match = match
         self.datatype: Datatype = _to_read(match) if datatype is None else datatype
@@ -62,7 +67,12 @@ class Matcher:
         """Whether an update matches; CAValueError if no put could write the wanted value."""
         match = self._match
         if callable(match):
-            return bool(match(value))
+            matches = match(value)
+            if not isinstance(matches, bool) and inspect.isawaitable(matches):
+                if inspect.iscoroutine(matches):
+                    matches.close()
+                raise _is_async(self._pv, match)
+            return bool(matches)
         if not value.ok:  # a disconnection
             return False
         if not isinstance(match, _WRITTEN):
@@ -91,7 +101,7 @@ class Matcher:
         if number in labels or state >= len(labels) or labels.count(labels[state]) != 1:
             return  # the text is a label, or no label identifies the state
         label = labels[state]
-        self._label = label.encode() if isinstance(self._match, bytes) else label
+        self._label = label.encode() if isinstance(_only(self._match), bytes) else label
 
     def _check_for(self, native_type: int, native_count: int) -> Check:
         try:
@@ -109,7 +119,8 @@ class Matcher:
             return _never
         if dbr == DBR_STRING:
             assert isinstance(data, bytes)
-            return _check_of_strings([_cell(data, index) for index in range(count)], native_type)
+            cells = [_cell(data, index) for index in range(count)]
+            return _check_of_strings(cells, native_type, native_count == 1)
         return _check_of_numbers(
             np.frombuffer(data, DTYPES[dbr], count) if isinstance(data, bytes) else data
         )
@@ -133,8 +144,19 @@ def _to_read(match: Any) -> Any:
 
 def _number_in_text(match: Any) -> str:
     """Return a wanted text that is a number of up to five digits; else an empty str."""
-    text = match.decode("latin-1") if isinstance(match, bytes) else match
+    text = _only(match)
+    text = text.decode("latin-1") if isinstance(text, bytes) else text
     return text if isinstance(text, str) and re.fullmatch("[0-9]{1,5}", text) else ""
+
+
+def _only(match: Any) -> Any:
+    """Return the only element of a list, or what is not a list of one element."""
+    whole: Any = match
+    return whole[0] if isinstance(match, (list, tuple)) and len(whole) == 1 else whole
+
+
+def _is_async(pv: str, match: Any) -> TypeError:
+    return TypeError(f"{printable(pv)}: match must not be async, but {match!r} is")
 
 
 def _never(_: Any) -> bool:
@@ -156,18 +178,23 @@ def _cell(data: bytes, index: int) -> bytes:
     return data[start : start + MAX_STRING_SIZE].rstrip(b"\0")
 
 
-def _check_of_strings(cells: list[bytes], native_type: int) -> Check:
+def _check_of_strings(cells: list[bytes], native_type: int, is_scalar: bool) -> Check:
     """Compare with a put of strings: an update is text, or the number that a server parses."""
     texts = [cell.decode("utf-8", "replace") for cell in cells]
-    numbers = [_as_servers_read(text, native_type) for text in texts]
+    numbers = [_as_servers_read(text, native_type, is_scalar) for text in texts]
 
     def check(value: Any) -> bool:
         found = _elements(value)
         if found and isinstance(found[0], (str, bytes)):
             return found in (texts, cells)
-        return found == numbers
+        return len(found) == len(numbers) and all(map(_is_same, found, numbers))
 
     return check
+
+
+def _is_same(found: float, number: float | None) -> bool:
+    both_nan = number is not None and math.isnan(number) and math.isnan(found)
+    return found == number or both_nan
 
 
 def _elements(value: Any) -> list[Any]:
@@ -175,17 +202,22 @@ def _elements(value: Any) -> list[Any]:
     return list(plain.tolist()) if isinstance(plain, np.ndarray) else [plain]
 
 
+# strtod(), which takes the longest beginning that is a number
+_DOUBLE = re.compile(
+    r"\s*([+-]?(?:(0x[0-9a-f]+(?:\.[0-9a-f]*)?(?:p[+-]?\d+)?)|inf(?:inity)?|nan"
+    r"|(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?))",
+    re.ASCII | re.IGNORECASE,
+)
 _INTEGER = re.compile(r"\s*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
 
 
-def _as_servers_read(text: str, native_type: int) -> float | None:
+def _as_servers_read(text: str, native_type: int, is_scalar: bool) -> float | None:
     """Parse a text as EPICS base does for a PV of this type; None if base refuses the text."""
+    if not text and is_scalar and native_type not in (DBR_STRING, DBR_ENUM):
+        return 0
     if native_type in (DBR_DOUBLE, DBR_FLOAT):
-        try:
-            number = float.fromhex(text) if re.match(r"\s*[+-]?0[xX]", text) else float(text)
-        except ValueError:
-            return None
-        return float(np.float32(number)) if native_type == DBR_FLOAT else number
+        double = _double_in(text)
+        return double if double is None or native_type == DBR_DOUBLE else float(np.float32(double))
     found = _INTEGER.match(text)
     if found is None or native_type == DBR_STRING:
         return None
@@ -193,6 +225,15 @@ def _as_servers_read(text: str, native_type: int) -> float | None:
     base = 16 if digits[:2] in ("0x", "0X") else 8 if digits[0] == "0" else 10
     whole = int(found[1] + digits, base)
     return whole & 0xFF if native_type == DBR_CHAR else whole
+
+
+def _double_in(text: str) -> float | None:
+    found = _DOUBLE.match(text)
+    if found is None:
+        return None
+    number = float.fromhex(found[1]) if found[2] else float(found[1])
+    too_large = math.isinf(number) and "inf" not in found[1].lower()
+    return None if too_large else number
 
 
 # -- Numbers ---------------------------------------------------------------------------------------

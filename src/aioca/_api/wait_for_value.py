@@ -25,7 +25,6 @@ from ..types import (
     ca_str,
 )
 from .arguments import deadline_of
-from .connect import cainfo
 from .matching import Matcher
 from .monitor import camonitor
 from .read import caget
@@ -122,7 +121,9 @@ async def wait_for_value(
             if value is NOTHING:
                 break
             if matches.needs_labels and value.ok:
-                await _learn_labels(matches, pv, deadline - context.portal.now())
+                channel = subscription._monitor._channel
+                is_enum = channel is not None and channel.native_type == DBR_ENUM
+                await _learn_labels(matches, pv, is_enum, deadline - context.portal.now())
             if matches(value):
                 return value  # type: ignore[no-any-return]
             seen = value
@@ -135,15 +136,12 @@ async def wait_for_value(
     raise error_for([failure])
 
 
-async def _learn_labels(matches: Matcher, pv: str, seconds: float) -> None:
+async def _learn_labels(matches: Matcher, pv: str, is_enum: bool, seconds: float) -> None:
     """Read the labels of an enum for the comparison; other PVs have none.
 
     If they cannot be read in this time, they are read for the next update.
     """
-    info = await cainfo(pv, wait=False)
-    if not info.ok:
-        return
-    if info.datatype != DBR_ENUM:
+    if not is_enum:
         matches.labels_are([])
         return
     timeout = None if seconds == math.inf else max(0.0, seconds)

@@ -9,11 +9,12 @@ The last overload has no ``repeat_value``: with it, a str would match that overl
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any, cast, overload
 
 from .._channels.registry import current
-from .._errors import CANothing, error_for
+from .._errors import CANothing, Failure, error_for
 from .._requests.put import Put
 from .._values.dbr import datatype_code
 from ..types import (
@@ -107,6 +108,11 @@ async def _caput_many(
     throw: bool = True,
 ) -> list[CANothing]:
     names = names_of(pvs)
+    if isinstance(values, (dict, set, frozenset)):  # a dict would be its keys; a set has no order
+        kind = type(cast("object", values)).__name__
+        raise TypeError(
+            f"the values for many PVs must be a sequence, not a {kind}; nothing was written"
+        )
     if isinstance(values, Iterator):
         values = list(cast(Any, values))
     if repeat_value or _is_one(values):
@@ -126,6 +132,23 @@ def _is_one(values: Any) -> bool:
     return bool(scalar or dimensions == 0)
 
 
+def _in_order(
+    count: int, refused: dict[int, Failure], failed: dict[int, Failure]
+) -> Iterator[Failure]:
+    """Yield the failures in the order of the call.
+
+    Args:
+        count: how many PVs the call has.
+        refused: by their index in the call, those without a channel.
+        failed: by their index among the others, those whose value cannot be sent.
+    """
+    others = itertools.count()
+    for index in range(count):
+        failure = refused.get(index) or failed.get(next(others))
+        if failure is not None:
+            yield failure
+
+
 async def _caput(
     pv: str | list[str],
     names: list[str],
@@ -143,11 +166,12 @@ async def _caput(
     if refused:
         values = [value for i, value in enumerate(values) if i not in refused]
     put = Put(context, channels, values, code, bool(wait))
-    failures = [*refused.values(), *await put.check()]
-    if not (failures and throw):
+    failed = await put.check()
+    is_stopped = throw and (refused or failed)
+    if not is_stopped:
         await put.run(deadline)
     if wait and not put.suspended:  # nothing was waited for after all
         await context.portal.checkpoint()
-    if failures and throw:
-        raise error_for(failures)
+    if is_stopped:
+        raise error_for(list(_in_order(len(names), refused, failed)))
     return await outcome_of(pv, names, refused, put, throw)

@@ -244,9 +244,14 @@ class LoopContext:
         if self.portal.is_closed():
             self.portal.close()
         elif self._thread == threading.get_ident():
-            self.close_all()
+            self._confirm_and_close()
         else:
-            self.portal.post(self.close_all)
+            self.portal.post(self._confirm_and_close)
+
+    def _confirm_and_close(self) -> None:
+        """Close all channels when the servers have received what was written; portal job."""
+        self.writes.wait_until_received(self.post, self.flush)
+        self.close_all()
 
     def runs_elsewhere(self) -> bool:
         """Whether the loop is running, in another thread."""

@@ -79,6 +79,8 @@ def purge_channel_caches() -> None:
 
     Can be called with no event loop running. A call that waits for one of the channels ends with
     `CADisconnected`. The channels of a loop that runs in another thread are closed by that loop.
+    Before the channels of a loop are closed, that loop waits until the servers have received what
+    was written without wait, for a second at most. What was not received is logged.
     Programs need not call this function: when the run of an event loop ends, its channels and
     subscriptions are closed.
     """

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aioca")
 
-# The end of a run waits at most this long for writes without wait to be confirmed.
+# Before all channels are closed, at most this long is waited for writes to be confirmed.
 _MAX_CONFIRM_SECONDS = 1.0
 # Between two checks of the replies: about one round trip in a local network.
 _POLL_SECONDS = 0.0002
@@ -101,9 +101,10 @@ class UnconfirmedWrites:
     ) -> None:
         """Wait until the servers have confirmed all writes, for `_MAX_CONFIRM_SECONDS` at most.
 
-        Blocks the loop's thread, at the end of the run. Logs the PVs whose writes are unconfirmed.
+        Blocks the loop's thread, before all channels are closed: at the end of the run, or by
+        `purge_channel_caches`. Logs the PVs whose writes are unconfirmed.
 
-        This polls, because the loop no longer runs the jobs that `WriteConfirmation.arrive` posts,
+        This polls, because the loop does not run the jobs that `WriteConfirmation.arrive` posts,
         and there is one read for each circuit: no single event is set when all have been answered.
         """
         reads: list[tuple[WriteConfirmation, list[str]]] = []
@@ -125,8 +126,9 @@ class UnconfirmedWrites:
         for _, names in late:
             others = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
             logger.warning(
-                "%s%s: the run has ended, and the server has not confirmed that it has received"
-                " what was written without wait", ", ".join(islice(names, _MAX_NAMES)), others,
+                "%s%s: the channels are being closed, and the server has not confirmed that it has"
+                " received what was written without wait",
+                ", ".join(islice(names, _MAX_NAMES)), others,
             )  # fmt: skip
         for read, _ in reads:
             read.close()

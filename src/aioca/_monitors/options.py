@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, NamedTuple, TypedDict
 
 from .._values.dbr import (
@@ -74,8 +75,11 @@ def check_options(
             raise ValueError(
                 "all_updates keeps every update, so it cannot be combined with max_pending"
             )
-        if not isinstance(max_pending, int) or max_pending < 1:
-            raise ValueError(f"max_pending must be an int of 1 or more, not {max_pending!r}")
+        if not isinstance(max_pending, int) or not 1 <= max_pending <= sys.maxsize:
+            raise ValueError(
+                f"max_pending must be an int of 1 or more (at most {sys.maxsize}), not"
+                f" {max_pending!r}"
+            )
     limit = 0 if all_updates else max_pending or 1
     return Options(
         code, format, count, int(events), limit, bool(notify_disconnect), connect_timeout

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._ca import libca
+from .._channels import explain
 from .._channels.channel import Channel
 from .._errors import Failure
 from .pending_puts import PendingPuts
@@ -60,7 +61,9 @@ class Failures:
         )
 
 
-def closed_here(request: Request, channel: Channel) -> Failure:
+def closed_here(request: Request, channel: Channel, *, was_sent: bool = False) -> Failure:
     """The failure of a PV whose channel was closed during the call."""
     detail = f"{request.doing}: this program closed the channel"
+    if was_sent:
+        detail += f"; {explain.UNKNOWN}"
     return Failure(channel.name, libca.ECA_DISCONN, detail)

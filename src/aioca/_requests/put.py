@@ -65,9 +65,13 @@ class Put(Request):
         self._own = PutCallbackLimit()
         self._all: PutCallbackLimit = context.put_limit
 
-    async def check(self) -> list[Failure]:
-        """Encode the values of connected PVs before anything is sent; return those that fail."""
-        failures: list[Failure] = []
+    async def check(self) -> dict[int, Failure]:
+        """Encode the values of connected PVs before anything is sent.
+
+        Returns:
+            The failures, by the index of the PV.
+        """
+        failures: dict[int, Failure] = {}
         code = self._code
         for index, (channel, value) in enumerate(zip(self.channels, self._values, strict=True)):
             if not index % PVS_PER_PART:
@@ -79,7 +83,7 @@ class Put(Request):
                     )
                     self._types[index] = dbr if count == 1 else (dbr, count)
                 except CAValueError as error:
-                    failures.append(_local_failure(error))
+                    failures[index] = _local_failure(error)
         return failures
 
     # -- Sending -----------------------------------------------------------------------------------
@@ -214,6 +218,9 @@ class Put(Request):
 
     def is_reply(self, outcome: object) -> bool:
         return self._notify and outcome == ECA_NORMAL
+
+    def is_write_under_way(self, index: int) -> bool:
+        return self._sent_on[index] is not None
 
     def explain(self, status: int) -> str:
         return explain.put_status(status)

@@ -161,6 +161,10 @@ class Request:
         """Whether this outcome is the reply of a server."""
         return False
 
+    def is_write_under_way(self, index: int) -> bool:
+        """Whether a put-callback for PV ``index`` was sent, and has not completed."""
+        return False
+
     def values_from(self, start: int, stop: int) -> list[Any]:
         """Return the values of the PVs from ``start`` to ``stop``, or a `Failure` in its place."""
         # A copy: libca's threads may still store replies that arrive after the deadline.
@@ -285,7 +289,8 @@ class Request:
         """End the request, because the run of its event loop ends."""
         for index, outcome in enumerate(self.results):
             if outcome is None:
-                self._settle(index, closed_here(self, self.channels[index]))
+                was_sent = self.is_write_under_way(index)
+                self._settle(index, closed_here(self, self.channels[index], was_sent=was_sent))
         self.connecting.clear()
         self.again.clear()
         self._close()  # the task may never run again

@@ -26,7 +26,6 @@ from .dbr import (
     DBR_CHAR_STR,
     DBR_CHAR_UNICODE,
     DBR_DOUBLE,
-    DBR_ENUM,
     DBR_ENUM_STR,
     DBR_LONG,
     DBR_PUT_ACKS,
@@ -55,6 +54,7 @@ if TYPE_CHECKING:
 
     Encoded = tuple[int, int, Data]  # DBR type, count, bytes
 
+_BOOLS: tuple[Any, ...] = (bool, np.bool_)
 _pack_double = struct.Struct("=d").pack
 _pack_integer = {1: struct.Struct("=h").pack, 3: struct.Struct("=H").pack,
                  4: struct.Struct("=B").pack, 5: struct.Struct("=i").pack}  # fmt: skip
@@ -122,7 +122,7 @@ def _wire_type(name: str, value: Any, code: int | None, native_type: int, native
         char_array = native_type == DBR_CHAR and (native_count != 1 or is_long_string_name(name))
         if text and char_array:
             return DBR_CHAR_STR
-        if text or code in (AS_STR, AS_BYTES) or (native_type == DBR_ENUM and _is_text(value)):
+        if text or code in (AS_STR, AS_BYTES) or _is_text(value):
             return DBR_STRING  # the server has the labels and parses numbers
         return native_type
     return code
@@ -148,7 +148,8 @@ def _numbers(name: str, value: Any, dbr: int) -> Encoded:
         if dbr == DBR_DOUBLE:
             array = with_large_integers(array, value)
             if not exact_as_double(array):
-                return _strings(name, array)
+                cells: list[Any] = list(array.flat)
+                return _strings(name, [int(n) if isinstance(n, _BOOLS) else n for n in cells])
         with np.errstate(all="raise", under="ignore"):
             array = converted(array, DTYPES[dbr])
     except (TypeError, ValueError, OverflowError, FloatingPointError) as error:

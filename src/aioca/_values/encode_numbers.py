@@ -6,6 +6,7 @@ Invariant: a number is never changed to fit. Only a fraction is cut off, for an 
 from __future__ import annotations
 
 import sys
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,7 @@ def _is_double(number: int) -> bool:
 
 def _large_integers(array: Any) -> list[int]:
     if array.dtype.kind == "O":
-        return [n for n in array.flat if isinstance(n, int)]
+        return [int(n) for n in array.flat if isinstance(n, Integral)]  # also numpy's integers
     if array.dtype.itemsize < 8 or not array.size:
         return []
     if int(array.min()) >= -EXACT_LIMIT and int(array.max()) <= EXACT_LIMIT:
@@ -90,6 +91,8 @@ def converted(array: Any, dtype: np.dtype[Any]) -> Any:
     """Convert an array to a dtype; raise a built-in exception with the reason if it cannot."""
     if array.dtype == dtype:
         return np.ascontiguousarray(array)
+    if array.dtype.kind in "mMV":  # times and structures: numpy would cut them off
+        raise TypeError(f"{array.dtype} is not a type of numbers")
     if dtype.kind == "b" and array.dtype.kind not in "biuf":
         raise TypeError("only numbers can be converted to bool")
     if array.dtype.kind == "f" and dtype.kind in "iu" and array.size:
