@@ -211,6 +211,17 @@ async def test_second_put_while_records_behind_are_busy(p: str) -> None:
     assert await wait_for_value(p + "delay", 3, timeout=5) == 3
 
 
+async def test_empty_text_to_a_number(p: str) -> None:
+    """It is 0; a space is refused, as other text that is no number."""
+    for pv in (p + "ao", p + "long"):
+        await caput(pv, 7, wait=True)
+        with pytest.raises(CARequestError):
+            await caput(pv, " ", wait=True)
+        assert await read(pv) == 7
+        await caput(pv, "", wait=True)
+        assert await read(pv) == 0
+
+
 async def test_no_elements(p: str) -> None:
     """An array is emptied."""
     pv = p + "array"
@@ -234,6 +245,15 @@ async def test_filters(p: str, name: str, expected: object) -> None:
     await caput(p + "array", [1, 2, 3, 4, 5], wait=True)
     value = await read(p + name)
     assert (value.tolist() if value.element_count > 1 else value) == expected
+
+
+@pytest.mark.parametrize("name", ["array.[3]", 'array.{"arr":{"s":3,"e":3}}'])
+async def test_write_through_a_filter(p: str, name: str) -> None:
+    """It is a write to the whole array."""
+    await caput(p + "array", [1, 2, 3, 4, 5], wait=True)
+    await caput(p + name, 99, wait=True)
+    assert (await read(p + "array")).tolist() == [99]
+    await caput(p + "array", [1, 2, 3, 4, 5], wait=True)
 
 
 async def test_filter_needs_a_dot_or_a_field(p: str) -> None:
