@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import math
 import os
 import re
 import signal
+import struct
 import subprocess
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +18,7 @@ from typing import Any
 import pytest
 
 from aioca import caget, caput, run
-from aioca._cli.recording.options import parse_duration
+from aioca._cli.recording.options import Rotation, RotationType, parse_duration
 from aioca._cli.recording.reading import read_recording
 from aioca.testing import SoftIoc
 from tests.support.commands import AIOCA, in_terminal, run_cli, run_without, started
@@ -166,8 +169,48 @@ def test_rotation(own_ioc: MakeIoc, unique: str, backend: str, tmp_path: Path, e
     assert [file.name for file in files] == [f"r-{i:04}{ending}" for i in range(1, len(files) + 1)]
     assert f"{files[0]} to {files[-1].name}" in done.stdout
     found = [value for file in files for value in values(read(file), f"{unique}C0")]
+    begins = [values(read(file), f"{unique}C0")[0] for file in files[1:]]
+    for value in begins:  # the last value of the file before
+        found.remove(value)
     assert len(found) > 20
     assert found == [found[0] + i for i in range(len(found))]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_rotated_file_has_the_pvs_that_do_not_change(
+    own_ioc: MakeIoc, unique: str, tmp_path: Path, ending: str
+) -> None:
+    """It begins as a new recording would: with their connections and values, of all kinds."""
+    p = unique
+    same = {
+        f"{p}N": ('record(ao, "{}") {{ field(VAL, "1.5") field(PINI, "YES") }}\n', 1.5),
+        f"{p}S": ('record(stringin, "{}") {{ field(VAL, "a") field(PINI, "YES") }}\n', "a"),
+        f"{p}W": ('record(waveform, "{}") {{ field(FTVL, "LONG") field(NELM, "9")'
+                  ' field(INP, [7, 8]) }}\n', [7, 8]),
+        f"{p}T": ('record(waveform, "{}") {{ field(FTVL, "STRING") field(NELM, "2")'
+                  ' field(INP, ["x", "y"]) }}\n', ["x", "y"]),
+    }  # fmt: skip
+    database = "".join(text.format(pv) for pv, (text, _) in same.items())
+    options = ["-o", str(tmp_path / f"r{ending}"), "--rotate", "0.5s", "--flush", "0.3s"]
+    third = tmp_path / f"r-0003{ending}"
+    with (
+        own_ioc(counter(unique) + database),
+        started("record", *same, f"{p}C0", f"{p}NOBODY", *options, stdout=subprocess.PIPE) as run,
+    ):
+        until(third, lambda rows: values(rows, f"{p}C0"))
+        until(tmp_path / f"r-0001{ending}", lambda rows: values(rows, f"{p}C0"))
+        run.send_signal(signal.SIGINT)
+        assert run.stdout is not None
+        run.stdout.read()
+        assert run.wait(10) == 130
+    first, later = read(tmp_path / f"r-0001{ending}"), read(third)
+    for pv, (_, value) in same.items():
+        assert events(later, pv) == ["connected", "value"]
+        assert values(later, pv) == [value]
+        before = next(row for row in first if row["pv"] == pv and row["event"] == "value")
+        again = next(row for row in later if row["pv"] == pv and row["event"] == "value")
+        for column in ("timestamp_ns", "severity", "status", "type", "count"):
+            assert again[column] == before[column]
 
 
 def test_rotation_by_size(own_ioc: MakeIoc, unique: str, backend: str, tmp_path: Path) -> None:
@@ -194,6 +237,25 @@ def test_the_terminal_shows_statistics(own_ioc: MakeIoc, unique: str, tmp_path: 
         assert process.wait(10) == 130
     assert "Traceback" not in text
     assert len(values(read(file), f"{unique}C0")) >= 1
+
+
+def test_a_narrow_terminal(own_ioc: MakeIoc, unique: str, tmp_path: Path) -> None:
+    """The statistics do not wrap: their line would be left there, each second another one."""
+    file = tmp_path / f"{'long' * 30}.csv"
+    with (
+        own_ioc(counter(unique)),
+        in_terminal("record", f"{unique}C0", "-o", str(file)) as (process, output, keys),
+    ):
+        fcntl.ioctl(keys, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
+        seen = len(output.text)
+        output.until(lambda text: text[seen:].count("1 of 1 PVs connected") >= 3)
+        os.write(keys, b"\x03")
+        text = output.to_the_end()
+        assert process.wait(10) == 130
+    shown = re.findall(r"\r(1 of 1 PVs connected.*?)\x1b\[K", text)
+    assert len(shown) >= 3
+    assert all(len(line) < 80 for line in shown)  # before it knows the columns
+    assert all(len(line) < 60 for line in shown[-2:])
 
 
 def test_pvs_that_do_not_exist(own_ioc: MakeIoc, unique: str, tmp_path: Path) -> None:
@@ -251,6 +313,21 @@ def test_a_disk_that_is_full(own_ioc: MakeIoc, unique: str, tmp_path: Path, endi
 
 
 @pytest.mark.process
+@pytest.mark.parametrize(("ending", "limit"), [(".csv", 10), (".h5", 1000)])
+def test_a_disk_without_room_for_a_file(tmp_path: Path, ending: str, limit: int) -> None:
+    """Nothing is left that would be in the way of a second try."""
+    file = tmp_path / f"a{ending}"
+    for _ in range(2):
+        done = subprocess.run(
+            [AIOCA[0], "-B", "-c", LIMITED, str(limit), "record", "X", "-o", str(file)],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == 1
+        assert done.stderr == f"aioca record: {file}: File too large\n"
+        assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -261,6 +338,7 @@ def test_a_disk_that_is_full(own_ioc: MakeIoc, unique: str, tmp_path: Path, endi
         (["X", "-o", "a.csv", "--for", "8 hours"], "not a duration such as 90s, 30m, 8h or"),
         (["X", "-o", "a.csv", "--for", "0s"], "not a duration"),
         (["X", "-o", "a.csv", "--rotate", "big"], "not a duration or size such as 1h or 500MB"),
+        (["X", "-o", "a.csv", "--rotate", "1M"], "(units: s m h d, B kB MB GB TB): 1M"),
         (["X"], "Missing option '-o' / '--output'"),
         (["-o", "a.csv"], "no PV is named"),
         (["", "-o", "a.csv"], "PV"),
@@ -289,6 +367,11 @@ def test_bad_input(
 )  # fmt: skip
 def test_durations(text: str, seconds: float | None) -> None:
     assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["1500b", "1.5KB", "1.5kB", "0.0015Mb"])
+def test_sizes_in_any_case(text: str) -> None:
+    assert RotationType().convert(text, None, None) == Rotation(size=1500)
 
 
 @pytest.mark.process

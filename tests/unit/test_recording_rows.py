@@ -18,6 +18,7 @@ from aioca._ca.libca import VALUE_OFFSET
 from aioca._cli.recording import intake as intake_module
 from aioca._cli.recording.decoder import RowDecoder
 from aioca._cli.recording.intake import Intake
+from aioca._cli.recording.last import LastRows
 from aioca._cli.recording.reading import read_recording
 from aioca._cli.recording.rows import EVENTS, TYPES, Event, Rows
 from aioca._cli.recording.target import Target
@@ -175,6 +176,26 @@ def test_a_file_has_what_the_attributes_say(ending: str, tmp_path: Path) -> None
         assert same(row, right)
 
 
+@pytest.mark.parametrize("text", ["a\rb", "\r", "a\r\nb\n\r", '\r"', ", \r\n"])
+def test_csv_with_carriage_returns(text: str, tmp_path: Path) -> None:
+    """Such a text is in quotes: csv and plot read it back, and the rows around it."""
+    chance = random.Random(5)
+    number, string = reader_for("scalar-DOUBLE", 6, 1), reader_for("scalar-STRING", 0, 1)
+    items = [
+        update(number, 6, [1.5], chance), update(string, 0, [text.encode()], chance),
+        update(number, 6, [2.5], chance),
+    ]  # fmt: skip
+    path = tmp_path / "a.csv"
+    writer = Target(path, NAMES, None).open()
+    writer.add(RowDecoder(NAMES).rows(items))
+    writer.flush()
+    writer.close()
+    assert [row["value"] for row in read(path)] == [1.5, text, 2.5]
+    assert path.read_bytes().endswith(b",2.5\n")
+    numbers, texts = read_recording(path, [])
+    assert (numbers.value, texts.value) == (2.5, text)
+
+
 @pytest.mark.process
 @pytest.mark.parametrize("ending", [".csv", ".parquet", ".h5"])
 def test_plot_reads_long_strings(ending: str, tmp_path: Path) -> None:
@@ -228,6 +249,49 @@ def test_columns_need_time_stamps() -> None:
     reader = make_reader("X", 6, 1, None, FORMAT_RAW)
     with pytest.raises(ValueError, match="request it with FORMAT_TIME"):
         columns_of(reader.shape, [reader.decode(struct.pack("=d", 1.0))])
+
+
+# -- The last rows ---------------------------------------------------------------------------------
+
+
+def test_the_last_row_of_each_pv() -> None:
+    """Batch by batch: what an Intake returns is what the newest rows of each PV say."""
+    chance = random.Random(4)
+    decoder, last = RowDecoder(NAMES), LastRows(len(NAMES))
+    newest: dict[str, dict[str, Any]] = {}
+    for _ in range(5):
+        items = all_kinds(chance)
+        rows = decoder.rows(items)
+        last.note(rows)
+        newest |= {row["pv"]: row for row in in_columns(rows) if row["event"] != "lost"}
+        found = [row for some in last.beginning(77) for row in in_columns(some)]
+        events, values = found[: len(NAMES)], found[len(NAMES) :]
+        lost = {pv for pv, row in newest.items() if row["event"] == "disconnected"}
+        assert {row["pv"] for row in events} == set(NAMES)
+        for row in events:
+            event = "disconnected" if row["pv"] in lost else "connected"
+            assert (row["event"], row["timestamp_ns"], row["type"]) == (event, 77, None)
+        assert 0 < len(values) == sum(row["event"] == "value" for row in newest.values())
+        assert all(same(row, newest[row["pv"]]) for row in values)
+
+
+def test_the_last_row_of_a_pv_that_changes_its_kind() -> None:
+    chance = random.Random(6)
+    kinds = [
+        (6, 1, [0.5]),
+        (0, 1, [b"text"]),
+        (6, 9, [1.0, 2.0]),
+        (0, 9, [b"x", b"y"]),
+        (6, 1, [2]),
+    ]
+    last = LastRows(1)
+    assert last.beginning(0) == []
+    for dbr, count, elements in [*kinds, *reversed(kinds)]:
+        rows = RowDecoder(["a"]).rows([update(reader_for("a", dbr, count), dbr, elements, chance)])
+        last.note(rows)
+        (_, value) = last.beginning(0)
+        assert (value.texts, list(value.arrays)) == (rows.texts, list(rows.arrays))
+        assert same(in_columns(value, ["a"])[0], in_columns(rows, ["a"])[0])
 
 
 # -- The intake ------------------------------------------------------------------------------------

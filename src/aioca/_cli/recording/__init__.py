@@ -3,6 +3,7 @@
     `options`        the option types: a duration, a rotation
     `rows`           updates and gaps as columns, the same in all formats
     `decoder`        makes rows of updates, a batch at once
+    `last`           the last row of each PV, with which the next file begins
     `intake`         the updates that wait to be written; bounded
     `target`         the file name, its format by its ending, and the rotated files
     `csv_file`       CSV

@@ -33,10 +33,11 @@ class CsvFile:
         self._waiting: list[bytes] = []
         self._waiting_rows = 0
         try:
-            self._format([COLUMNS])
+            self._waiting.append(encoded(_lines([[column] for column in COLUMNS])))
             self.flush()
         except BaseException:
             self._file.close()
+            path.unlink()  # it would be in the way of a second try
             raise
 
     def add(self, rows: Rows) -> None:
@@ -52,13 +53,8 @@ class CsvFile:
             _cells(rows.count, rows.count != NONE),
             _values(rows),
         )
-        self._format(zip(*columns, strict=True))
+        self._waiting.append(encoded(_lines(columns)))
         self._waiting_rows += len(rows)
-
-    def _format(self, lines: Any) -> None:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(lines)
-        self._waiting.append(encoded(text.getvalue()))
 
     def flush(self) -> None:
         """Write the lines that wait."""
@@ -77,6 +73,22 @@ class CsvFile:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _lines(columns: Sequence[Sequence[Any]]) -> str:
+    """Return columns as lines."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(zip(*columns, strict=True))
+    if "\r" not in text.getvalue():
+        return text.getvalue()
+    # Before Python 3.13, a writer quotes only those newline characters that end its own lines. So
+    # these lines end in both, and the ends are replaced line by line: a cell may have both, too.
+    lines: list[str] = []
+    for row in zip(*columns, strict=True):
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\r\n").writerow(row)
+        lines.append(line.getvalue().removesuffix("\r\n") + "\n")
+    return "".join(lines)
 
 
 def _cells(column: Any, present: Any) -> list[Any]:

@@ -50,11 +50,23 @@ class Hdf5File:
 
     def __init__(self, path: Path, names: Sequence[str]) -> None:
         self._reserved = 0  # up to this size, the file has space on the disk
-        with path.open("xb") as file:
-            self._reserve(file.fileno(), _ROOM)
-            file.truncate(0)
-        self._file: Any = h5.File(path, "w", libver="latest")
-        self._descriptor = os.open(path, os.O_RDWR)
+        new = path.open("xb")
+        try:
+            with new:
+                self._reserve(new.fileno(), _ROOM)
+                new.truncate(0)
+            self._file: Any = h5.File(path, "w", libver="latest")
+            self._descriptor = os.open(path, os.O_RDWR)
+            self._make_datasets(names)
+        except BaseException:
+            path.unlink()  # it would be in the way of a second try
+            raise
+        self._waiting: list[tuple[Any, Pieces, Pieces]] = []  # rows, their arrays and texts
+        self._reserved = 0  # HDF5 has cut the file off
+        self.size = self._file.id.get_filesize()
+        self.written = 0
+
+    def _make_datasets(self, names: Sequence[str]) -> None:
         encodings = [encoded(name) for name in names]
         longest = max(map(len, encodings))
         self._file.create_dataset(
@@ -67,10 +79,6 @@ class Hdf5File:
         rows: dict[str, Any] = {**items, "chunks": (_ROWS_PER_CHUNK,)}
         self._rows = make("rows", dtype=_ROW, **rows)
         self._file.swmr_mode = True
-        self._waiting: list[tuple[Any, Pieces, Pieces]] = []  # rows, their arrays and texts
-        self._reserved = 0  # HDF5 has cut the file off
-        self.size = self._file.id.get_filesize()
-        self.written = 0
 
     def _reserve(self, descriptor: int, size: int) -> None:
         """Reserve space on the disk for a file of this size; raises OSError if there is none."""

@@ -19,6 +19,7 @@ import numpy as np
 
 from ... import CANothing
 from .decoder import RowDecoder
+from .last import LastRows
 from .rows import Event, Rows
 
 MAX_UPDATES = 1_000_000
@@ -34,14 +35,18 @@ class Intake:
         connected: for each PV, whether it is connected.
         seen: for each PV, whether it was ever connected.
         updates, lost, disconnections: how many there have been, at the last `collect`.
+
+    With ``keep_last``, `beginning` returns the rows with which another file begins.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], keep_last: bool = False) -> None:
         self._decoder = RowDecoder(names)
         self._items: list[Any] = []
         self._rows: list[Rows] = []
         self._waiting = self._bytes = 0  # updates in `_rows`, and bytes of their arrays
         self._lost_now: Counter[int] = Counter()
+        self._last = LastRows(len(names)) if keep_last else None
+        self._drained_ns = 0
         self.connected = [False] * len(names)
         self.seen = [False] * len(names)
         self.updates = self.lost = self.disconnections = 0
@@ -109,4 +114,13 @@ class Intake:
         rows, self._rows = self._rows, []
         self._waiting = self._bytes = 0
         self._lost_now = Counter()
+        if self._last is not None:
+            self._drained_ns = now
+            for some in rows:
+                self._last.note(some)
         return rows
+
+    def beginning(self) -> list[Rows]:
+        """Return the state of all PVs at the last `drain`, as rows."""
+        assert self._last is not None
+        return self._last.beginning(self._drained_ns)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import click
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_BYTES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}  # in any case
 _LONGEST = 100 * 365 * 86400  # seconds; a clock cannot wait for much more
 
 
@@ -56,12 +56,15 @@ class RotationType(click.ParamType):  # type: ignore[type-arg]  # see `Duration`
         """Convert the text of the command line."""
         rotation = _parse_rotation(value)
         if rotation is None:
-            self.fail(f"not a duration or size such as 1h or 500MB: {value}", param, ctx)
+            self.fail(
+                "not a duration or size such as 1h or 500MB (units: s m h d, B kB MB GB TB):"
+                f" {value}", param, ctx,
+            )  # fmt: skip
         return rotation
 
 
 def _parse_rotation(text: str) -> Rotation | None:
-    if size := re.fullmatch(r"(\d+(?:\.\d*)?)(B|kB|MB|GB|TB)", text):
+    if size := re.fullmatch(r"(\d+(?:\.\d*)?)([kmgt]?b)", text.lower()):
         return Rotation(size=int(float(size[1]) * _BYTES[size[2]]) or 1)
     seconds = parse_duration(text)
     return None if seconds is None else Rotation(seconds=seconds)

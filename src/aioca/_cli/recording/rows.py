@@ -15,6 +15,7 @@ TYPES = ("STRING", "SHORT", "FLOAT", "ENUM", "CHAR", "LONG", "DOUBLE")
 EVENTS = ("value", "connected", "disconnected", "lost")
 COLUMNS = ("timestamp_ns", "pv", "event", "severity", "status", "type", "count", "value")
 FLOATS = (2, 6)  # the types whose numbers are not integers
+VALUE, CONNECTED, DISCONNECTED, LOST = range(len(EVENTS))  # their places
 NONE = -1  # stands for an empty cell of `type` and `count`
 
 _Column = np.ndarray[Any, Any]

@@ -7,12 +7,14 @@ server would drop updates.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Sequence
 
 import anyio
 import anyio.to_thread
+from rich.cells import set_cell_size
 
 from ... import FORMAT_TIME, camonitor
 from ..._printable import printable
@@ -44,11 +46,12 @@ class RecordingRun:
         self._target = target
         self._seconds = seconds
         self._flush_seconds = flush_seconds
-        self._intake = Intake(names)
+        self._intake = Intake(names, keep_last=target.rotates)
         self._begin = self._flushed_at = time.monotonic()
         self._problem: Exception | None = None
         self._bytes = self._rows = 0  # in closed files
         self._writer: Writer | None = None
+        self._begins = False  # whether the file still lacks the rows with which it begins
         self._busy = False  # whether the worker thread writes; only it uses the writer then
 
     async def run(self) -> int:
@@ -86,21 +89,24 @@ class RecordingRun:
                         writing.start_soon(anyio.to_thread.run_sync, self._write)
                 if time.monotonic() - shown_at >= 1.0 and sys.stderr.isatty():
                     shown_at = time.monotonic()
-                    line = printable(self._statistics())
-                    print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
+                    self._show_statistics()
 
     # -- Files: in the worker thread, and at the end on the loop's thread --------------------------
 
     def _add_rows(self) -> None:
-        """Give the rows that wait to the file. Runs on the loop's thread."""
+        """Give the rows that wait to the file. Runs on the loop's thread.
+
+        A file that begins gets only its first rows: they are written by themselves, so that their
+        size is known.
+        """
         assert self._writer is not None
-        for rows in self._intake.drain():
+        for rows in self._intake.beginning() if self._begins else self._intake.drain():
             self._writer.add(rows)
 
     def _must_write(self) -> bool:
         assert self._writer is not None
         late = time.monotonic() - self._flushed_at >= self._flush_seconds
-        return late or self._writer.full or self._target.is_over(self._writer)
+        return late or self._begins or self._writer.full or self._target.is_over(self._writer)
 
     def _write(self) -> None:
         """Write rows, and begin the next file if it is time; keeps an error in `_problem`."""
@@ -108,9 +114,13 @@ class RecordingRun:
         try:
             self._writer.flush()
             self._flushed_at = time.monotonic()
-            if self._target.is_over(self._writer):
+            if self._begins:
+                self._begins = False
+                self._target.note_beginning(self._writer)
+            elif self._target.is_over(self._writer):
                 self._close()
                 self._writer = self._target.open()
+                self._begins = True
         except (OSError, RuntimeError) as error:  # h5py raises both
             self._problem = error
         finally:
@@ -127,6 +137,9 @@ class RecordingRun:
         """Write what has come since the last write, and close the file."""
         try:
             if self._problem is None and self._writer is not None:
+                if self._begins:
+                    self._add_rows()
+                    self._begins = False
                 self._intake.collect()
                 self._add_rows()
                 self._writer.flush()
@@ -146,6 +159,13 @@ class RecordingRun:
             f" {intake.lost:,} lost, {intake.disconnections:,} disconnections, {size:,} bytes in"
             f" {self._target.text()}"
         )
+
+    def _show_statistics(self) -> None:
+        """Show the statistics in the last line of the terminal."""
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80  # 0: it does not say
+        # A longer line would begin another one each second; terminals differ in the last column
+        line = set_cell_size(printable(self._statistics()), columns - 1).rstrip()
+        print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
 
     def _report(self, status: int) -> int:
         """Print the statistics and what went wrong; returns the exit status."""

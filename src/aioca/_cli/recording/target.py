@@ -62,6 +62,11 @@ class Target:
         self.files: list[Path] = []
         self._check()
         self._next_at = 0.0
+        self._beginning = 0
+
+    @property
+    def rotates(self) -> bool:
+        return self._rotation is not None
 
     def _check(self) -> None:
         path = self._path
@@ -92,16 +97,24 @@ class Target:
         path = self._name(len(self.files) + 1)
         writer: Writer = make(path, self._names)
         self.files.append(path)
+        self._beginning = 0
         if self._rotation is not None and self._rotation.seconds is not None:
             self._next_at = time.monotonic() + self._rotation.seconds
         return writer
+
+    def note_beginning(self, writer: Writer) -> None:
+        """Do not count what the file has so far as a part of the size of the rotation.
+
+        The last values of all PVs may be larger than that: each write would begin another file.
+        """
+        self._beginning = writer.size
 
     def is_over(self, writer: Writer) -> bool:
         """Whether it is time for the next file."""
         if self._rotation is None:
             return False
         if self._rotation.size is not None:
-            return writer.size >= self._rotation.size
+            return writer.size - self._beginning >= self._rotation.size
         return time.monotonic() >= self._next_at
 
     def text(self) -> str:
