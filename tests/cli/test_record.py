@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import math
 import os
 import re
 import signal
@@ -19,7 +18,6 @@ import pytest
 
 from aioca import caget, caput, run
 from aioca._cli.recording.options import Rotation, RotationType, parse_duration
-from aioca._cli.recording.reading import read_recording
 from aioca.testing import SoftIoc
 from tests.support.commands import AIOCA, in_terminal, run_cli, run_without, started
 from tests.support.recordings import READERS, Row, read
@@ -385,95 +383,3 @@ def test_a_library_is_missing(ending: str, library: str, tmp_path: Path) -> None
     )
     assert done.stderr.count("\n") == 1
     assert not file.exists()
-
-
-# -- plot ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("ending", ENDINGS)
-def test_a_recording_is_plotted(
-    own_ioc: MakeIoc, unique: str, backend: str, tmp_path: Path, ending: str
-) -> None:
-    """The picture has every recorded value, and only the PVs that are named."""
-    file, picture = tmp_path / f"a{ending}", tmp_path / "a.svg"
-    pvs = [f"{unique}C0", f"{unique}W", f"{unique}S"]
-    with own_ioc(
-        counter(unique)
-        + f'record(waveform, "{pvs[1]}") {{ field(FTVL, "LONG") field(NELM, "9") field(INP, [7]) }}'
-        + f'record(stringin, "{pvs[2]}") {{ field(VAL, "hello") field(PINI, "YES") }}'
-    ):
-        done = run_cli("record", *pvs, "-o", str(file), "--for", "2s", "--backend", backend)
-    assert (done.returncode, done.stderr) == (0, "")
-    count = len(values(read(file), pvs[0]))
-    done = run_cli("plot", str(file), "-o", str(picture))
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    content = picture.read_text()
-    steps = max(path.count("L") for path in re.findall(r'<path d="([^"]*)" clip-path', content))
-    assert steps >= 2 * (count - 2)  # two points for each value; the ends are on the frame
-    assert content.count('<g id="axes_') == 3
-
-    done = run_cli("plot", str(file), pvs[2], "-o", str(picture))
-    assert (done.returncode, done.stderr) == (0, "")
-    assert picture.read_text().count('<g id="axes_') == 1
-
-
-def recorded(path: Path, lines: list[str]) -> Path:
-    path.write_text("timestamp_ns,pv,event,severity,status,type,count,value\n" + "\n".join(lines))
-    return path
-
-
-def test_gaps_in_a_recording(tmp_path: Path) -> None:
-    """A first value counts from its connection on; a line that was cut off is left out."""
-    second = 1_000_000_000
-    file = recorded(
-        tmp_path / "a.csv",
-        [
-            f"{1000 * second},X,connected,,,,,",
-            f"{5 * second},X,value,0,0,DOUBLE,,1.5",
-            f"{1002 * second},X,value,3,17,DOUBLE,,2.5",
-            f"{1003 * second},X,disconnected,,,,,",
-            f"{1006 * second},X,connected,,,,,",
-            f"{1002 * second},X,value,0,0,DOUBLE,,2.5",
-            f"{1007 * second},X,lost,,,,,3",
-            f"{1008 * second},X,value,0,0,DOUBLE,,9",
-        ],
-    )
-    (pv,) = read_recording(file, [])
-    assert pv.span == (1000.0, 1006.0)
-    curve = pv.curve(1000.0, 1006.5)
-    assert curve.times.tolist() == [1000, 1002, 1003, 1006, 1006.5]
-    assert curve.values[[0, 1, 3]].tolist() == [1.5, 2.5, 2.5]
-    assert curve.gaps == [(1003.0, 1006.0)]
-    assert math.isnan(curve.invalid[0]) and curve.invalid[1] == 2.5
-    assert (pv.connected, pv.text()) == (True, "2.5")
-
-
-@pytest.mark.process
-@pytest.mark.parametrize(
-    ("name", "content", "arguments", "said"),
-    [
-        ("a.csv", None, [], "there is no such file"),
-        ("a.csv", "hello\n1\n", [], "it is no recording, or damaged (its first line is not"),
-        ("a.parquet", "PAR1", [], "it is no recording, or damaged"),
-        ("a.h5", "hello", [], "it is no recording, or damaged"),
-        ("b.csv", "1,X,value,0,0,LONG,,1", ["Y", "Z"], "it does not have Y, Z"),
-        ("b.csv", "1,X,value,0,0,LONG,,1", [__file__], "; one recording at a time"),
-        ("b.csv", "1,X,connected,,,,,", [], "it has no value"),
-        ("b.csv", "1,X,value,0,0,LONG,,one\n", [], "it is no recording, or damaged (could not"),
-        ("b.csv", "\n".join(f"1,X{i},value,0,0,LONG,,1" for i in range(30)), [], "more than 20"),
-    ],
-)
-def test_no_recording_to_plot(
-    name: str, content: str | None, arguments: list[str], said: str, tmp_path: Path
-) -> None:
-    file = tmp_path / name
-    if name == "b.csv":
-        recorded(file, [f"{content}\n"])
-    elif content is not None:
-        file.write_text(content)
-    done = run_cli("plot", str(file), *arguments, "-o", str(tmp_path / "a.png"))
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"aioca plot: {file}: ")
-    assert said in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert not (tmp_path / "a.png").exists()

@@ -192,7 +192,7 @@ def test_csv_with_carriage_returns(text: str, tmp_path: Path) -> None:
     writer.close()
     assert [row["value"] for row in read(path)] == [1.5, text, 2.5]
     assert path.read_bytes().endswith(b",2.5\n")
-    numbers, texts = read_recording(path, [])
+    numbers, texts = read_recording(path, []).pvs
     assert (numbers.value, texts.value) == (2.5, text)
 
 
@@ -207,7 +207,7 @@ def test_plot_reads_long_strings(ending: str, tmp_path: Path) -> None:
     writer.add(RowDecoder(NAMES).rows([*items, *items]))
     writer.flush()
     writer.close()
-    (found,) = read_recording(path, ["long.NAME$"])
+    (found,) = read_recording(path, ["long.NAME$"]).pvs
     assert (found.kind, found.value) == ("text", str(items[-1]))
 
 

@@ -206,11 +206,10 @@ def _plot_file(path: Path, names: list[str], seconds: float | None, output: Path
     from ..live.figure import Chart
 
     figure = _empty_picture(output) if output is not None else None
-    recordings = read_recording(path, names)
-    spans = [recording.span for recording in recordings if recording.span is not None]
-    begin = min((first for first, _ in spans), default=0.0)
-    end = max((last for _, last in spans), default=1.0)
-    shown = max(seconds or end - begin, 1e-3)
+    recordings, begin, end = read_recording(path, names)
+    for remark in [remark for recording in recordings for remark in recording.remarks]:
+        print(f"aioca plot: {remark}", file=sys.stderr)
+    shown = seconds or end - begin
     if output is not None:
         _draw(figure, recordings, shown, end)
         _save(figure, output)

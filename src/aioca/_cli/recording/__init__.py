@@ -10,7 +10,8 @@
     `parquet_file`   Parquet: a folder of closed files
     `hdf5_file`      HDF5 in SWMR mode
     `run`            the run of the command
-    `reading`        the recorded history of PVs, for `plot`
+    `recorded`       the recorded history of one PV, for `plot`
+    `reading`        the recorded history of PVs from a file of any format
 
 The modules of the formats import pyarrow and h5py, so each is imported when its format is used.
 """

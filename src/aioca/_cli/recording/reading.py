@@ -9,91 +9,31 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..._display.text import number_text
-from ..._printable import printable
+from ..._display.text import NEVER_BEFORE
 from ..._values.dbr import is_long_string_name
-from ..live.recording import Recording
+from .recorded import Clock, RecordedPV, Row
 from .rows import COLUMNS, EVENTS, strerror
 from .target import FORMATS, BadInputError, check_library
 
 _MAX_PVS = 20  # in one figure
-_MAX_UPDATES = 5_000_000  # of one PV, the newest
+_SHORTEST_SECONDS = 1.0  # that a chart shows
 _ROWS_AT_ONCE = 65536
-_ALARMS = ("no alarm", "MINOR", "MAJOR", "INVALID")
+_LONGEST_CELL = 2**31 - 1  # characters; the most that csv takes on all systems
 
 
-class Row(NamedTuple):
-    """A row of a recording: ``value`` is a number, a text, an array, or None."""
+class RecordedFile(NamedTuple):
+    """The PVs of a recording that were asked for, and the first and last time of all its PVs."""
 
-    timestamp_ns: int
-    pv: str
-    event: str
-    severity: int
-    value: Any
-
-
-class RecordedPV(Recording):
-    """The recorded values of a PV."""
-
-    __slots__ = ("_begin", "_last_severity")
-
-    max_updates = _MAX_UPDATES
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self._begin: float | None = None  # the time of a connection, until its first value
-        self._last_severity = -1
-
-    def add(self, row: Row) -> None:
-        """Add the next row of this PV."""
-        when = row.timestamp_ns / 1e9
-        if row.event == "value":
-            if self._begin is not None:  # the PV may have had the value for days
-                when, self._begin = self._begin, None
-            self.value, self._last_severity = row.value, row.severity
-            is_number = isinstance(row.value, (int, float))
-            if self.kind is None:
-                is_text = isinstance(row.value, str)
-                self.kind = "strip" if is_number else "text" if is_text else "trace"
-            if self.kind == "strip":
-                self._append(when, float(row.value) if is_number else math.nan, row.severity)
-        elif row.event == "connected":
-            self._begin = when
-        elif row.event == "disconnected":
-            self._last_severity = -1
-            if self.kind == "strip":
-                self._append(when, math.nan, -1)
-
-    @property
-    def connected(self) -> bool:
-        return self._last_severity >= 0
-
-    @property
-    def severity(self) -> int:
-        return self._last_severity
-
-    @property
-    def condition(self) -> str:
-        return _ALARMS[self.severity & 3] if self.connected else "disconnected"
-
-    def text(self) -> str:
-        """Return the last value as text; an array as its length."""
-        if self.is_array:
-            return f"[{len(self.value)}]"
-        if isinstance(self.value, float):
-            return number_text(self.value, None)
-        return printable(str(self.value))
-
-    @property
-    def span(self) -> tuple[float, float] | None:
-        """The times of the first and last row of a number; None if there is none."""
-        return (self._times[0], self._times[-1]) if self._times else None
+    pvs: list[RecordedPV]
+    begin: float
+    end: float
 
 
 def is_recording(name: str) -> bool:
@@ -101,7 +41,7 @@ def is_recording(name: str) -> bool:
     return Path(name).suffix.lower() in FORMATS
 
 
-def read_recording(path: Path, names: Sequence[str]) -> list[RecordedPV]:
+def read_recording(path: Path, names: Sequence[str]) -> RecordedFile:
     """Read the PVs with these names, or all PVs. Blocks.
 
     Raises:
@@ -112,36 +52,80 @@ def read_recording(path: Path, names: Sequence[str]) -> list[RecordedPV]:
         raise BadInputError(f"{path}: there is no such file")
     check_library(path)
     read: Callable[[Path], Iterator[Row]] = _READERS[path.suffix.lower()]
-    found: dict[str, RecordedPV] = {name: RecordedPV(name) for name in names}
-    present: set[str] = set()
+    contents = _Contents(path, names)
     try:
         for row in read(path):
-            pv = found.get(row.pv)
-            if pv is None:
-                if names:
-                    continue
-                if len(found) >= _MAX_PVS:
-                    raise BadInputError(
-                        f"{path}: it has more than {_MAX_PVS} PVs; name those to plot after it"
-                    )
-                pv = found[row.pv] = RecordedPV(row.pv)
-            present.add(row.pv)
-            pv.add(row)
-    except (OSError, ValueError, KeyError, IndexError) as error:
+            contents.add(row)
+    except (OSError, ValueError, KeyError, IndexError, csv.Error) as error:
         raise BadInputError(f"{path}: it is no recording, or damaged ({strerror(error)})") from None
-    if missing := [name for name in found if name not in present]:
-        files = "; one recording at a time" if any(Path(name).exists() for name in missing) else ""
-        raise BadInputError(f"{path}: it does not have {', '.join(missing)}{files}")
-    if not any(pv.kind for pv in found.values()):
-        raise BadInputError(f"{path}: it has no value")
-    return list(found.values())
+    return contents.checked()
+
+
+class _Contents:
+    """The rows of a file, as far as they were read."""
+
+    def __init__(self, path: Path, names: Sequence[str]) -> None:
+        self._path = path
+        self._names = names
+        self._pvs = {name: RecordedPV(name) for name in names}
+        self._clocks: dict[str, Clock] = {}  # also of the PVs that were not asked for
+        self._begin, self._end = math.inf, -math.inf
+
+    def add(self, row: Row) -> None:
+        clock = self._clocks.get(row.pv)
+        if clock is None:
+            clock = self._take_new(row.pv)
+        when = clock.time_of(row)
+        if clock.is_usable:
+            self._begin, self._end = min(when, self._begin), max(when, self._end)
+        pv = self._pvs.get(row.pv)
+        if pv is not None:
+            pv.add(row, when)
+
+    def _take_new(self, name: str) -> Clock:
+        if not self._names:
+            if len(self._pvs) >= _MAX_PVS:
+                raise BadInputError(
+                    f"{self._path}: it has more than {_MAX_PVS} PVs; name those to plot after it"
+                )
+            self._pvs[name] = RecordedPV(name)
+        pv = self._pvs.get(name)
+        clock = self._clocks[name] = Clock() if pv is None else pv.clock
+        return clock
+
+    def checked(self) -> RecordedFile:
+        """Return what was read; raises BadInputError if it cannot be shown."""
+        if missing := [name for name in self._pvs if name not in self._clocks]:
+            exists = any(Path(name).exists() for name in missing)
+            files = "; one recording at a time" if exists else ""
+            raise BadInputError(f"{self._path}: it does not have {', '.join(missing)}{files}")
+        if not any(pv.kind for pv in self._pvs.values()):
+            raise BadInputError(f"{self._path}: it has no value")
+        if self._begin > self._end:  # no server had a time, and no event was recorded
+            self._begin = self._end = float(NEVER_BEFORE)
+        # If nothing changed, the file does not tell how long it was recorded
+        end = max(self._end, self._begin + _SHORTEST_SECONDS)
+        return RecordedFile(list(self._pvs.values()), self._begin, end)
 
 
 # -- The formats -----------------------------------------------------------------------------------
 
 
+@contextmanager
+def _long_cells() -> Generator[None, None, None]:
+    """Let csv read the cells of long arrays; its limit is one for the whole process."""
+    before = csv.field_size_limit(_LONGEST_CELL)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
 def _read_csv(path: Path) -> Iterator[Row]:
-    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with (
+        path.open(newline="", encoding="utf-8", errors="surrogateescape") as file,
+        _long_cells(),
+    ):
         lines = csv.reader(file)
         if tuple(next(lines, ())) != COLUMNS:
             raise ValueError(f"its first line is not {','.join(COLUMNS)}")
@@ -164,17 +148,17 @@ def _csv_row(cells: list[str]) -> Row:
     stamp, pv, event, severity, _, kind, count, text = cells
     value: Any = None
     if event == "value":
-        if count:
+        if _is_text(pv, kind):
+            value = text  # of an array of strings, its JSON, as in the other formats
+        elif count:
             value = np.array(json.loads(text))
-        elif _is_text(pv, kind):
-            value = text
         else:
             value = float(text)
     return Row(int(stamp), pv, event, int(severity or -1), value)
 
 
 def _is_text(pv: str, kind: str) -> bool:
-    """Whether the value of a row is a text: that of a string, or of a long string (``$``)."""
+    """Whether the value of a row is a text: of strings, or of a long string (``$``)."""
     return kind == "STRING" or (kind == "CHAR" and is_long_string_name(pv))
 
 
