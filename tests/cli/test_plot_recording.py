@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from aioca._cli.live.figure import Chart
 from aioca._cli.recording import reading
 from aioca._cli.recording.reading import read_recording
-from aioca._cli.recording.target import BadInputError
+from aioca._cli.shared import BadInputError
 from aioca.testing import SoftIoc
 from tests.support.commands import run_cli
 from tests.support.recordings import READERS, read

@@ -271,6 +271,22 @@ def test_pvs_that_do_not_exist(own_ioc: MakeIoc, unique: str, tmp_path: Path) ->
     assert len(values(rows, f"{unique}C0")) > 20
 
 
+def test_a_request_file(own_ioc: MakeIoc, unique: str, tmp_path: Path) -> None:
+    """Its macros have the given values; the file that it includes is in another directory."""
+    file, request, folder = tmp_path / "a.csv", tmp_path / "a.req", tmp_path / "db"
+    folder.mkdir()
+    request.write_text("$(P)C0\nfile more.req P=$(P),N=1\n")
+    (folder / "more.req").write_text("$(P)C$(N)\n")
+    options = ["--macros", f"P={unique}", "--include", str(folder)]
+    with own_ioc(counter(unique, 2)):
+        done = run_cli("record", "-l", str(request), *options, "-o", str(file), "--for", "1s")
+        assert (done.returncode, done.stderr) == (0, "")
+    assert {row["pv"] for row in read(file)} == {f"{unique}C0", f"{unique}C1"}
+    done = run_cli("record", "-l", str(request), "-o", str(tmp_path / "b.csv"))
+    assert done.returncode == 2
+    assert done.stderr == f"aioca record: {request}:1: the macro 'P' is not defined\n"
+
+
 # Runs the command where files cannot become larger: as on a full disk, a write fails.
 LIMITED = """
 import resource, sys
@@ -341,6 +357,8 @@ def test_a_disk_without_room_for_a_file(tmp_path: Path, ending: str, limit: int)
         (["-o", "a.csv"], "no PV is named"),
         (["", "-o", "a.csv"], "PV"),
         (["-l", "old.csv", "-o", "a.csv"], "old.csv"),
+        (["-l", "more-0001.csv", "-m", "P", "-o", "a.csv"], "'P' defines no macro"),
+        (["X", "-I", "nowhere", "-o", "a.csv"], "'nowhere' does not exist"),
     ],
 )
 def test_bad_input(

@@ -5,6 +5,7 @@ Besides that, they use `_printable`, the rules of libca in `_ca`, and a few help
 
     `app`          the group of subcommands: imports each when it is called; completion
     `shared`       options, errors and the run, for all subcommands
+    `lists`        options for PVs that are named in files
     `typed`        arguments and file names as text, in any locale
     `snapshots`    the runs of `snapshot`
     `numbers`      numbers read by the rules of C; the ports in the environment

@@ -29,6 +29,12 @@ class Failure(click.ClickException):
         self.ctx = click.get_current_context(silent=True)
 
 
+class BadInputError(Failure):
+    """A file or an option is wrong, and nothing was done."""
+
+    exit_code = 2
+
+
 def _installed(_context: click.Context, _option: click.Parameter, backend: str) -> str:
     if backend == "trio" and importlib.util.find_spec("trio") is None:
         raise Failure("trio is not installed; pip install 'aioca[trio]'")

@@ -5,31 +5,24 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
 
 import anyio
 
 from .. import CAError, snapshot
 from .._printable import printable
 from .._values.dbr import long_string_of
-from .shared import Failure
+from .lists import checked
+from .shared import BadInputError, Failure
 from .terminal.progress import connecting, progress_bar
 from .terminal.signals import Interruption
 from .tools.text import put_line
 
-T = TypeVar("T")
 State = snapshot.State
 _HEAD = b'{\n"format": "aioca snapshot"'
 # The states that are printed on stdout, because they are what was asked for; the others on stderr
 _DONE = (State.WRITTEN, State.WOULD_WRITE)
-
-
-class BadInputError(Failure):
-    """A file or an option is wrong, and nothing was done."""
-
-    exit_code = 2
 
 
 def check_target(file: Path) -> None:
@@ -156,16 +149,6 @@ def loaded(file: Path, only: tuple[str, ...], macros: str) -> snapshot.Snapshot:
         if not len(saved.select(pattern)):
             raise BadInputError(f"{file}: no PV in it matches {pattern}")
     return saved.select(*only)
-
-
-def checked(function: Callable[..., T], *args: Any) -> T:
-    """Call a function that uses a file; if it fails, that is an error of one line."""
-    try:
-        return function(*args)
-    except snapshot.SnapshotError as error:
-        raise BadInputError(str(error)) from None
-    except OSError as error:
-        raise BadInputError(f"{error.filename or args[-1]}: {error.strerror}") from None
 
 
 def _complain(text: str) -> None:

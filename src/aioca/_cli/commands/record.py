@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
-from ... import CAValueError, snapshot
+from ... import CAValueError
+from ..lists import list_options, named_pvs
 from ..recording.options import Duration, Rotation, RotationType
 from ..recording.run import RecordingRun
-from ..recording.target import BadInputError, Target
-from ..shared import FilePath, backend_option, run_command
+from ..recording.target import Target
+from ..shared import BadInputError, FilePath, backend_option, run_command
 
 _FLUSH_SECONDS = 10.0  # of Parquet, where each flush writes a file
 _OTHER_FLUSH_SECONDS = 0.25  # of CSV and HDF5
@@ -22,11 +23,7 @@ _OTHER_FLUSH_SECONDS = 0.25  # of CSV and HDF5
     "-o", "--output", type=FilePath(path_type=Path), metavar="FILE", required=True,
     help="The file to write: .csv, .parquet (a folder) or .h5. It must not exist.",
 )  # fmt: skip
-@click.option(
-    "-l", "--list", "lists", multiple=True, metavar="LIST",
-    type=FilePath(exists=True, dir_okay=False, path_type=Path),
-    help="A file with a PV a line, or a .req file of autosave. May be repeated.",
-)  # fmt: skip
+@list_options
 @click.option(
     "--for", "seconds", type=Duration(), metavar="TIME",
     help="End after this time, such as 90s, 30m, 8h or 1h30m (default: at Ctrl-C).",
@@ -46,6 +43,8 @@ def command(
     pvs: tuple[str, ...],
     output: Path,
     lists: tuple[Path, ...],
+    macros: str,
+    include: tuple[Path, ...],
     seconds: float | None,
     rotate: Rotation | None,
     flush: float,
@@ -60,24 +59,16 @@ def command(
     Examples:
       aioca record TEMPERATURE SPECTRUM -o night.csv --for 8h
       aioca record -l pvs.txt -o shift.parquet --rotate 1h
+      aioca record -l auto_settings.req -m P=BL01:,M=m1 -I db -o motors.csv
       aioca plot night.csv
     Exit statuses: 0 done; 1 a PV was never connected, or the file could not be written any more;
     2 bad file or option; 130 Ctrl-C.
     """  # not a raw string: click needs the backspace
-    names = dict.fromkeys(pvs)
-    try:
-        for file in lists:
-            names.update(dict.fromkeys(snapshot.read_names(file)))
-    except snapshot.SnapshotError as error:
-        raise BadInputError(str(error)) from None
-    except OSError as error:
-        raise BadInputError(f"{error.filename}: {error.strerror}") from None
-    if not names:
-        raise BadInputError("no PV is named: give PVs, or a file of names with --list")
+    names = named_pvs(pvs, lists, macros, include)
     if output.suffix.lower() != ".parquet":
         flush = _OTHER_FLUSH_SECONDS
-    target = Target(output, list(names), rotate)
+    target = Target(output, names, rotate)
     try:
-        return run_command(RecordingRun(list(names), target, seconds, flush).run(), backend)
+        return run_command(RecordingRun(names, target, seconds, flush).run(), backend)
     except CAValueError as error:
         raise BadInputError(str(error)) from None

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import click
 
-from ... import snapshot
+from ..lists import list_options, named_pvs
 from ..shared import FilePath, Seconds, backend_option, run_command
-from ..snapshots import Restoring, check_target, checked, diff, loaded, save
+from ..snapshots import Restoring, check_target, diff, loaded, save
 
 _new_file = FilePath(dir_okay=False, writable=True, path_type=Path)
 _old_file = FilePath(exists=True, dir_okay=False, path_type=Path)
-_directory = FilePath(exists=True, file_okay=False, path_type=Path)
 _only = click.option(
     "--only", multiple=True, metavar="PATTERN",
     help="Only the PVs whose names match, such as 'BL01:*'. May be repeated.",
@@ -52,17 +51,7 @@ def command() -> None:
 @command.command("save", short_help="Save the values of PVs to a file.")
 @click.argument("file", type=_new_file)
 @click.argument("pvs", nargs=-1, metavar="[PV]...")
-@click.option(
-    "-l", "--list", "lists", type=_old_file, multiple=True, metavar="LIST",
-    help="A file with a PV a line, or a .req file of autosave. May be repeated.",
-)  # fmt: skip
-@click.option(
-    "-m", "--macros", default="", metavar="P=...,M=...", help="Values for macros $(P) in LIST."
-)
-@click.option(
-    "-I", "--include", type=_directory, multiple=True, metavar="DIR",
-    help="Look here, too, for the files that LIST includes. May be repeated.",
-)  # fmt: skip
+@list_options
 @click.option("--skip-missing", is_flag=True, help="Save the others if a PV cannot be read.")
 @_timeout
 @backend_option
@@ -84,14 +73,9 @@ def save_command(
       aioca snapshot save shift.json --list pvs.txt
       aioca snapshot save shift.json -l auto_settings.req -m P=BL01:,M=m1 -I db
     """
-    values = checked(snapshot.parse_macros, macros)
-    names = dict.fromkeys(pvs)
-    for path in lists:
-        names.update(dict.fromkeys(checked(snapshot.read_names, path, values, include)))
-    if not names:
-        raise click.UsageError("no PV is named: give PVs, or --list FILE")
+    names = named_pvs(pvs, lists, macros, include)
     check_target(file)
-    return run_command(save(file, list(names), skip_missing, timeout), backend)
+    return run_command(save(file, names, skip_missing, timeout), backend)
 
 
 # -- diff ------------------------------------------------------------------------------------------

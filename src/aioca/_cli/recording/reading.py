@@ -18,9 +18,10 @@ import numpy as np
 
 from ..._display.text import NEVER_BEFORE
 from ..._values.dbr import is_long_string_name
+from ..shared import BadInputError
 from .recorded import Clock, RecordedPV, Row
 from .rows import COLUMNS, EVENTS, strerror
-from .target import FORMATS, BadInputError, check_library
+from .target import FORMATS, check_library
 
 _MAX_PVS = 20  # in one figure
 _SHORTEST_SECONDS = 1.0  # that a chart shows

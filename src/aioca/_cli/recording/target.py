@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..shared import Failure
+from ..shared import BadInputError
 from .options import Rotation
 from .rows import Writer, strerror
 
@@ -24,12 +24,6 @@ FORMATS = {
     ".h5": ("hdf5_file", "Hdf5File", "h5py"),
     ".hdf5": ("hdf5_file", "Hdf5File", "h5py"),
 }
-
-
-class BadInputError(Failure):
-    """A file or an option is wrong, and nothing was recorded."""
-
-    exit_code = 2
 
 
 def check_library(path: Path) -> None:
