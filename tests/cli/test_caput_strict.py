@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
+import epicscorelibs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aioca import DBR_CHAR, DBR_DOUBLE, DBR_ENUM, DBR_FLOAT, DBR_LONG, DBR_SHORT, DBR_STRING
-from aioca._cli.tools.strict import RefusedError, checked, needs_record_type
+from aioca._cli.tools import field_types
+from aioca._cli.tools.strict import RefusedError, checked, needs_field_type
 from aioca.testing import SoftIoc, loopback_environment
 from tests.support.commands import run_cli
 
@@ -24,6 +28,15 @@ record(mbbo, "MBBO") { field(ZRST, "Off") field(ONST, "On") field(PINI, "YES") }
 record(calc, "TICKS") { field(SCAN, ".1 second") }
 record(stringout, "TEXT") { field(VAL, "7") field(PINI, "YES") }
 record(waveform, "LONGS") { field(FTVL, "LONG") field(NELM, "4") field(INP, [7]) }
+record(waveform, "USHORTS") { field(FTVL, "USHORT") field(NELM, "2") field(INP, [7]) }
+record(aai, "ULONGS") { field(FTVL, "ULONG") field(NELM, "2") field(INP, [7]) }
+record(aao, "INT64S") { field(FTVL, "INT64") field(NELM, "2") field(OUT, [7]) }
+record(aao, "UINT64S") { field(FTVL, "UINT64") field(NELM, "2") field(OUT, [7]) }
+record(subArray, "UCHARS") { field(FTVL, "UCHAR") field(MALM, "2") field(NELM, "2") }
+record(waveform, "CHARS") { field(FTVL, "CHAR") field(NELM, "2") field(INP, [7]) }
+record(waveform, "DOUBLES") { field(FTVL, "DOUBLE") field(NELM, "2") field(INP, [7]) }
+record(aSub, "ASUB") { field(FTA, "USHORT") field(NOA, "2") field(FTB, "ULONG") }
+record(seq, "SEQ") {}
 record(ai, "TSE:EVENT") { field(TSE, "-1") field(PINI, "YES") }
 record(ai, "TSE:DEVICE") { field(TSE, "-2") field(PINI, "YES") }
 record(ao, "SLOW") { field(FLNK, "SLOW:SEQ") }
@@ -55,6 +68,75 @@ TRAPS = [  # arguments; the value that is written without --strict; words of the
     (["-a", "LONGS", "2", "5", "010"], [5, 8, 0, 0], "LONGS: nothing was written: '010'"),
     (["-a", "LONGS", "3", "5"], [5, 0, 0, 0], "the count is 3, and 1 values follow it"),
 ]  # fmt: skip
+
+
+TOO_WIDE = [  # arguments; the value that a server stores without an error
+    (["INT64", "99999999999999999999"], "-9223372036854775808"),
+    (["INT64", "-9223372036854775809"], "-9223372036854775808"),
+    (["INT64.HOPR", "0x8000000000000000"], "-9223372036854775808"),
+    (["SEQ.SELN", "70000"], "4464"),
+    (["MBBO.ZRVL", "-1"], "4294967295"),
+    (["SEQ.TPRO", "-1"], "255"),
+    (["-a", "USHORTS", "1", "70000"], "4464"),
+    (["-a", "USHORTS.VAL", "2", "1", "-1"], "1 65535"),
+    (["-a", "ULONGS", "1", "4294967296"], "0"),
+    (["-a", "INT64S", "1", "1.5"], "1"),
+    (["-a", "INT64S", "1", "9223372036854775808"], "-9223372036854775808"),
+    (["-a", "UINT64S", "1", "-1"], "18446744073709551615"),
+    (["-a", "UCHARS", "1", "-1"], "255"),
+    (["-a", "ASUB.A", "1", "70000"], "4464"),
+    (["ASUB.B", "4294967296"], "0"),
+]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("arguments", "stored"), TOO_WIDE, ids=lambda x: str(x)[:30])
+def test_what_a_wider_type_of_channel_access_hides(
+    strict_ioc: dict[str, str], arguments: list[str], stored: str
+) -> None:
+    """A number that the record's type cannot hold is refused; a server would change it."""
+    name = next(word for word in arguments if word.isupper())
+
+    def now() -> str:
+        return run_cli("caget", "-t", "-s", "-w", "20", name, environment=strict_ioc).stdout
+
+    before = now()
+    done = run_cli("caput", "-c", "-w", "20", "--strict", *arguments, environment=strict_ioc)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"{name}: nothing was written: " in done.stderr
+    assert ("is not from" in done.stderr) is ("1.5" not in arguments)
+    assert now() == before != stored
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["USHORTS", "2", "65535", "0"], ["ULONGS", "2", "4294967295", "0"],
+        ["INT64S", "2", "9007199254740993", "-9223372036854775808"],
+        ["UINT64S", "2", "18446744073709551615", "1"], ["UCHARS", "2", "127", "0"],
+        ["DOUBLES", "2", "-2", "4294967297"], ["ASUB.A", "2", "65535", "1"],
+    ],
+    ids=lambda x: x[0],
+)  # fmt: skip
+def test_arrays_take_what_their_type_can_hold(
+    strict_ioc: dict[str, str], arguments: list[str]
+) -> None:
+    done = run_cli("caput", "-a", "-c", "-w", "20", "--strict", *arguments,
+                   environment=strict_ioc)  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    done = run_cli("caget", "-s", "-w", "20", arguments[0], environment=strict_ioc)
+    assert done.stdout.split()[2:] == arguments[2:]
+
+
+@pytest.mark.process
+def test_a_char_takes_what_it_is_for_channel_access(strict_ioc: dict[str, str]) -> None:
+    """A CHAR has no sign for some clients: 200 and -56 are the same byte."""
+    for text in ("200", "-56"):
+        done = run_cli("caput", "-a", "-c", "-w", "20", "--strict", "CHARS", "1", text,
+                       environment=strict_ioc)  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.split()[-2:] == ["-56", "0"]
 
 
 LAST: dict[str, object] = {}  # the values that these tests have written
@@ -150,7 +232,7 @@ def test_integers(number: int) -> None:
 @given(st.floats(allow_nan=False))
 def test_floats(number: float) -> None:
     assert checked("X", DBR_DOUBLE, [repr(number)]) == [number]
-    assert checked("X.VAL", DBR_DOUBLE, [repr(number)], record_type="ao") == [number]
+    assert checked("X.VAL", DBR_DOUBLE, [repr(number)], field_type="DOUBLE") == [number]
 
 
 @pytest.mark.parametrize(
@@ -168,15 +250,58 @@ def test_not_for_any_server(datatype: int, text: str) -> None:
         checked("X", datatype, [text], ["Off", "On"])
 
 
+@pytest.mark.parametrize(
+    ("datatype", "texts", "needed"),
+    [
+        (DBR_DOUBLE, ["1", "1.5"], True), (DBR_DOUBLE, ["1", "-0x2"], True),
+        (DBR_DOUBLE, ["1", str(2**32)], True), (DBR_DOUBLE, ["0", str(2**32 - 1)], False),
+        (DBR_LONG, ["1", "70000"], True), (DBR_LONG, ["65535", "0"], False),
+        (DBR_LONG, ["1.5"], False),  # it is refused in any case
+        (DBR_CHAR, ["-1"], True), (DBR_CHAR, ["255"], False), (DBR_SHORT, ["-1"], False),
+        (DBR_FLOAT, ["1.5"], False), (DBR_STRING, ["-1"], False),
+    ],
+)  # fmt: skip
+def test_the_type_of_the_field_is_asked_for_where_it_matters(
+    datatype: int, texts: list[str], needed: bool
+) -> None:
+    assert needs_field_type(datatype, texts) is needed
+
+
+@pytest.mark.parametrize("name", field_types.RANGES)
+def test_each_type_has_its_range(name: str) -> None:
+    low, high = field_types.RANGES[name]
+    datatype = {"UCHAR": DBR_CHAR, "USHORT": DBR_LONG}.get(name, DBR_DOUBLE)
+    found = checked("X", datatype, [str(low), str(high)], field_type=name)
+    assert [int(number) for number in found] == [low, high]
+    for number in (low - 1, high + 1):
+        assert needs_field_type(datatype, [str(number)])
+        with pytest.raises(RefusedError, match=f"{number} is not from {low} to {high}"):
+            checked("X", datatype, ["0", str(number)], field_type=name)
+
+
+def test_the_fields_are_those_of_the_records_of_base() -> None:
+    """The files of EPICS base say which fields that can be written have which type."""
+    folder = Path(next(iter(epicscorelibs.__path__)), "dbd")
+    found = {name: set[str]() for name in ("UCHAR", "USHORT", "ULONG", "INT64", "UINT64")}
+    for file in [*folder.glob("*Record.dbd"), folder / "dbCommon.dbd"]:
+        record = file.stem.removesuffix("Record").removesuffix("dbCommon")
+        for name, kind, body in re.findall(
+            r"field\((\w+), *DBF_(\w+)\)\s*\{(.*?)\n\s*\}", file.read_text(), re.DOTALL
+        ):
+            if kind in found and "SPC_NOMOD" not in body and name != "HASH":  # HASH: internal
+                found[kind].add(f"{record}.{name}")
+    known = {
+        kind: {f"{r}.{name}" for r, names in fields.items() for name in names.split()}
+        for kind, fields in field_types._FIELDS.items()
+    }
+    known["ULONG"].remove("histogram.VAL")  # no type in the file: the record sets it
+    for kind, fields in found.items():  # an older base has fewer
+        assert fields <= known.get(kind, set())
+
+
 def test_records_of_64_bit_integers() -> None:
-    assert needs_record_type(DBR_DOUBLE, ["1", "1.5"])
-    assert not needs_record_type(DBR_DOUBLE, ["1", "-0x2"])
-    assert not needs_record_type(DBR_LONG, ["1.5"])
-    assert checked("X.HOPR", DBR_DOUBLE, ["1"], record_type="int64out") == [1]
     with pytest.raises(RefusedError):
-        checked("X", DBR_DOUBLE, ["1.5"], record_type="int64out")
-    with pytest.raises(RefusedError):
-        checked("X.VAL", DBR_DOUBLE, ["1.5"], record_type="int64out")
+        checked("X", DBR_DOUBLE, ["1.5"], field_type="INT64")
     for text in (str(2**63 - 1), hex(2**63 - 1)):  # decimal digits are the same for every server
-        assert checked("X", DBR_DOUBLE, [text], record_type="int64out") == [str(2**63 - 1)]
+        assert checked("X", DBR_DOUBLE, [text], field_type="INT64") == [str(2**63 - 1)]
         assert checked("X", DBR_DOUBLE, [text]) == [str(2**63 - 1)]

@@ -11,7 +11,6 @@ import click
 
 from ... import (
     DBR_CHAR,
-    DBR_CLASS_NAME,
     DBR_ENUM,
     DBR_STRING,
     ECA,
@@ -29,9 +28,10 @@ from ..._values.dbr import MAX_STRING_BYTES
 from ...types import Datatype
 from ..numbers import strtod
 from ..shared import run_command
+from ..tools.field_types import UnknownTypeError, field_type
 from ..tools.json_output import json_reply, put_json
 from ..tools.reading import connect_or_complain, plain_failure, read, usual_ask, why_not
-from ..tools.strict import RefusedError, checked, needs_record_type
+from ..tools.strict import RefusedError, checked, needs_field_type
 from ..tools.syntax import Common, complain, flag, given, see_help, tool, value
 from ..tools.text import coloured, plain_line, put_line, status_text, value_text, wide_line
 
@@ -222,14 +222,16 @@ async def _to_send_strictly(
     if info.datatype == DBR_STRING:
         texts = [unescaped(text).decode("utf-8", "surrogateescape") for text in texts]
     labels: list[str] = []
-    record_type = ""
+    kind = ""
     if info.datatype == DBR_ENUM:
         reply = await caget(info.name, DBR_ENUM, FORMAT_CTRL, 1, choices.timeout)
         labels = reply.enums
-    elif needs_record_type(info.datatype, texts):
-        reply = await caget(info.name, DBR_CLASS_NAME, 0, 1, choices.timeout, throw=False)
-        record_type = str(reply) if reply.ok else ""  # not every server has it
-    found = checked(info.name, info.datatype, texts, labels, record_type)
+    elif needs_field_type(info.datatype, texts):
+        try:
+            kind = await field_type(info.name, choices.timeout)
+        except UnknownTypeError as error:
+            raise RefusedError(f"{info.name}: nothing was written: {error}") from None
+    found = checked(info.name, info.datatype, texts, labels, kind)
     if info.datatype == DBR_STRING:
         data = [str(text).encode("utf-8", "surrogateescape").split(b"\0", 1)[0] for text in found]
         return _one_or_all(data, choices), DBR_STRING

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from ... import DBR_CHAR, DBR_DOUBLE, DBR_ENUM, DBR_FLOAT, DBR_LONG, DBR_SHORT, DBR_STRING
 from ..._values.dbr import MAX_STRING_BYTES, long_string_of
 from ..._values.number_types import EXACT_LIMIT
+from . import field_types
 
 _DECIMAL = re.compile(r"[+-]?(?:0|[1-9][0-9]*)\Z")
 _HEXADECIMAL = re.compile(r"[+-]?0[xX][0-9a-fA-F]+\Z")
@@ -34,20 +35,29 @@ _RANGES = {
     DBR_SHORT: (-(2**15), 2**15 - 1),
     DBR_LONG: (-(2**31), 2**31 - 1),
 }
-_INTEGER_RECORDS = {"int64in", "int64out"}  # their VAL goes over Channel Access as a DOUBLE
 
 
 class RefusedError(Exception):
     """A value that is not written; the message has the PV, the value and what is wrong with it."""
 
 
-def needs_record_type(datatype: int, texts: Sequence[str]) -> bool:
-    """Whether `checked` has to know the record type: for a DOUBLE that may hold integers only."""
-    return datatype == DBR_DOUBLE and not all(_integer(text) is not None for text in texts)
+def needs_field_type(datatype: int, texts: Sequence[str]) -> bool:
+    """Whether `checked` has to know the type of the field, which may be narrower than the DBR type.
+
+    It need not for numbers that all these types can hold, as most numbers are: to know the type
+    takes one or two requests more.
+    """
+    held = field_types.ALWAYS_HELD.get(datatype)
+    if held is None:
+        return False
+    numbers = [_integer(text) for text in texts]
+    return any(number not in held for number in numbers if number is not None) or (
+        datatype == DBR_DOUBLE and None in numbers
+    )
 
 
 def checked(
-    pv: str, datatype: int, texts: Sequence[str], labels: Sequence[str] = (), record_type: str = ""
+    pv: str, datatype: int, texts: Sequence[str], labels: Sequence[str] = (), field_type: str = ""
 ) -> list[int | float | str]:
     """Return the values that texts of the command line stand for.
 
@@ -56,24 +66,24 @@ def checked(
         datatype: the native DBR type of the PV.
         texts: the texts, one for each element.
         labels: the labels, if the PV is an enum.
-        record_type: the record type, for a PV where `needs_record_type` is true.
+        field_type: the type of the field, if it is known; see `needs_field_type`.
 
     Raises:
         RefusedError: a server would take one of the texts for another value, or cannot hold it.
     """
-    return [_value(pv, datatype, text, labels, record_type) for text in texts]
+    return [_value(pv, datatype, text, labels, field_type) for text in texts]
 
 
 def _value(
-    pv: str, datatype: int, text: str, labels: Sequence[str], record_type: str
+    pv: str, datatype: int, text: str, labels: Sequence[str], field_type: str
 ) -> int | float | str:
     if datatype == DBR_ENUM:
         return _state(pv, text, labels)
-    if datatype in _RANGES:
-        return _whole(pv, text, *_RANGES[datatype])
+    limits = field_types.RANGES.get(field_type) or _RANGES.get(datatype)
+    if limits is not None:
+        return _whole(pv, text, *limits)
     if datatype in (DBR_FLOAT, DBR_DOUBLE):
-        only_integers = record_type in _INTEGER_RECORDS and "." not in pv.removesuffix(".VAL")
-        return _whole(pv, text, -(2**63), 2**63 - 1) if only_integers else _real(pv, text)
+        return _real(pv, text)
     if datatype == DBR_STRING and len(text.encode("utf-8", "surrogateescape")) > MAX_STRING_BYTES:
         raise RefusedError(
             f"{pv}: nothing was written: the text has more than the {MAX_STRING_BYTES} bytes of a"
