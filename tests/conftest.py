@@ -197,7 +197,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
     """Have the test fail during which the shared IOC ended, not only those after it."""
     result = yield
     for soft_ioc in _shared:
-        process = soft_ioc.process
+        process = soft_ioc._process  # the public one is None when it has ended
         if process is not None and (status := process.poll()) is not None:
             _shared.clear()
             pytest.fail(f"{soft_ioc!r}, which all tests share, has ended with status {status}")

@@ -99,6 +99,13 @@ def test_output_that_is_not_understood_is_shown() -> None:
             'record(ai, "X") { field(DESC, "$(WHAT)") }',
             ["no value for $(WHAT); give it with -m WHAT="],
         ),
+        (
+            # The hint is that of another error
+            'record(ao, "A") {}\nrecord(ai, "A") {}\nrecord(ai, "B") { field(DESCC, "1") }',
+            [", line 2: ai record 'A' already exists, can't load ao record\n"],
+        ),
+        (f'record(ao, "{"A" * 61}") {{}}', ["AAA' (a name has at most 60 characters)\n"]),
+        (f'record(ao, "{"é" * 31}") {{}}', ["é' (a name has at most 60 characters)\n"]),
         ('record(ai, "$(P)$(R)") {}', ["no value for $(P), $(R); give it with -m P=VALUE,R=VALUE"]),
     ],
 )
@@ -187,7 +194,8 @@ def test_warnings_of_the_ioc_are_shown(database: Path, tmp_path: Path) -> None:
     rules = tmp_path / "rules.acf"
     rules.write_text("ASG(DEFAULT) { RULE(1, REED) }\n")
     links = tmp_path / "links.db"
-    links.write_text('record(ai, "X") { field(FLNK, "ELSEWHERE") }')
+    # It says nothing of INP
+    links.write_text('record(ai, "X") { field(FLNK, "ELSEWHERE") field(INP, "ELSEWHERE") }')
     arguments = [str(database), str(links), "-m", "P=I:", "-a", str(rules)]
     with started("ioc", *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None

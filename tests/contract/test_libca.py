@@ -392,9 +392,10 @@ async def main():
 aioca.run(main())
 """
     with SoftIoc(DATABASE) as ioc:
-        assert ioc.process is not None
-        done = run(ioc, program, ",".join(OPTIONAL), ioc.process.pid)
-        assert ioc.process.wait(10) == -signal.SIGKILL
+        process = ioc.process
+        assert process is not None
+        done = run(ioc, program, ",".join(OPTIONAL), process.pid)
+        assert process.wait(10) == -signal.SIGKILL
     assert done.returncode == 0, done.stderr
     assert (done.stdout, done.stderr) == ("CANothing('X', 192)\n", "")
 

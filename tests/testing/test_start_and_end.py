@@ -125,6 +125,33 @@ def test_one_that_has_died(own_ioc: MakeIoc, unique: str) -> None:
     assert ioc.command("dbl") == unique + "x"
 
 
+@pytest.mark.parametrize("end", ["exit", "SIGKILL"])
+def test_one_that_has_ended_by_itself_is_not_running(
+    own_ioc: MakeIoc, unique: str, end: str
+) -> None:
+    ioc = own_ioc(ONE, {"P": unique})
+    ioc.start()
+    process = ioc.process
+    assert process is not None
+    if end == "exit":
+        with pytest.raises(SoftIocError, match="the IOC has ended"):
+            ioc.command("exit")
+    else:
+        process.kill()
+        process.wait()
+    assert ioc.process is None
+    assert repr(ioc) == f"<SoftIoc at 127.0.0.1:{ioc.port}, not running>"
+    for use in (ioc.client_count, ioc.pause, ioc.resume):
+        with pytest.raises(SoftIocError, match="the IOC has ended"):
+            use()
+    ioc.start()
+    assert pid_of(ioc) != process.pid
+    assert ioc.command("dbl") == unique + "x"
+    os.kill(pid_of(ioc), signal.SIGKILL)
+    ioc.stop()
+    assert repr(ioc) == f"<SoftIoc at 127.0.0.1:{ioc.port}, not running>"
+
+
 def test_the_end_of_the_output_is_remembered(own_ioc: MakeIoc, unique: str) -> None:
     """Every command fails at once when the IOC has ended, though its pipe accepts lines."""
     ioc = own_ioc(ONE, {"P": unique})

@@ -5,11 +5,9 @@ Invariant: the IOC listens on 127.0.0.1 only, and ends with the process that sta
 
 from __future__ import annotations
 
-import os
 import queue
 import re
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -19,7 +17,16 @@ from types import TracebackType
 
 from ._ioc_program import MARK
 from ._ports import free_port
-from ._process import CAN_PAUSE, NEW_GROUP, pause, resume, start_reading
+from ._process import (
+    CAN_PAUSE,
+    NEW_GROUP,
+    arguments_for,
+    environment_for,
+    hint_for,
+    pause,
+    resume,
+    start_reading,
+)
 
 
 class SoftIocError(RuntimeError):
@@ -45,7 +52,6 @@ class SoftIoc:
 
     Attributes:
         port (int): the port on which the IOC listens.
-        process (subprocess.Popen[str] | None): the process of the IOC; None if it is not running.
     """
 
     __module__ = "aioca.testing"
@@ -66,14 +72,15 @@ class SoftIoc:
         self.port: int = free_port() if port is None else port
         self.timeout = timeout
         self.environment: dict[str, str] = dict(environment or {})
-        self.process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[str] | None = None  # it may have ended by itself
         self._output: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._last: list[str] = []
         self._start_output = ""  # what the IOC printed until it ran
         self._owed = 0  # commands that timed out, whose MARK may still come
 
     def __repr__(self) -> str:
-        state = f"pid {self.process.pid}" if self.process is not None else "not running"
+        process = self.process
+        state = f"pid {process.pid}" if process is not None else "not running"
         return f"<SoftIoc at 127.0.0.1:{self.port}, {state}>"
 
     def __enter__(self) -> SoftIoc:
@@ -87,6 +94,12 @@ class SoftIoc:
         traceback: TracebackType | None,
     ) -> None:
         self.kill()
+
+    @property
+    def process(self) -> subprocess.Popen[str] | None:
+        """The process of the IOC; None if the IOC is not running, however it has ended."""
+        process = self._process
+        return process if process is not None and process.poll() is None else None
 
     @property
     def prefix(self) -> str:
@@ -110,6 +123,7 @@ class SoftIoc:
         """
         if self.process is not None:
             raise SoftIocError(f"{self!r} runs already")
+        self.kill()  # close the pipes of one that has ended by itself
         if find_spec("epicscorelibs") is None:
             raise SoftIocError("a soft IOC needs epicscorelibs (pip install epicscorelibs)")
         if database is not None:
@@ -122,20 +136,17 @@ class SoftIoc:
                 file = Path(folder, "ioc.db")
                 # Surrogates: an `include` may name a file whose name is not valid text
                 file.write_text(str(self.database), encoding="utf-8", errors="surrogateescape")
-            texts = ",".join(f"{name}={_quoted(value)}" for name, value in self.macros.items())
-            macro_bytes = texts.encode("utf-8", "surrogateescape")  # independent of the locale
-            security = str(self.access_security or "")
             self._last = []
             self._owed = 0
             self._output = queue.SimpleQueue()
-            self.process = subprocess.Popen(
-                [sys.executable, "-u", "-c", _RUN, _PROGRAM, str(file), macro_bytes, security],
+            self._process = process = subprocess.Popen(
+                arguments_for(file, self.macros, self.access_security),
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                 text=True, encoding="utf-8", errors="replace", env=self._environment(),
                 # Ctrl-C in a terminal must not reach the IOC: this process ends it.
                 start_new_session=True, creationflags=NEW_GROUP,
             )  # fmt: skip
-            start_reading(self.process, self._output)
+            start_reading(process, self._output)
             try:
                 self._start_output = self._until_mark()
             except BaseException:
@@ -144,19 +155,20 @@ class SoftIoc:
 
     def stop(self) -> None:
         """Tell the IOC to exit, and wait for that; kill it if it does not. Idempotent."""
-        if self.process is not None:
+        process = self.process
+        if process is not None:
             try:
                 if CAN_PAUSE:
                     self.resume()
                 self._send("exit")
-                self.process.wait(self.timeout)
+                process.wait(self.timeout)
             except (SoftIocError, subprocess.TimeoutExpired):
                 pass  # kill() ends it
-            self.kill()
+        self.kill()
 
     def kill(self) -> None:
         """End the IOC at once (SIGKILL): its clients only get a closed connection. Idempotent."""
-        process, self.process = self.process, None
+        process, self._process = self._process, None
         if process is not None:
             process.kill()
             process.wait()
@@ -225,22 +237,15 @@ class SoftIoc:
     # -- Internals ---------------------------------------------------------------------------------
 
     def _environment(self) -> dict[str, str]:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("EPICS_CA")}
-        environment.update(
-            EPICS_CAS_INTF_ADDR_LIST="127.0.0.1",
-            EPICS_CAS_SERVER_PORT=str(self.port),
-            EPICS_CAS_BEACON_ADDR_LIST="127.0.0.1",
-            EPICS_CAS_AUTO_BEACON_ADDR_LIST="NO",
-            EPICS_CA_ADDR_LIST="127.0.0.1",
-            EPICS_CA_AUTO_ADDR_LIST="NO",
-        )
-        environment.update(self.environment)
-        return environment
+        return environment_for(self.port, self.environment)
 
     def _running(self) -> subprocess.Popen[str]:
-        if self.process is None:
-            raise SoftIocError(f"{self!r}")
-        return self.process
+        process = self._process
+        if process is None:
+            raise SoftIocError(f"the IOC at 127.0.0.1:{self.port} is not running")
+        if process.poll() is not None:
+            raise self._ended()
+        return process
 
     def _send(self, line: str) -> None:
         pipe = self._running().stdin
@@ -249,7 +254,7 @@ class SoftIoc:
             pipe.write(line + "\n")
             pipe.flush()
         except OSError as error:
-            raise SoftIocError(f"the IOC has ended:\n{self._tail()}") from error
+            raise self._ended() from error
 
     def _until_mark(self) -> str:
         lines: list[str] = []
@@ -264,36 +269,31 @@ class SoftIoc:
                 ) from None
             if line is None:
                 self._output.put(None)  # for the next command
-                raise SoftIocError(f"the IOC has ended:\n{self._tail()}")
+                raise self._ended()
             if line == MARK:
                 if not self._owed:
                     return "\n".join(lines)
                 self._owed -= 1
                 lines.clear()
                 continue
-            line = _COLOUR.sub("", line)
             if line.startswith(_PORT_TAKEN):
                 raise SoftIocError(f"port {self.port} is used by another program")
             lines.append(line)
             self._last = [*self._last[-19:], line]
 
+    def _ended(self) -> SoftIocError:
+        process = self._process
+        if process is not None:
+            try:  # its pipes are closed a moment before the process has ended
+                process.wait(self.timeout)
+            except subprocess.TimeoutExpired:
+                pass
+        return SoftIocError(f"the IOC has ended:\n{self._tail()}{hint_for(self.database)}")
+
     def _tail(self) -> str:
         return "\n".join(self._last) or "(it has printed nothing)"
 
 
-# The program is run with runpy, by its path. As a module (-m) it would first import all of this
-# package. As a script it would have this folder as the first entry of sys.path.
-_PROGRAM = str(Path(__file__).with_name("_ioc_program.py"))
-_RUN = "import runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
-
 # The IOC prints one of these if its port is in use. If the TCP port is, the IOC uses another one,
 # which no client searches. If the UDP port is, the IOC hangs.
 _PORT_TAKEN = ("cas WARNING: Configured TCP port was unavailable", "CAS: No TCP server started")
-
-# The terminal colours in error messages of the IOC
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-
-
-def _quoted(value: object) -> str:
-    """Quote a value for the macro parser of the IOC."""
-    return '"' + re.sub(r'(["\\])', r"\\\1", str(value)) + '"'

@@ -28,13 +28,13 @@ class BaseIoc(SoftIoc):
             file.write_text(str(self.database))
             texts = ",".join(f"{name}={value}" for name, value in self.macros.items())
             rules = ["-a", str(self.access_security)] if self.access_security else []
-            self.process = subprocess.Popen(
+            self._process = subprocess.Popen(
                 [base_tool("softIoc"), "-m", texts, *rules, "-d", str(file)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                 text=True, env={**base_environment({}), **self._environment(), "IOCSH_PS1": "\n"},
                 start_new_session=True,
             )  # fmt: skip
-            start_reading(self.process, self._output)
+            start_reading(self._process, self._output)
             self.command("")
 
     def _send(self, line: str) -> None:

@@ -22,6 +22,7 @@ _FILE = FilePath(exists=True, dir_okay=False, readable=True, path_type=Path)
 _PROMPT = "ioc> "
 _SYNTAX_ERRORS = ("syntax error", "Invalid character")  # those that do not say what is wrong
 _AT_EVERY_START = re.compile(r"Starting iocInit|#|iocRun: All initialization complete|\s*$")
+_MOST_OF_NAME = 60  # bytes of the name of a record
 _OUTPUT_INTERVAL = 0.5  # seconds between two reads of the IOC's output, without a terminal
 
 # NAME=VALUE, the value with or without quotes, by the rules of EPICS' macro library
@@ -169,8 +170,8 @@ def explain(output: str, files: Sequence[Path]) -> str:
     problem = what[1]
     if problem.startswith(_SYNTAX_ERRORS):
         problem += _near(output)
-    elif hint := re.search(r"Did you mean (.*?)\?", output):
-        problem += f" (did you mean {hint[1]}?)"
+    else:
+        problem += _advice(problem, output[what.end() :])
     # The first place is the innermost: after it come the files that include the file
     where = re.search(r'in (?:path ".*?" +)?file "(.*)" line (\d+)', output)
     if where is not None:
@@ -178,6 +179,22 @@ def explain(output: str, files: Sequence[Path]) -> str:
     if problem.startswith(_SYNTAX_ERRORS):  # the IOC has no place if the input ends within a record
         return f"{files[-1]}, at its end: {problem}; a quote, brace or parenthesis is not closed"
     return f"{', '.join(map(str, files))}: {problem}"
+
+
+def _advice(problem: str, rest: str) -> str:
+    """Return what helps with an error: the hint of the IOC, or a reason that it does not give.
+
+    Args:
+        problem: the line of the error.
+        rest: the output after it, which may have more errors with hints of their own.
+    """
+    hint = re.search(r"Did you mean (.*?)\?", rest.partition("ERROR")[0])
+    if hint is not None:
+        return f" (did you mean {hint[1]}?)"
+    name = re.match(r"Can't create \S+ record '(.*)'$", problem)
+    if name is not None and len(name[1].encode(errors="replace")) > _MOST_OF_NAME:
+        return f" (a name has at most {_MOST_OF_NAME} characters)"
+    return ""
 
 
 def _near(output: str) -> str:
@@ -248,11 +265,11 @@ def _complete(words: list[str]) -> None:
 def _wait(ioc: SoftIoc) -> None:
     """Print the IOC's output until the IOC ends; then raises SoftIocError. Blocks."""
     while True:
-        assert ioc.process is not None
-        try:
-            ioc.process.wait(_OUTPUT_INTERVAL)
-        except subprocess.TimeoutExpired:
-            pass
+        if (process := ioc.process) is not None:
+            try:
+                process.wait(_OUTPUT_INTERVAL)
+            except subprocess.TimeoutExpired:
+                pass
         if output := _said(ioc, ""):
             print(output, flush=True)
 
@@ -262,6 +279,6 @@ def _said(ioc: SoftIoc, line: str) -> str:
     try:
         return ioc.command(typed(line))
     except SoftIocError as error:
-        if ioc.process is None or ioc.process.poll() is not None:
+        if ioc.process is None:
             raise
         return str(error).partition("\n")[0] if line else ""
