@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import anyio
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -21,7 +22,7 @@ from aioca._cli.live import history
 from aioca._cli.live.labels import name_states
 from aioca._cli.live.pv_state import PVState
 from aioca._cli.live.table import Painter, Row, View, fit, widths
-from aioca._display.text import number_text
+from aioca._display.text import all_digits, number_text
 from aioca.testing import SoftIoc
 from tests.support.commands import run_cli
 from tests.support.screen import (
@@ -103,6 +104,26 @@ def test_values_as_people_read_them(running: SoftIoc, unique: str, backend: str)
         screen.until_row(f"{unique}T", " 22.26 ", time.strftime("%H:"))
         screen.until_row(f"{unique}MODE", " Off ")
         screen.until_row(f"{unique}TEXT", "changed")
+
+
+def test_without_a_precision_no_digit_is_lost(
+    own_ioc: Callable[..., SoftIoc], unique: str, backend: str
+) -> None:
+    """0 is what PREC is where nobody has set it."""
+    database = (
+        'record(ao, "$(P)A") { field(VAL, "0.45") field(PINI, "YES") }\n'
+        'record(int64out, "$(P)I") { field(VAL, "9007199254740993") field(PINI, "YES") }\n'
+        'record(waveform, "$(P)F") { field(FTVL, "FLOAT") field(NELM, "2") field(INP, [0.1, 2]) }\n'
+        'record(waveform, "$(P)W") { field(FTVL, "DOUBLE") field(NELM, "8")'
+        " field(INP, [0.25, 0.75, 0.5, 0.123456789]) }"
+    )
+    own_ioc(database, {"P": unique}).start()
+    names = [unique + name for name in "AIFW"]
+    with shown("watch", "--backend", backend, *names, columns=160) as screen:
+        screen.until_row(names[0], " 0.45 ", "no alarm")
+        screen.until_row(names[1], " 9007199254740992 ", "no alarm")  # it comes as a double
+        screen.until_row(names[2], " [2] 0.1 2 ")
+        screen.until_row(names[3], " [4] 0.123457 to 0.75 ")  # as notebooks have it
 
 
 def test_severities_have_colours(running: SoftIoc, unique: str, backend: str) -> None:
@@ -564,6 +585,30 @@ def test_fit(text: str, width: int, right: bool, fitted: str) -> None:
 )
 def test_numbers(value: float, precision: int | None, text: str) -> None:
     assert number_text(value, precision) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.45, "0.45"),
+        (0.1 + 0.2, "0.30000000000000004"),
+        (25.0, "25"),
+        (-3.0, "-3"),
+        (2.0**53, "9007199254740992"),
+        (2.0**64, "18446744073709551616"),
+        (1e22, "1e+22"),
+        (2e-9, "2e-09"),
+        (math.nan, "nan"),
+        (-math.inf, "-inf"),
+    ],
+)
+def test_all_digits(value: float, text: str) -> None:
+    assert all_digits(value) == text
+
+
+def test_a_float_has_the_digits_of_four_bytes() -> None:
+    assert all_digits(float(np.float32(0.1)), narrow=True) == "0.1"
+    assert all_digits(float(np.float32(3)), narrow=True) == "3"
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,21 @@ def number_text(value: float, precision: int | None) -> str:
     return f"{value:.{precision}f}"
 
 
+def all_digits(value: float, narrow: bool = False) -> str:
+    """Return a number with all the digits that tell it from others; whole ones as integers.
+
+    A whole number has an exponent beyond 2**64, which a 64-bit integer does not exceed.
+
+    Args:
+        value: the number.
+        narrow: whether it came as a FLOAT: as a Python float, it would have digits that its four
+            bytes do not have.
+    """
+    if value.is_integer() and abs(value) <= 2.0**64:
+        return f"{value:.0f}"
+    return str(np.float32(value)) if narrow else repr(value)
+
+
 def value_text(value: Any, properties: Any = None) -> str:
     """Return a value as text; a long text or array is abbreviated.
 

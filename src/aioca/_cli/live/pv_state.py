@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ... import ECA, CANothing
-from ..._display.text import NEVER_BEFORE, number_text
+from ... import DBR_FLOAT, ECA, CANothing
+from ..._display.text import NEVER_BEFORE, all_digits, number_text
 from ..._printable import printable
 
 
@@ -111,7 +111,11 @@ class PVState:
         return str(self.failure).removeprefix(f"{self.shown_name}: ")
 
     def text(self) -> str:
-        """Return the value with its precision, or its label; an array as count and range."""
+        """Return the value with its precision, or its label; an array as count and range.
+
+        A float has all its digits if the precision is not known or 0, the default of a record. The
+        range of an array has six then.
+        """
         value = self.value
         if value is None:
             return ""
@@ -123,7 +127,9 @@ class PVState:
 
     def _scalar_text(self, value: Any) -> str:
         if isinstance(value, float):
-            return number_text(value, getattr(self.properties, "precision", None))
+            precision = getattr(self.properties, "precision", None)
+            narrow = getattr(self.value, "datatype", None) == DBR_FLOAT
+            return number_text(value, precision) if precision else all_digits(value, narrow)
         if isinstance(value, bytes):
             value = value.decode(errors="replace")
         if isinstance(value, str):
@@ -142,8 +148,11 @@ class PVState:
         usable = array[np.isfinite(array)]
         if not len(usable):
             return "nan"
-        lowest, highest = usable.min().item(), usable.max().item()
-        return f"{self._scalar_text(lowest)} to {self._scalar_text(highest)}"
+        precision = getattr(self.properties, "precision", None) or None
+        ends = usable.min().item(), usable.max().item()
+        if usable.dtype.kind != "f":
+            return " to ".join(map(str, ends))
+        return " to ".join(number_text(end, precision) for end in ends)
 
     def time_text(self, now: float) -> str:
         """Return the time of day of the value, or its date if it is not from today."""
