@@ -19,6 +19,7 @@ from epicscorelibs.lib import Com_dsoinfo
 
 from aioca import DBR_DOUBLE, caput, run
 from aioca._cli.tools.json_output import json_reply
+from aioca._cli.tools.properties import Properties
 from aioca._cli.tools.syntax import Style
 from aioca._cli.tools.text import stamp_text
 from aioca._cli.tools.timestamps import Stamps
@@ -379,6 +380,10 @@ def test_camonitor_of_properties_as_json(
         assert last("a") == {**a, "units": "A"}
         assert last("m")["value"] == "Off"
         assert len(rows()) == before + 2
+        own.command(f"dbpf {names[1]}.ZRST Closed")
+        output.until(lambda _: last("m")["enums"] == ["Closed", "Auto"])
+        assert last("m")["value"] == "Closed"
+        assert all(row["value"] in row["enums"] for row in rows() if row["name"] == names[1])
         own.command(f"dbpf {names[0]} 3")
         own.command(f"dbpf {names[0]}.PREC 4")
         output.until(lambda _: last("a")["precision"] == 4 and last("a")["value"] == 3)
@@ -388,6 +393,24 @@ def test_camonitor_of_properties_as_json(
         own.start()
         output.until(lambda _: last("a").get("units") == "mA")
         assert (last("a")["value"], last("a")["precision"]) == (1, 2)
+
+
+@pytest.mark.unit
+def test_the_label_in_a_corrected_object_is_that_of_its_state() -> None:
+    """Also where two states have one label, and where the state is not that of the object."""
+    properties = Properties()
+
+    def corrected(enums: list[str], state: int) -> str:
+        properties.learn(0, {"enums": enums})
+        row = properties.corrected(0, state)
+        assert row is not None and row["enums"] == enums
+        return str(row["value"])
+
+    properties.learn(0, {"enums": ["a", "a"]})
+    properties.complete(0, {"name": "X", "value": "a"})
+    assert corrected(["a", "b"], 1) == "b"
+    assert corrected(["c", "d"], 0) == "d"
+    assert corrected(["c"], 0) == ""  # as servers send it for a state without a label
 
 
 def test_camonitor_of_properties(

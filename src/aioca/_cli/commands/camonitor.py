@@ -18,6 +18,7 @@ from ... import (
     DBE_LOG,
     DBE_PROPERTY,
     DBE_VALUE,
+    DBR_ENUM,
     DBR_STRING,
     ECA,
     FORMAT_CTRL,
@@ -36,7 +37,7 @@ from ..tools.json_output import json_properties, json_reply
 from ..tools.properties import Properties
 from ..tools.reading import complain_of_names, request_count, usual_datatype
 from ..tools.syntax import Common, complain, format_options, given, see_help, tool, value
-from ..tools.text import coloured, name_text, put_line, stamp_text, status_text, wide_line
+from ..tools.text import coloured, is_array, name_text, put_line, stamp_text, status_text, wide_line
 from ..tools.timestamps import Stamps
 
 _EVENTS = {"v": DBE_VALUE, "a": DBE_ALARM, "l": DBE_LOG, "p": DBE_PROPERTY}
@@ -240,7 +241,8 @@ class _Monitors:
             return ""  # the monitor of the values reports the disconnection
         changed = self._properties.learn(index, json_properties(reply))
         if self._choices.as_json:
-            return _line_if(self._properties.corrected(index))
+            state = +reply if reply.datatype == DBR_ENUM and not is_array(reply) else None
+            return _line_if(self._properties.corrected(index, state))
         return properties_text(reply) if changed else ""
 
     def _not_found_text(self, index: int, _: Any) -> str:

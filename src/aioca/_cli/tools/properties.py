@@ -32,10 +32,15 @@ class Properties:
         self._rows[index] = row
         return None if told else row
 
-    def corrected(self, index: int) -> dict[str, Any] | None:
-        """Return the last object with the new properties; None if it is missing or unchanged."""
+    def corrected(self, index: int, state: Any) -> dict[str, Any] | None:
+        """Return the last object with the new properties; None if it is missing or unchanged.
+
+        ``state`` is the value that came with the properties: of an enum, the number of its state.
+        """
         before = self._rows.get(index)
-        row = None if before is None else self.complete(index, before)
+        if before is None:
+            return None
+        row = self.complete(index, _relabelled(before, self._known.get(index, {}), state))
         if row is None or row == before:
             return None
         self._corrected.add(index)
@@ -45,3 +50,13 @@ class Properties:
         """Forget the last object: the PV is disconnected."""
         self._rows.pop(index, None)
         self._corrected.discard(index)
+
+
+def _relabelled(row: dict[str, Any], properties: dict[str, Any], state: Any) -> dict[str, Any]:
+    """Return an object whose value, if it is the label of a state, is the present label."""
+    before, now = row.get("enums", []), properties.get("enums", [])
+    numbers = [number for number, label in enumerate(before) if label == row["value"]]
+    if not numbers:
+        return row
+    number = state if state in numbers else numbers[0]  # two states may have the same label
+    return {**row, "value": now[number] if number < len(now) else ""}
