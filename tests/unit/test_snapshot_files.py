@@ -574,6 +574,17 @@ def test_bad_lists(content: str, said: str, tmp_path: Path) -> None:
     assert said in str(caught.value)
 
 
+def test_an_included_file_that_is_not_in_the_current_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("top.req").write_text("file none.req\n")
+    with pytest.raises(SnapshotError) as caught:
+        read_names("top.req", include=["db"])
+    said = "top.req:1: the file 'none.req' is not in the current directory, db"
+    assert str(caught.value) == said
+
+
 def test_lists_that_include_each_other_many_times(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -600,6 +611,7 @@ def test_select_and_index() -> None:
 
 def test_text_that_may_be_cut_off() -> None:
     assert Entry("A", "x" * 39, "STRING").may_be_cut_off
-    assert Entry("A", ["", "µ" * 20], "STRING").may_be_cut_off
+    assert Entry("A", "µ" * 20, "STRING").may_be_cut_off
+    assert not Entry("A", ["", "x" * 39], "STRING").may_be_cut_off  # no element can hold more
     assert not Entry("A", "x" * 38, "STRING").may_be_cut_off
     assert not Entry("A", "x" * 100, "CHAR").may_be_cut_off

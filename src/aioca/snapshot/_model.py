@@ -5,7 +5,7 @@
 
 import enum
 import fnmatch
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -88,11 +88,12 @@ class Entry:
         """Whether the value is as long as a STRING can be, so that the field may hold more.
 
         The long string of the field has all of it: append ``.VAL$`` to the name of the record, or
-        ``$`` to the name of the field.
+        ``$`` to the name of the field. An array is never cut off: its elements hold no more.
         """
-        values: Iterable[Any] = self.value if isinstance(self.value, list) else [self.value]
-        return self.type == "STRING" and any(
-            isinstance(v, str) and len(v.encode("utf-8", "surrogateescape")) >= 39 for v in values
+        return (
+            self.type == "STRING"
+            and isinstance(self.value, str)
+            and len(self.value.encode("utf-8", "surrogateescape")) >= 39
         )
 
 

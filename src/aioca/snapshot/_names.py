@@ -98,5 +98,6 @@ class _Reader:
         for place in places:
             if (place / name).is_file():
                 return place / name
-        searched = ", ".join(str(place) for place in places)
+        here = "the current directory"  # its name as a path is only a dot
+        searched = ", ".join(here if place == Path() else str(place) for place in places)
         raise SnapshotError(f"the file {name!r} is not in {searched}", path, number)
