@@ -5,13 +5,15 @@
     python examples/archive.py values.sqlite @names.txt         # thousands, one on each line
     sqlite3 values.sqlite "select * from updates where pv = 'SINE'"
 
-A disconnection is a row without a value: what follows it may have a gap before it.
+A disconnection is a row without a value: what follows it may have a gap before it. A NaN is the
+text 'nan', because SQLite has no such number.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import signal
 import sqlite3
 import time
@@ -31,13 +33,18 @@ def store(file: str, rows: list[tuple[Any, ...]]) -> None:
         database.executemany("insert into updates values (?, ?, ?, ?)", rows)
 
 
+def plain(value: AugmentedValue) -> float | str:
+    if value.element_count != 1:
+        return json.dumps((+value).tolist())
+    return "nan" if isinstance(value, float) and math.isnan(value) else +value
+
+
 async def archive(file: str, pvs: list[str]) -> None:
     rows: list[tuple[Any, ...]] = []
 
     def keep(value: AugmentedValue, _index: int) -> None:
         if value.ok:
-            plain = json.dumps((+value).tolist()) if value.element_count != 1 else +value
-            rows.append((value.name, value.timestamp_ns, value.severity, plain))
+            rows.append((value.name, value.timestamp_ns, value.severity, plain(value)))
         else:
             rows.append((value.name, time.time_ns(), None, None))
 

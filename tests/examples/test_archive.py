@@ -80,19 +80,20 @@ def test_a_disconnection_is_a_row(
 ) -> None:
     ioc = own_ioc(
         'record(ao, "$(P)X") { field(VAL, "1") field(PINI, "YES") }\n'
+        'record(ao, "$(P)N") { field(VAL, "nan") field(PINI, "YES") }\n'
         'record(stringin, "$(P)S") { field(VAL, "µ") field(PINI, "YES") }\n'
         'record(waveform, "$(P)W") { field(FTVL, "LONG") field(NELM, "4") field(INP, [3, 4]) }',
         {"P": unique},
     )
     ioc.start()
     file = tmp_path / "values.sqlite"
-    pvs = [unique + "X", unique + "S", unique + "W"]
+    pvs = [unique + name for name in "XNSW"]
     count = "select count(*) from updates"
     with running("archive.py", file, *pvs, "--backend", backend, port=ioc.port) as program:
-        wait_for(program, lambda: rows_of(file, count) == [(3,)])
+        wait_for(program, lambda: rows_of(file, count) == [(4,)])
         ioc.kill()
-        wait_for(program, lambda: rows_of(file, count) == [(6,)])
+        wait_for(program, lambda: rows_of(file, count) == [(8,)])
         assert program.stop() == []
-    for pv, value in zip(pvs, (1.0, "µ", "[3, 4]"), strict=True):
+    for pv, value in zip(pvs, (1.0, "nan", "µ", "[3, 4]"), strict=True):
         query = f"select severity is null, value from updates where pv = '{pv}' order by rowid"
         assert rows_of(file, query) == [(0, value), (1, None)]
