@@ -42,6 +42,7 @@ from .encode_numbers import (
     check_mask,
     converted,
     exact_as_double,
+    has_text,
     integer,
     length,
     shown,
@@ -100,7 +101,7 @@ def _encoded(
     elif dbr > DBR_DOUBLE:
         encoded = _typed_numbers(name, value, dbr)
     else:
-        encoded = _numbers(name, value, dbr)
+        encoded = _numbers(name, value, dbr, or_texts=dbr != code)
     if encoded[1] > native_count:
         raise invalid(
             name, ECA_BADCOUNT,
@@ -122,20 +123,14 @@ def _wire_type(name: str, value: Any, code: int | None, native_type: int, native
         char_array = native_type == DBR_CHAR and (native_count != 1 or is_long_string_name(name))
         if text and char_array:
             return DBR_CHAR_STR
-        if text or code in (AS_STR, AS_BYTES) or _is_text(value):
+        if text or code in (AS_STR, AS_BYTES):
             return DBR_STRING  # the server has the labels and parses numbers
         return native_type
     return code
 
 
-def _is_text(value: Any) -> bool:
-    whole: Any = value
-    if isinstance(value, (list, tuple)):
-        return any(isinstance(cell, (str, bytes)) for cell in whole)
-    return isinstance(value, np.ndarray) and whole.dtype.kind in "US"
-
-
-def _numbers(name: str, value: Any, dbr: int) -> Encoded:
+def _numbers(name: str, value: Any, dbr: int, *, or_texts: bool = False) -> Encoded:
+    """Encode numbers; with ``or_texts``, send a list with texts as texts, for the server."""
     if isinstance(value, int):
         pack = _pack_integer.get(dbr)
         if pack is not None:
@@ -145,6 +140,8 @@ def _numbers(name: str, value: Any, dbr: int) -> Encoded:
             return dbr, 1, _pack_double(value)
     try:
         array = as_array(value)
+        if or_texts and has_text(array):
+            return _strings(name, value)
         if dbr == DBR_DOUBLE:
             array = with_large_integers(array, value)
             if not exact_as_double(array):

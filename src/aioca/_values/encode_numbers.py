@@ -49,6 +49,12 @@ def as_array(value: Any) -> Any:
     return array
 
 
+def has_text(array: Any) -> bool:
+    """Whether an array has a text; numpy makes texts of all elements of a list with one."""
+    kind = array.dtype.kind
+    return kind in "US" or (kind == "O" and any(isinstance(n, (str, bytes)) for n in array.flat))
+
+
 def with_large_integers(array: Any, value: Any) -> Any:
     """Return the array of a list with its integers, if numpy has made doubles of large ones.
 
