@@ -202,7 +202,7 @@ def test_long_string_of_a_dollar_name(code: int) -> None:
         (1j, DBR_DOUBLE, ECA_BADTYPE, "complex"),
         # numpy would take their bytes for integers, and cut these off
         (np.timedelta64(10**10, "s"), DBR_LONG, ECA_BADTYPE, "not a type of numbers"),
-        (np.datetime64("NaT"), DBR_DOUBLE, ECA_BADTYPE, "not a type of numbers"),
+        (np.datetime64("NaT", "s"), DBR_DOUBLE, ECA_BADTYPE, "not a type of numbers"),
         (np.array([(2**40,)], [("a", "i8")]), DBR_LONG, ECA_BADTYPE, "not a type of numbers"),
         ({1: 2}, DBR_DOUBLE, ECA_BADTYPE, None),
         (object(), DBR_DOUBLE, ECA_BADTYPE, None),
