@@ -183,6 +183,8 @@ def test_long_string_of_a_dollar_name(code: int) -> None:
         ("x" * 40, DBR_STRING, ECA_BADSTR, r"40 bytes.*39.*\$"),
         ("µ" * 20, DBR_STRING, ECA_BADSTR, "40 bytes"),
         (["ok", "x" * 40], DBR_STRING, ECA_BADSTR, "40 bytes"),
+        (iter(["a"]), DBR_STRING, ECA_BADTYPE, "iterator"),
+        (iter([1.0]), DBR_DOUBLE, ECA_BADTYPE, None),
         ("\ud800", DBR_STRING, ECA_BADSTR, "surrogate"),
         ([1, 2, 3, 4, 5, 6], DBR_DOUBLE, ECA_BADCOUNT, "6 elements.*5"),
         ("x" * 6, DBR_CHAR, ECA_BADCOUNT, "6 elements.*5"),

@@ -211,6 +211,10 @@ def _strings(name: str, value: Any) -> Encoded:
         length(name, array)
         cells = list(np.atleast_1d(array).tolist())  # pyright: ignore[reportUnknownMemberType]
     elif _is_sequence(value):
+        if hasattr(value, "__next__"):  # it may have to be encoded anew for another type
+            raise invalid(
+                name, ECA_BADTYPE, f"{shown(value)} is an iterator, which is no value; write a list"
+            )
         cells = list(value)
     else:
         cells = [value]
