@@ -184,6 +184,11 @@ def test_long_string_of_a_dollar_name(code: int) -> None:
         ("µ" * 20, DBR_STRING, ECA_BADSTR, "40 bytes"),
         (["ok", "x" * 40], DBR_STRING, ECA_BADSTR, "40 bytes"),
         (iter(["a"]), DBR_STRING, ECA_BADTYPE, "iterator"),
+        # A server would store the elements before the one that it refuses
+        (["1", "a"], DBR_LONG, ECA_BADTYPE, "'a' is not a number"),
+        ([b"1", b""], DBR_DOUBLE, ECA_BADTYPE, "'' is not a number"),
+        (["1", ".5"], DBR_LONG, ECA_BADTYPE, "'.5' is not a number"),
+        ([1, "a"], DBR_CHAR, ECA_BADTYPE, "'a' is not a number"),
         (iter([1.0]), DBR_DOUBLE, ECA_BADTYPE, None),
         ("\ud800", DBR_STRING, ECA_BADSTR, "surrogate"),
         ([1, 2, 3, 4, 5, 6], DBR_DOUBLE, ECA_BADCOUNT, "6 elements.*5"),

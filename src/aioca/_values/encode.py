@@ -26,6 +26,7 @@ from .dbr import (
     DBR_CHAR_STR,
     DBR_CHAR_UNICODE,
     DBR_DOUBLE,
+    DBR_ENUM,
     DBR_ENUM_STR,
     DBR_LONG,
     DBR_PUT_ACKS,
@@ -40,6 +41,7 @@ from .encode_numbers import (
     as_array,
     bounds,
     check_mask,
+    check_texts,
     converted,
     exact_as_double,
     has_text,
@@ -141,6 +143,8 @@ def _numbers(name: str, value: Any, dbr: int, *, or_texts: bool = False) -> Enco
     try:
         array = as_array(value)
         if or_texts and has_text(array):
+            if dbr != DBR_ENUM:  # an enum has labels
+                check_texts(array, dbr)
             return _strings(name, value)
         if dbr == DBR_DOUBLE:
             array = with_large_integers(array, value)

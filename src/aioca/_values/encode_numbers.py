@@ -5,6 +5,7 @@ Invariant: a number is never changed to fit. Only a fraction is cut off, for an 
 
 from __future__ import annotations
 
+import re
 import sys
 from numbers import Integral
 from typing import Any
@@ -47,6 +48,23 @@ def as_array(value: Any) -> Any:
     if any(map(_is_masked, cells)):
         raise ValueError("the value has masked elements")
     return array
+
+
+# How a text begins that a server reads as a number
+_REAL = re.compile(r"\s*[+-]?(\d|\.\d|inf|nan)", re.ASCII | re.IGNORECASE)
+_INTEGER = re.compile(r"\s*[+-]?\d", re.ASCII)
+
+
+def check_texts(array: Any, dbr: int) -> None:
+    """Raise ValueError if an element of an array of texts is no number for a server.
+
+    The server would refuse it, but it would have stored the elements before.
+    """
+    begins = _REAL if DTYPES[dbr].kind == "f" else _INTEGER
+    for cell in array.flat:
+        text = cell.decode("latin-1") if isinstance(cell, bytes) else str(cell)
+        if not begins.match(text):
+            raise ValueError(f"{shown(text)} is not a number")
 
 
 def has_text(array: Any) -> bool:

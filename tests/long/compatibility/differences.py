@@ -250,7 +250,7 @@ def _(case: str, old: Facts, new: Facts) -> bool:
 @reason("Wrong arguments are found before anything is done")
 def _(case: str, old: Facts, new: Facts) -> bool:
     """They are a TypeError or a ValueError, for monitors too; of names also a CAValueError."""
-    wrong = ("wrongly", " as no type", " of ", "timeout", "monitor ")
+    wrong = ("wrongly", " as no type", " of ", "timeout", "monitor ", "put a list, dict")
     if not any(text in case for text in wrong):
         return False
     if "items" in new and "raised" in new["items"]:
