@@ -57,6 +57,28 @@ install_node() {
     export NODE_PATH="$work/node/node_modules"
 }
 
+# fastcs_ioc NAME: a FastCS server of Channel Access, with the class Device from standard input as
+# NAME, that is up on return; and pyepics for the client.
+fastcs_ioc() {
+    install 'fastcs[epicsca]==0.14.4' softioc==4.7.2 pvxslibs==1.5.3 \
+        epicscorelibs==7.0.10.99.0.2 pyepics==3.5.10 numpy==2.4.6
+    {
+        echo 'import asyncio, enum'
+        echo 'from fastcs.attributes import AttrRW'
+        echo 'from fastcs.control_system import FastCS'
+        echo 'from fastcs.controllers import Controller'
+        echo 'from fastcs.datatypes import Enum, Float, Int'
+        echo 'from fastcs.transports.epics.ca.transport import EpicsCATransport'
+        cat
+        echo 'loop = asyncio.new_event_loop()'
+        echo 'asyncio.set_event_loop(loop)'
+        echo 'device = Device()'
+        echo "device.set_path(['$1'])"
+        echo 'FastCS(device, [EpicsCATransport()], loop).run(interactive=False)'
+    } >"$work/server.py"
+    soft_ioc - python "$work/server.py"
+}
+
 # install_base: as `install`, with the programs of EPICS base 7.0.8.1; then `base_tool NAME ...` runs
 # one of them. Their caRepeater is removed: libca would start it, and it would outlive the finding.
 install_base() {

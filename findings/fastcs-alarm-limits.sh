@@ -7,27 +7,10 @@
 # Found: 9 and 1 have no alarm. The limits are in LOPR and HOPR, the range that a display shows, and
 #   the alarm limits of the record are not set.
 . "$(dirname "$0")/common.bash"
-install 'fastcs[epicsca]==0.14.4' softioc==4.7.2 pvxslibs==1.5.3 epicscorelibs==7.0.10.99.0.2 \
-    pyepics==3.5.10 numpy==2.4.6
-
-cat >"$work/server.py" <<'PYTHON'
-import asyncio
-from fastcs.attributes import AttrRW
-from fastcs.control_system import FastCS
-from fastcs.controllers import Controller
-from fastcs.datatypes import Int
-from fastcs.transports.epics.ca.transport import EpicsCATransport
-
-class Cooling(Controller):
+fastcs_ioc COOL <<'PYTHON'
+class Device(Controller):
     flow = AttrRW(Int(units="l/min", min_alarm=2, max_alarm=8))
-
-loop = asyncio.new_event_loop()
-asyncio.set_event_loop(loop)
-cooling = Cooling()
-cooling.set_path(["COOL"])
-FastCS(cooling, [EpicsCATransport()], loop).run(interactive=False)
 PYTHON
-soft_ioc - python "$work/server.py"
 client <<'PYTHON'
 import time
 from epics import PV

@@ -8,18 +8,7 @@
 #   ON = 1; OFF = 0` the number 1 is OFF, and 0 is ON. Members 10, 20 and 5 are 0, 1 and 2. The names
 #   are right, so a display that shows the text looks well.
 . "$(dirname "$0")/common.bash"
-install 'fastcs[epicsca]==0.14.4' softioc==4.7.2 pvxslibs==1.5.3 epicscorelibs==7.0.10.99.0.2 \
-    pyepics==3.5.10 numpy==2.4.6
-
-cat >"$work/server.py" <<'PYTHON'
-import asyncio
-import enum
-from fastcs.attributes import AttrRW
-from fastcs.control_system import FastCS
-from fastcs.controllers import Controller
-from fastcs.datatypes import Enum
-from fastcs.transports.epics.ca.transport import EpicsCATransport
-
+fastcs_ioc SRC <<'PYTHON'
 class Beam(enum.IntEnum):
     ON = 1
     OFF = 0
@@ -29,17 +18,10 @@ class Rate(enum.IntEnum):
     FAST = 20
     IDLE = 5
 
-class Source(Controller):
+class Device(Controller):
     beam = AttrRW(Enum(Beam), initial_value=Beam.OFF)
     rate = AttrRW(Enum(Rate))
-
-loop = asyncio.new_event_loop()
-asyncio.set_event_loop(loop)
-source = Source()
-source.set_path(["SRC"])
-FastCS(source, [EpicsCATransport()], loop).run(interactive=False)
 PYTHON
-soft_ioc - python "$work/server.py"
 client <<'PYTHON'
 import time
 from epics import PV

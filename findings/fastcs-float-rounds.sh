@@ -7,28 +7,11 @@
 # Found: the device gets the number rounded to `prec` decimals, and `prec` is 2 unless it is given.
 #   The setpoint goes on to show 0.004, the put-callback succeeds, and there is no alarm.
 . "$(dirname "$0")/common.bash"
-install 'fastcs[epicsca]==0.14.4' softioc==4.7.2 pvxslibs==1.5.3 epicscorelibs==7.0.10.99.0.2 \
-    pyepics==3.5.10 numpy==2.4.6
-
-cat >"$work/server.py" <<'PYTHON'
-import asyncio
-from fastcs.attributes import AttrRW
-from fastcs.control_system import FastCS
-from fastcs.controllers import Controller
-from fastcs.datatypes import Float
-from fastcs.transports.epics.ca.transport import EpicsCATransport
-
-class Supply(Controller):
+fastcs_ioc PSU <<'PYTHON'
+class Device(Controller):
     current = AttrRW(Float(units="A"))
     trim = AttrRW(Float(units="A", prec=6))
-
-loop = asyncio.new_event_loop()
-asyncio.set_event_loop(loop)
-supply = Supply()
-supply.set_path(["PSU"])
-FastCS(supply, [EpicsCATransport()], loop).run(interactive=False)
 PYTHON
-soft_ioc - python "$work/server.py"
 client <<'PYTHON'
 import time
 from epics import PV

@@ -7,30 +7,13 @@
 #   which clamps to it. With `Int(max=10)` the lower limit is 0 in the same way: -5 becomes 0. The
 #   put-callback succeeds, and there is no alarm. With both limits, or none, all is well.
 . "$(dirname "$0")/common.bash"
-install 'fastcs[epicsca]==0.14.4' softioc==4.7.2 pvxslibs==1.5.3 epicscorelibs==7.0.10.99.0.2 \
-    pyepics==3.5.10 numpy==2.4.6
-
-cat >"$work/server.py" <<'PYTHON'
-import asyncio
-from fastcs.attributes import AttrRW
-from fastcs.control_system import FastCS
-from fastcs.controllers import Controller
-from fastcs.datatypes import Float, Int
-from fastcs.transports.epics.ca.transport import EpicsCATransport
-
-class Steerer(Controller):
+fastcs_ioc ST <<'PYTHON'
+class Device(Controller):
     low = AttrRW(Float(min=-10.0))
     high = AttrRW(Int(max=10))
     both = AttrRW(Float(min=-10.0, max=10.0))
     free = AttrRW(Float())
-
-loop = asyncio.new_event_loop()
-asyncio.set_event_loop(loop)
-steerer = Steerer()
-steerer.set_path(["ST"])
-FastCS(steerer, [EpicsCATransport()], loop).run(interactive=False)
 PYTHON
-soft_ioc - python "$work/server.py"
 client <<'PYTHON'
 import time
 from epics import PV
