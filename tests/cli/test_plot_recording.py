@@ -91,6 +91,11 @@ def test_gaps_in_a_recording(tmp_path: Path) -> None:
     assert (pv.connected, pv.text()) == (True, "2.5")
 
 
+def seconds(days: Any) -> list[float]:
+    """Times of an axis, which has them in days, as seconds."""
+    return [round(day * 86400, 2) for day in days]
+
+
 def hatched(axes: Any) -> list[tuple[float, float]]:
     """From and to of each hatched area, in seconds."""
     boxes = [patch.get_extents().transformed(axes.transData.inverted()) for patch in axes.patches]
@@ -122,9 +127,9 @@ def test_the_time_is_that_of_all_pvs(tmp_path: Path) -> None:
         ],
     )
     (same, lost), remarks = drawn(file, "SAME", "LOST")
-    assert [round(day * 86400, 2) for day in same.get_xlim()] == [1000, 1010]
+    assert seconds(same.get_xlim()) == [1000, 1010]
     assert same.lines[0].get_ydata().tolist() == [1.5, 1.5]
-    assert [round(day * 86400, 2) for day in same.lines[0].get_xdata()] == [1000, 1010]
+    assert seconds(same.lines[0].get_xdata()) == [1000, 1010]
     assert hatched(lost) == [(1004, 1010)]
     assert remarks == []
 
@@ -133,7 +138,7 @@ def test_only_pvs_that_do_not_change(tmp_path: Path) -> None:
     """The file does not say when it ended; the line is drawn all the same."""
     lines = ["1000000000000,X,connected,,,,,", "5,X,value,0,0,DOUBLE,,1.5\n"]
     ((axes,), remarks) = drawn(recorded(tmp_path / "a.csv", lines))
-    assert [round(day * 86400, 2) for day in axes.lines[0].get_xdata()] == [1000, 1001]
+    assert seconds(axes.lines[0].get_xdata()) == [1000, 1001]
     assert remarks == []
 
 

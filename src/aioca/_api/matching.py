@@ -25,16 +25,13 @@ from .._printable import printable
 from .._values.dbr import (
     AS_BYTES_TO_MATCH,
     AS_TEXT_TO_MATCH,
-    DBR_CHAR,
-    DBR_DOUBLE,
-    DBR_ENUM,
-    DBR_FLOAT,
     DBR_STRING,
     DTYPES,
     MAX_STRING_SIZE,
     datatype_code,
 )
 from .._values.encode import encode
+from .._values.texts import as_servers_read
 
 if TYPE_CHECKING:
     from ..types import Datatype
@@ -181,7 +178,7 @@ def _cell(data: bytes, index: int) -> bytes:
 def _check_of_strings(cells: list[bytes], native_type: int, is_scalar: bool) -> Check:
     """Compare with a put of strings: an update is text, or the number that a server parses."""
     texts = [cell.decode("utf-8", "replace") for cell in cells]
-    numbers = [_as_servers_read(text, native_type, is_scalar) for text in texts]
+    numbers = [as_servers_read(text, native_type, is_scalar) for text in texts]
 
     def check(value: Any) -> bool:
         found = _elements(value)
@@ -200,40 +197,6 @@ def _is_same(found: float, number: float | None) -> bool:
 def _elements(value: Any) -> list[Any]:
     plain: Any = +value
     return list(plain.tolist()) if isinstance(plain, np.ndarray) else [plain]
-
-
-# strtod(), which takes the longest beginning that is a number
-_DOUBLE = re.compile(
-    r"\s*([+-]?(?:(0x[0-9a-f]+(?:\.[0-9a-f]*)?(?:p[+-]?\d+)?)|inf(?:inity)?|nan"
-    r"|(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?))",
-    re.ASCII | re.IGNORECASE,
-)
-_INTEGER = re.compile(r"\s*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
-
-
-def _as_servers_read(text: str, native_type: int, is_scalar: bool) -> float | None:
-    """Parse a text as EPICS base does for a PV of this type; None if base refuses the text."""
-    if not text and is_scalar and native_type not in (DBR_STRING, DBR_ENUM):
-        return 0
-    if native_type in (DBR_DOUBLE, DBR_FLOAT):
-        double = _double_in(text)
-        return double if double is None or native_type == DBR_DOUBLE else float(np.float32(double))
-    found = _INTEGER.match(text)
-    if found is None or native_type == DBR_STRING:
-        return None
-    digits = found[2]
-    base = 16 if digits[:2] in ("0x", "0X") else 8 if digits[0] == "0" else 10
-    whole = int(found[1] + digits, base)
-    return whole & 0xFF if native_type == DBR_CHAR else whole
-
-
-def _double_in(text: str) -> float | None:
-    found = _DOUBLE.match(text)
-    if found is None:
-        return None
-    number = float.fromhex(found[1]) if found[2] else float(found[1])
-    too_large = math.isinf(number) and "inf" not in found[1].lower()
-    return None if too_large else number
 
 
 # -- Numbers ---------------------------------------------------------------------------------------

@@ -38,6 +38,12 @@ async def channels_of(
     return channels, refused
 
 
+def in_call_order(count: int, refused: dict[int, Failure], others: Iterable[Any]) -> list[Any]:
+    """Return the failures of ``refused``, by index, and the items of the other PVs of a call."""
+    rest = iter(others)
+    return [refused[i] if i in refused else next(rest) for i in range(count)]
+
+
 async def outcome_of(
     pv: str | Iterable[str],
     names: list[str],
@@ -55,8 +61,7 @@ async def outcome_of(
         request.values_from(0, count) if count <= request.values_part else await request.values()
     )
     if refused:
-        others = iter(values)
-        values = [refused[i] if i in refused else next(others) for i in range(len(names))]
+        values = in_call_order(len(names), refused, values)
     if Failure in set(map(type, values)):
         if throw:
             raise error_for([value for value in values if type(value) is Failure])

@@ -53,7 +53,7 @@ def run(
         return result
 
     try:
-        _check_backend(backend)
+        check_backend(backend)
         _check_no_loop_runs()
         context = contextvars.copy_context()
         context.run(_forget_library)
@@ -77,7 +77,8 @@ def run(
         coro.close()  # it was never started if the checks have failed
 
 
-def _check_backend(backend: str) -> None:
+def check_backend(backend: str) -> None:
+    """Raise LookupError if there is no such backend, or it is not installed."""
     if backend not in ("asyncio", "trio"):
         raise LookupError(f"there is no backend {backend!r}: it is 'asyncio' or 'trio'")
     if backend == "trio" and importlib.util.find_spec("trio") is None:

@@ -121,9 +121,7 @@ async def wait_for_value(
             if value is NOTHING:
                 break
             if matches.needs_labels and value.ok:
-                channel = subscription._monitor._channel
-                is_enum = channel is not None and channel.native_type == DBR_ENUM
-                await _learn_labels(matches, pv, is_enum, deadline - context.portal.now())
+                await _learn_labels(matches, subscription, deadline - context.portal.now())
             if matches(value):
                 return value  # type: ignore[no-any-return]
             seen = value
@@ -136,16 +134,17 @@ async def wait_for_value(
     raise error_for([failure])
 
 
-async def _learn_labels(matches: Matcher, pv: str, is_enum: bool, seconds: float) -> None:
+async def _learn_labels(matches: Matcher, subscription: Subscription, seconds: float) -> None:
     """Read the labels of an enum for the comparison; other PVs have none.
 
     If they cannot be read in this time, they are read for the next update.
     """
-    if not is_enum:
+    channel = subscription._monitor._channel
+    if channel is None or channel.native_type != DBR_ENUM:
         matches.labels_are([])
         return
     timeout = None if seconds == math.inf else max(0.0, seconds)
-    reply = await caget(pv, DBR_ENUM, FORMAT_CTRL, 0, timeout, throw=False)
+    reply = await caget(subscription.name, DBR_ENUM, FORMAT_CTRL, 0, timeout, throw=False)
     if reply.ok:
         matches.labels_are(getattr(reply, "enums", []))
 

@@ -9,12 +9,11 @@ The last overload has no ``repeat_value``: with it, a str would match that overl
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any, cast, overload
 
 from .._channels.registry import current
-from .._errors import CANothing, Failure, error_for
+from .._errors import CANothing, error_for
 from .._requests.put import Put
 from .._values.dbr import datatype_code
 from ..types import (
@@ -22,7 +21,7 @@ from ..types import (
     Timeout,
 )
 from .arguments import PVs, deadline_of, names_of
-from .results import channels_of, outcome_of
+from .results import channels_of, in_call_order, outcome_of
 
 
 @overload
@@ -132,23 +131,6 @@ def _is_one(values: Any) -> bool:
     return bool(scalar or dimensions == 0)
 
 
-def _in_order(
-    count: int, refused: dict[int, Failure], failed: dict[int, Failure]
-) -> Iterator[Failure]:
-    """Yield the failures in the order of the call.
-
-    Args:
-        count: how many PVs the call has.
-        refused: by their index in the call, those without a channel.
-        failed: by their index among the others, those whose value cannot be sent.
-    """
-    others = itertools.count()
-    for index in range(count):
-        failure = refused.get(index) or failed.get(next(others))
-        if failure is not None:
-            yield failure
-
-
 async def _caput(
     pv: str | list[str],
     names: list[str],
@@ -173,5 +155,6 @@ async def _caput(
     if wait and not put.suspended:  # nothing was waited for after all
         await context.portal.checkpoint()
     if is_stopped:
-        raise error_for(list(_in_order(len(names), refused, failed)))
+        found = in_call_order(len(names), refused, map(failed.get, range(len(channels))))
+        raise error_for([failure for failure in found if failure is not None])
     return await outcome_of(pv, names, refused, put, throw)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from .. import run
+from .._api.run import check_backend
 from .numbers import c_real
 from .typed import file_name
 
@@ -36,8 +36,10 @@ class BadInputError(Failure):
 
 
 def _installed(_context: click.Context, _option: click.Parameter, backend: str) -> str:
-    if backend == "trio" and importlib.util.find_spec("trio") is None:
-        raise Failure("trio is not installed; pip install 'aioca[trio]'")
+    try:
+        check_backend(backend)
+    except LookupError as error:
+        raise Failure(str(error)) from None
     return backend
 
 

@@ -5,7 +5,6 @@ Invariant: a number is never changed to fit. Only a fraction is cut off, for an 
 
 from __future__ import annotations
 
-import re
 import sys
 from numbers import Integral
 from typing import Any
@@ -16,6 +15,7 @@ from .._ca.libca import ECA_BADCOUNT, ECA_BADTYPE
 from .._errors import invalid
 from .dbr import DBR_CHAR, DTYPES, MAX_STRING_SIZE
 from .number_types import EXACT_LIMIT
+from .texts import number_in
 
 
 def check_mask(name: str, value: Any) -> None:
@@ -50,20 +50,14 @@ def as_array(value: Any) -> Any:
     return array
 
 
-# How a text begins that a server reads as a number
-_REAL = re.compile(r"\s*[+-]?(\d|\.\d|inf|nan)", re.ASCII | re.IGNORECASE)
-_INTEGER = re.compile(r"\s*[+-]?\d", re.ASCII)
-
-
 def check_texts(array: Any, dbr: int) -> None:
     """Raise ValueError if an element of an array of texts is no number for a server.
 
     The server would refuse it, but it would have stored the elements before.
     """
-    begins = _REAL if DTYPES[dbr].kind == "f" else _INTEGER
     for cell in array.flat:
         text = cell.decode("latin-1") if isinstance(cell, bytes) else str(cell)
-        if not begins.match(text):
+        if number_in(text, dbr) is None:
             raise ValueError(f"{shown(text)} is not a number")
 
 

@@ -207,8 +207,9 @@ def _plot_file(path: Path, names: list[str], seconds: float | None, output: Path
 
     figure = _empty_picture(output) if output is not None else None
     recordings, begin, end = read_recording(path, names)
-    for remark in [remark for recording in recordings for remark in recording.remarks]:
-        print(f"aioca plot: {remark}", file=sys.stderr)
+    for recording in recordings:
+        for remark in recording.remarks:
+            print(f"aioca plot: {remark}", file=sys.stderr)
     shown = seconds or end - begin
     if output is not None:
         _draw(figure, recordings, shown, end)
